@@ -1,0 +1,150 @@
+//! Managed resources.
+
+use std::{future::Future, sync::Arc};
+
+use super::{Context, Diagnostic, Diagnostics, Model, Result};
+use crate::cty::Path;
+
+/// A managed resource: one kind of object and its life cycle.
+///
+/// Errors of [`create`](Resource::create) and [`update`](Resource::update) may
+/// carry what exists already, so that it ends up in the state.
+pub trait Resource: Send + Sync + Sized + 'static {
+    /// What a resource works with; the provider makes it once.
+    type Clients: Send + Sync + 'static;
+    /// Its attributes.
+    type State: Model;
+    /// Raised when stored state has to be upgraded.
+    const VERSION: i64 = 0;
+
+    /// A resource that works with `clients`.
+    fn new(clients: Arc<Self::Clients>) -> Self;
+
+    /// Checks that need more than one attribute. Pure: it runs before the
+    /// provider is configured, and values may be unknown.
+    fn validate(_config: &Self::State) -> Diagnostics {
+        Diagnostics::default()
+    }
+
+    /// What the schema cannot plan. Changes nothing remote. Called for creates
+    /// and updates, after the schema's own planning; attributes it leaves alone
+    /// keep what the schema planned.
+    fn plan(
+        &self,
+        _cx: &mut Context,
+        _plan: &mut Plan<'_, Self::State>,
+    ) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Makes the object. Unknown values in `planned` are to be filled in.
+    fn create(
+        &self,
+        cx: &mut Context,
+        config: &Self::State,
+        planned: Self::State,
+    ) -> impl Future<Output = Result<Self::State, Failed<Self::State>>> + Send;
+
+    /// Looks at the object. `None`: it is gone.
+    fn read(
+        &self,
+        cx: &mut Context,
+        state: Self::State,
+    ) -> impl Future<Output = Result<Option<Self::State>>> + Send;
+
+    /// Changes the object.
+    fn update(
+        &self,
+        cx: &mut Context,
+        config: &Self::State,
+        prior: &Self::State,
+        planned: Self::State,
+    ) -> impl Future<Output = Result<Self::State, Failed<Self::State>>> + Send;
+
+    /// Removes the object.
+    fn delete(
+        &self,
+        cx: &mut Context,
+        state: Self::State,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Finds the object that a user names. The server reads it afterwards, so
+    /// what identifies it is enough.
+    fn import(
+        &self,
+        _cx: &mut Context,
+        _id: &str,
+    ) -> impl Future<Output = Result<Self::State>> + Send {
+        async {
+            Err(Diagnostic::error(
+                "Import is not supported",
+                "This resource cannot be imported.",
+            )
+            .into())
+        }
+    }
+
+    /// Takes over an object that another resource type managed. `None`: not
+    /// from that type.
+    fn move_from(_source: &SourceState) -> Option<Result<Self::State>> {
+        None
+    }
+}
+
+/// A plan in the making.
+#[derive(Debug)]
+pub struct Plan<'a, S> {
+    /// The configuration; values may be unknown.
+    pub config: &'a S,
+    /// The state before, when the object exists.
+    pub prior: Option<&'a S>,
+    /// The planned state, to be changed.
+    pub planned: S,
+    /// Attributes that require replacement, to be added to.
+    pub replace: Vec<Path>,
+}
+
+/// A change that failed, and what exists nevertheless.
+#[derive(Debug)]
+pub struct Failed<S> {
+    /// Why.
+    pub diagnostics: Diagnostics,
+    /// What exists: after a create, an object that goes into the state; after
+    /// an update, what it looks like now. `None` after an update: as before.
+    pub partial: Option<S>,
+}
+
+impl<S> From<Diagnostics> for Failed<S> {
+    fn from(diagnostics: Diagnostics) -> Self {
+        Self {
+            diagnostics,
+            partial: None,
+        }
+    }
+}
+
+/// State of another resource type, on its way to ours.
+#[derive(Clone, Debug)]
+pub struct SourceState {
+    /// For example `registry.terraform.io/oracle/oci`.
+    pub provider_address: String,
+    /// For example `oci_identity_auth_token`.
+    pub type_name: String,
+    /// Version of the source's schema.
+    pub schema_version: i64,
+    /// The state as JSON.
+    pub json: serde_json::Value,
+}
+
+/// A row of the provider's table: a name and a resource.
+pub struct ResourceType<C> {
+    pub(super) name: &'static str,
+    pub(super) erased: Arc<dyn super::server::ErasedResource<C>>,
+}
+
+impl<C: Send + Sync + 'static> ResourceType<C> {
+    /// A resource under a name; one resource may have several.
+    pub fn new<R: Resource<Clients = C>>(_name: &'static str) -> Self {
+        todo!()
+    }
+}

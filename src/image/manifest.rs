@@ -1,0 +1,1 @@
+//! Manifests: reading, and writing the ones that compression changes.

@@ -1,0 +1,78 @@
+//! Where an image comes from: a layout directory or an archive.
+//!
+//! [`Source`] is what the user wrote; [`Loader::load`] reads it and gives an
+//! [`Image`]: manifests as the bytes that will be pushed, and blobs that can
+//! be opened as often as needed. Its digest is a function of the source's
+//! bytes and the algorithm's version, and of nothing else. Blocking code: it
+//! is called from threads that may block.
+
+mod archive;
+mod compress;
+mod digest;
+mod error;
+mod layout;
+mod manifest;
+mod source;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+pub use compress::ALGORITHM;
+pub use digest::Digest;
+pub use error::Error;
+pub use source::{BlobSource, Loader, Source};
+
+/// An image, or an index of images, ready to be pushed.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Manifests, children before the index that names them; the last is the root.
+    pub manifests: Vec<Manifest>,
+    /// Distinct blobs of all manifests.
+    pub blobs: Vec<Blob>,
+}
+
+/// A manifest or an index, as bytes that are pushed unchanged.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// What a registry is told.
+    pub media_type: String,
+    /// SHA-256 of the bytes.
+    pub digest: Digest,
+    /// The bytes.
+    pub bytes: Bytes,
+    /// The configuration blob; `None` for an index.
+    pub config: Option<Descriptor>,
+    /// The layers, base first; empty for an index.
+    pub layers: Vec<Descriptor>,
+}
+
+/// What a manifest says about a blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    /// Media type.
+    pub media_type: String,
+    /// Digest.
+    pub digest: Digest,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// A blob and how to read it.
+#[derive(Clone, Debug)]
+pub struct Blob {
+    /// Digest of what reading gives.
+    pub digest: Digest,
+    /// Size in bytes of what reading gives.
+    pub size: u64,
+    /// How to read it.
+    pub source: Arc<dyn BlobSource>,
+}
+
+impl Image {
+    /// The manifest that the tag will name.
+    pub fn root(&self) -> &Manifest {
+        self.manifests
+            .last()
+            .expect("an image has at least one manifest")
+    }
+}

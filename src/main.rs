@@ -1,0 +1,3 @@
+//! The provider: logs to standard error, then serves.
+
+fn main() {}

@@ -1,0 +1,24 @@
+//! Oracle's control plane: one file per kind of object, one method per API
+//! operation, over one [`Client`] that signs, sends, retries and pages.
+
+mod auth_token;
+mod client;
+mod container_image;
+mod container_repository;
+mod error;
+mod namespace;
+mod registry_token;
+mod user;
+
+pub use auth_token::AuthToken;
+pub use client::{Client, Config};
+pub use container_image::{
+    ContainerImage, ContainerImageSummary, ContainerImageVersion, ListContainerImages,
+};
+pub use container_repository::{
+    ContainerRepository, ContainerRepositorySummary, CreateContainerRepository, DefinedTags,
+    FreeformTags, ListContainerRepositories, Readme, UpdateContainerRepository,
+};
+pub use error::Error;
+pub use registry_token::RegistryToken;
+pub use user::User;

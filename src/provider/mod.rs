@@ -1,0 +1,1 @@
+//! Where Terraform meets Oracle.

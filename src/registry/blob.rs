@@ -1,0 +1,1 @@
+//! Blobs: HEAD, mount, upload.

@@ -20,10 +20,25 @@ pub use value::{Refinements, Value};
 
 /// Why a value could not be decoded; says where.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{path}: {message}")]
+#[error("{}{message}", if path.0.is_empty() { String::new() } else { format!("{path}: ") })]
 pub struct Error {
     /// Where in the value.
     pub path: Path,
     /// What is wrong, lower case, without a final period.
     pub message: String,
+}
+
+impl Error {
+    /// An error about the value itself.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            path: Path::root(),
+            message: message.into(),
+        }
+    }
+    /// The same error, seen from one step above.
+    pub fn below(mut self, step: Step) -> Self {
+        self.path.0.insert(0, step);
+        self
+    }
 }

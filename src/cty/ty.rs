@@ -24,3 +24,20 @@ pub enum Type {
     /// Named attributes, all of them present in every value.
     Object(BTreeMap<String, Type>),
 }
+
+impl std::fmt::Display for Type {
+    /// The kind of type, without what is inside.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Type::String => "string",
+            Type::Number => "number",
+            Type::Bool => "bool",
+            Type::Dynamic => "dynamic value",
+            Type::List(_) => "list",
+            Type::Set(_) => "set",
+            Type::Map(_) => "map",
+            Type::Tuple(_) => "tuple",
+            Type::Object(_) => "object",
+        })
+    }
+}

@@ -11,6 +11,8 @@ mod attr;
 mod context;
 mod data_source;
 mod diagnostic;
+#[doc(hidden)]
+pub mod model;
 pub mod plan;
 mod provider;
 mod resource;

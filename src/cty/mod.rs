@@ -4,6 +4,8 @@
 //! decoded by the type the schema gives, never by the shape of the bytes.
 //! Nothing here knows gRPC or an asynchronous runtime.
 
+#[cfg(test)]
+mod arbitrary;
 mod json;
 mod msgpack;
 mod number;
@@ -11,7 +13,7 @@ mod path;
 mod ty;
 mod value;
 
-pub use json::{decode_json, encode_json};
+pub use json::{decode_json, encode_json, value_from_json, value_to_json};
 pub use msgpack::{decode_msgpack, encode_msgpack};
 pub use number::Number;
 pub use path::{Path, Step};

@@ -112,9 +112,14 @@ impl From<f64> for Number {
 }
 
 impl std::fmt::Display for Number {
+    /// Decimal text that [`parse`](Number::parse) reads as the same number.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Number::Int(number) => number.fmt(f),
+            // The shortest text is often, not always, the exact one.
+            Number::Float(number) if number.is_finite() && Number::from(*number) != *self => {
+                f.write_str(format!("{number:.1074}").trim_end_matches('0'))
+            }
             Number::Float(number) => number.fmt(f),
             Number::Big(text) => f.write_str(text),
         }
@@ -321,6 +326,19 @@ mod tests {
         }
     }
 
+    /// Numbers are shown as people write them where that is exact.
+    #[test]
+    fn display() {
+        let shown = |number: Number| number.to_string();
+        assert_eq!(shown(Number::Int(-7)), "-7");
+        assert_eq!(shown(Number::Float(1.5)), "1.5");
+        assert_eq!(
+            shown(Number::Float(0.1)),
+            "0.1000000000000000055511151231257827021181583404541015625"
+        );
+        assert_eq!(shown(Number::Float(f64::NEG_INFINITY)), "-inf");
+    }
+
     /// Every canonical text reads back as the same number, and every float that
     /// is exact survives as a float.
     #[test]
@@ -335,7 +353,13 @@ mod tests {
             assert_eq!(Number::parse(&number.to_string()), Some(number.clone()));
             assert_eq!(number.canonical(), number);
         }
-        for number in [0.5, -2.25, 1.0 / 1024.0, 5e-324, 2f64.powi(-60) * 3.0] {
+        for number in [0.5, -2.25, 0.1, 1.0 / 1024.0, 5e-324, 2f64.powi(-60) * 3.0] {
+            let shown = Number::Float(number).to_string();
+            assert_eq!(
+                Number::parse(&shown),
+                Some(Number::Float(number)),
+                "{shown}"
+            );
             assert_eq!(Number::exactly(number), Number::Float(number));
             let exact = format!("{number:.1074}");
             assert_eq!(

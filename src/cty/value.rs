@@ -57,13 +57,19 @@ impl Value {
         Value::Seq(elements)
     }
 
-    /// Whether this is [`Value::Null`].
+    /// Whether this is [`Value::Null`], or a dynamic value that is null.
     pub fn is_null(&self) -> bool {
-        matches!(self, Value::Null)
+        match self {
+            Value::Dynamic(inner) => inner.1.is_null(),
+            _ => matches!(self, Value::Null),
+        }
     }
-    /// Whether this is [`Value::Unknown`].
+    /// Whether this is [`Value::Unknown`], or a dynamic value that is unknown.
     pub fn is_unknown(&self) -> bool {
-        matches!(self, Value::Unknown(_))
+        match self {
+            Value::Dynamic(inner) => inner.1.is_unknown(),
+            _ => matches!(self, Value::Unknown(_)),
+        }
     }
     /// Whether nothing in this value, however deep, is unknown.
     pub fn is_wholly_known(&self) -> bool {
@@ -176,7 +182,7 @@ impl Value {
                 .then_with(|| order_all(a.values(), b.values())),
             (Value::Dynamic(a), Value::Dynamic(b)) => {
                 a.1.order(&b.1)
-                    .then_with(|| a.0.to_string().cmp(&b.0.to_string()))
+                    .then_with(|| a.0.to_json().to_string().cmp(&b.0.to_json().to_string()))
             }
             // Refinements decide as text: there are few, and any order will do.
             (Value::Unknown(a), Value::Unknown(b)) if a != b => {

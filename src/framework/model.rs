@@ -380,7 +380,8 @@ mod tests {
             hidden Optional string sensitive | A hidden word.
             one Optional object Single of 2 | One readme.
             many Computed list List of 2 | Many readmes.
-            named Optional map Map of 2 | Named readmes."#]].assert_eq(&rows.join("\n"));
+            named Optional map Map of 2 | Named readmes."#]]
+        .assert_eq(&rows.join("\n"));
         assert_eq!(block.attributes[1].validate.len(), 2);
         assert_eq!(block.blocks.len(), 1);
         assert_eq!(block.blocks[0].name, "readme");

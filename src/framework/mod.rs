@@ -11,6 +11,7 @@ mod attr;
 mod context;
 mod data_source;
 mod diagnostic;
+mod erased;
 pub mod plan;
 mod provider;
 mod resource;

@@ -1,8 +1,11 @@
 //! Managed resources.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, marker::PhantomData, sync::Arc};
 
-use super::{Context, Diagnostic, Diagnostics, Model, Result};
+use super::{
+    Context, Diagnostic, Diagnostics, Model, Result,
+    erased::{ErasedResource, Typed},
+};
 use crate::cty::Path;
 
 /// A managed resource: one kind of object and its life cycle.
@@ -84,6 +87,13 @@ pub trait Resource: Send + Sync + Sized + 'static {
         }
     }
 
+    /// Lifts stored state of an older `version` to [`VERSION`](Resource::VERSION).
+    fn upgrade(version: i64, _state: serde_json::Value) -> Result<serde_json::Value> {
+        let detail =
+            format!("State of version {version} was never written by a release of this provider.");
+        Err(Diagnostic::error("Cannot upgrade state", detail).into())
+    }
+
     /// Takes over an object that another resource type managed. `None`: not
     /// from that type.
     fn move_from(_source: &SourceState) -> Option<Result<Self::State>> {
@@ -139,12 +149,17 @@ pub struct SourceState {
 /// A row of the provider's table: a name and a resource.
 pub struct ResourceType<C> {
     pub(super) name: &'static str,
-    pub(super) erased: Arc<dyn super::server::ErasedResource<C>>,
+    pub(super) erased: Arc<dyn ErasedResource>,
+    clients: PhantomData<fn(C)>,
 }
 
 impl<C: Send + Sync + 'static> ResourceType<C> {
     /// A resource under a name; one resource may have several.
-    pub fn new<R: Resource<Clients = C>>(_name: &'static str) -> Self {
-        todo!()
+    pub fn new<R: Resource<Clients = C>>(name: &'static str) -> Self {
+        Self {
+            name,
+            erased: Arc::new(Typed::<R>::resource()),
+            clients: PhantomData,
+        }
     }
 }

@@ -9,10 +9,10 @@ use std::{
 use futures_util::future::BoxFuture;
 
 use super::{
-    ApplyRequest, ApplyResponse, Attribute, Block, Context, DataSource, Diagnostic, Diagnostics,
-    Failed, Mode, Model, Plan, PlanRequest, Provider, Resource, Result, Schema, SourceState, plan,
+    ApplyRequest, Block, Context, DataSource, Diagnostic, Diagnostics, Failed, Model, Plan,
+    PlanRequest, Provider, Resource, Result, Schema, SourceState, enforce, plan,
 };
-use crate::cty::{Path, Step, Value};
+use crate::cty::{Path, Value};
 
 /// Clients of whatever type the provider has. The tables are typed by it, so
 /// every row gets what it expects.
@@ -149,7 +149,7 @@ impl<R: Resource> ErasedResource for Typed<R> {
     }
 
     fn move_from(&self, source: &SourceState) -> Option<Result<Value>> {
-        R::move_from(source).map(|state| Ok(without_unknown(state?.encode())))
+        R::move_from(source).map(|state| Ok(self.for_state(state?.encode())))
     }
 
     fn read<'a>(
@@ -161,9 +161,16 @@ impl<R: Resource> ErasedResource for Typed<R> {
         Box::pin(async move {
             let state = R::State::decode(state)?;
             let found = R::new(typed(clients)).read(cx, state).await?;
-            Ok(found.map_or(Value::Null, |state| {
-                plan::without_write_only(&self.schema.block, &without_unknown(state.encode()))
-            }))
+            let Some(state) = found else {
+                return Ok(Value::Null);
+            };
+            let state = state.encode();
+            let unknown = self.not_known(&state, "The state stays as it was.");
+            if unknown.is_empty() {
+                Ok(self.for_state(state))
+            } else {
+                Err(unknown)
+            }
         })
     }
 
@@ -174,7 +181,7 @@ impl<R: Resource> ErasedResource for Typed<R> {
         request: &'a PlanRequest,
     ) -> BoxFuture<'a, Result<PlannedChange>> {
         Box::pin(async move {
-            let plan::Planned { state, mut replace } = plan::plan(
+            let plan::Planned { state, replace } = plan::plan(
                 &self.schema.block,
                 &request.config,
                 &request.prior,
@@ -198,14 +205,24 @@ impl<R: Resource> ErasedResource for Typed<R> {
                 config: &config,
                 prior: prior.as_ref(),
                 planned,
-                replace: Vec::new(),
+                replace,
             };
             R::new(typed(clients)).plan(cx, &mut in_the_making).await?;
-            let after = in_the_making.planned.encode();
-            replace.extend(in_the_making.replace);
+            let changed =
+                enforce::with_changes(state.clone(), &before, in_the_making.planned.encode());
             Ok(PlannedChange {
-                planned: changes_only(state, &before, after),
-                replace,
+                planned: enforce::legal_plan(
+                    &self.schema.block,
+                    &request.config,
+                    &request.prior,
+                    &state,
+                    changed,
+                ),
+                // An object that does not exist cannot be replaced.
+                replace: match request.prior.is_null() {
+                    true => Vec::new(),
+                    false => distinct(in_the_making.replace),
+                },
             })
         })
     }
@@ -244,7 +261,7 @@ impl<R: Resource> ErasedResource for Typed<R> {
                 Some(before) => resource.update(cx, &config, before, after).await,
             };
             match result {
-                Ok(state) => self.finished(request, state.encode()),
+                Ok(state) => self.finished(planned, state.encode()),
                 Err(Failed {
                     diagnostics,
                     partial: None,
@@ -252,13 +269,7 @@ impl<R: Resource> ErasedResource for Typed<R> {
                 Err(Failed {
                     diagnostics,
                     partial: Some(partial),
-                }) => {
-                    let state = without_unknown(partial.encode());
-                    (
-                        plan::without_write_only(&self.schema.block, &state),
-                        diagnostics,
-                    )
-                }
+                }) => (self.for_state(partial.encode()), diagnostics),
             }
         })
     }
@@ -271,38 +282,54 @@ impl<R: Resource> ErasedResource for Typed<R> {
     ) -> BoxFuture<'a, Result<Value>> {
         Box::pin(async move {
             let state = R::new(typed(clients)).import(cx, id).await?;
-            Ok(plan::without_write_only(
-                &self.schema.block,
-                &without_unknown(state.encode()),
-            ))
+            Ok(self.for_state(state.encode()))
         })
     }
 }
 
-impl<R: Resource> Typed<R> {
+impl<T> Typed<T> {
     /// What a host checks after an apply, made true: the object is never lost
     /// over it.
-    fn finished(&self, request: &ApplyRequest, state: Value) -> (Value, Diagnostics) {
+    fn finished(&self, planned: &Value, state: Value) -> (Value, Diagnostics) {
+        let ty = self.schema.block.ty();
+        let state = enforce::as_planned(&ty, planned, state);
+        let unknown = self.not_known(&state, "It is null in the state.");
+        (self.for_state(state), unknown)
+    }
+
+    /// What may be stored: nothing unknown, nothing write-only.
+    fn for_state(&self, state: Value) -> Value {
+        plan::without_write_only(&self.schema.block, &enforce::without_unknown(state))
+    }
+
+    /// Whatever is done, everything is known; else it is our own mistake.
+    fn not_known(&self, state: &Value, consequence: &str) -> Diagnostics {
         let mut diagnostics = Diagnostics::default();
-        if let Some(path) = unknown_in(&state, &Path::root()) {
+        for path in enforce::unknown_in(&self.schema.block.ty(), state) {
             diagnostics.push(
                 Diagnostic::error(
-                    "Value is not known after apply",
+                    "Value is still unknown",
                     format!(
-                        "The object exists, and its attribute \"{path}\" was not filled in. It is null in the state.\n\n\
+                        "Attribute \"{path}\" was not filled in. {consequence}\n\n\
                          This is a bug in the ocir provider."
                     ),
                 )
                 .at(path),
             );
         }
-        let state = without_unknown(state);
-        let state = plan::without_write_only(&self.schema.block, &state);
-        (
-            as_configured(&self.schema.block, &request.config, &request.planned, state),
-            diagnostics,
-        )
+        diagnostics
     }
+}
+
+/// Each path once, in order.
+fn distinct(paths: Vec<Path>) -> Vec<Path> {
+    let mut distinct: Vec<Path> = Vec::with_capacity(paths.len());
+    for path in paths {
+        if !distinct.contains(&path) {
+            distinct.push(path);
+        }
+    }
+    distinct
 }
 
 type Change<S> = (S, Option<S>, S);
@@ -336,11 +363,16 @@ impl<D: DataSource> ErasedDataSource for Typed<D> {
         config: &'a Value,
     ) -> BoxFuture<'a, Result<Value>> {
         Box::pin(async move {
+            let block = &self.schema.block;
+            let wished = plan::with_defaults(block, config, config);
             let state = D::new(typed(clients))
-                .read(cx, D::State::decode(config)?)
+                .read(cx, D::State::decode(&wished)?)
                 .await?;
-            let state = without_unknown(state.encode());
-            Ok(as_configured(&self.schema.block, config, config, state))
+            let planned = plan::plan(block, config, &Value::Null, config).state;
+            match self.finished(&planned, state.encode()) {
+                (state, unknown) if unknown.is_empty() => Ok(state),
+                (_, unknown) => Err(unknown),
+            }
         })
     }
 }
@@ -352,83 +384,4 @@ fn validate<M: Model>(block: &Block, config: &Value, check: fn(&M) -> Diagnostic
         Err(errors) => diagnostics.append(errors),
     }
     diagnostics
-}
-
-/// `state` with the attributes that a hook changed, and no others: what it left
-/// alone keeps what a model does not carry, such as the refinements of an
-/// unknown value.
-fn changes_only(state: Value, before: &Value, after: Value) -> Value {
-    let (Value::Map(mut state), Value::Map(before), Value::Map(after)) = (state, before, after)
-    else {
-        return Value::Null;
-    };
-    for (name, value) in after {
-        if before.get(&name) != Some(&value) {
-            state.insert(name, value);
-        }
-    }
-    Value::Map(state)
-}
-
-/// What the user configured comes back as it was configured, or the host calls
-/// the whole apply inconsistent. A service that changed a value (trimmed a
-/// text, say) is seen at the next refresh, as drift.
-fn as_configured(block: &Block, config: &Value, planned: &Value, state: Value) -> Value {
-    let Value::Map(mut members) = state else {
-        return state;
-    };
-    let configurable =
-        |attribute: &&Attribute| attribute.mode != Mode::Computed && !attribute.write_only;
-    let names = block
-        .attributes
-        .iter()
-        .filter(configurable)
-        .map(|attribute| &attribute.name);
-    for name in names.chain(block.blocks.iter().map(|block| &block.name)) {
-        let configured = config.get(name).is_some_and(|value| !value.is_null());
-        let Some(planned) = planned.get(name) else {
-            continue;
-        };
-        if configured && planned.is_wholly_known() && members.get(name) != Some(planned) {
-            tracing::warn!(
-                attribute = name,
-                "the service changed a configured value; the next refresh will show it"
-            );
-            members.insert(name.clone(), planned.clone());
-        }
-    }
-    Value::Map(members)
-}
-
-/// `value` with null for what is unknown: nothing may be unknown in a state.
-pub(super) fn without_unknown(value: Value) -> Value {
-    match value {
-        Value::Unknown(_) => Value::Null,
-        Value::Seq(elements) => Value::Seq(elements.into_iter().map(without_unknown).collect()),
-        Value::Map(members) => Value::Map(
-            members
-                .into_iter()
-                .map(|(name, member)| (name, without_unknown(member)))
-                .collect(),
-        ),
-        Value::Dynamic(inner) => {
-            let (ty, value) = *inner;
-            Value::Dynamic(Box::new((ty, without_unknown(value))))
-        }
-        known => known,
-    }
-}
-
-fn unknown_in(value: &Value, at: &Path) -> Option<Path> {
-    match value {
-        Value::Unknown(_) => Some(at.clone()),
-        Value::Seq(elements) => (0..)
-            .zip(elements)
-            .find_map(|(index, element)| unknown_in(element, &at.then(Step::Index(index)))),
-        Value::Map(members) => members
-            .iter()
-            .find_map(|(name, member)| unknown_in(member, &at.then(Step::Attribute(name.clone())))),
-        Value::Dynamic(inner) => unknown_in(&inner.1, at),
-        _ => None,
-    }
 }

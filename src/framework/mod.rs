@@ -11,6 +11,7 @@ mod attr;
 mod context;
 mod data_source;
 mod diagnostic;
+mod enforce;
 mod erased;
 #[doc(hidden)]
 pub mod model;

@@ -3,7 +3,7 @@
 use std::{future::Future, marker::PhantomData, sync::Arc};
 
 use super::{
-    Context, Diagnostic, Diagnostics, Model, Result,
+    Attr, Context, Diagnostic, Diagnostics, Model, Result,
     erased::{ErasedResource, Typed},
 };
 use crate::cty::Path;
@@ -114,6 +114,34 @@ pub struct Plan<'a, S> {
     pub replace: Vec<Path>,
 }
 
+impl<S> Plan<'_, S> {
+    /// Whether the object is to be made.
+    pub fn is_create(&self) -> bool {
+        self.prior.is_none()
+    }
+    /// Whether the object exists already.
+    pub fn is_update(&self) -> bool {
+        self.prior.is_some()
+    }
+    /// Whether something requires that the object is made anew.
+    pub fn is_replacement(&self) -> bool {
+        !self.replace.is_empty()
+    }
+    /// Whether an existing object is planned to have another value here, or
+    /// one that is not known yet.
+    pub fn changes<T: PartialEq>(&self, attribute: impl Fn(&S) -> &Attr<T>) -> bool {
+        let planned = attribute(&self.planned);
+        self.prior
+            .is_some_and(|prior| planned.is_unknown() || attribute(prior) != planned)
+    }
+    /// Says that the change of an attribute requires replacement. A host acts
+    /// on it only if the planned value differs from the prior one, or is
+    /// unknown.
+    pub fn require_replacement(&mut self, attribute: &str) {
+        self.replace.push(Path::attribute(attribute));
+    }
+}
+
 /// A change that failed, and what exists nevertheless.
 #[derive(Debug)]
 pub struct Failed<S> {
@@ -122,6 +150,12 @@ pub struct Failed<S> {
     /// What exists: after a create, an object that goes into the state; after
     /// an update, what it looks like now. `None` after an update: as before.
     pub partial: Option<S>,
+}
+
+impl<S> From<Diagnostic> for Failed<S> {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Diagnostics::from(diagnostic).into()
+    }
 }
 
 impl<S> From<Diagnostics> for Failed<S> {

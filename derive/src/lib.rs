@@ -82,6 +82,8 @@ fn expand(input: &DeriveInput) -> Result<TokenStream> {
     let idents: Vec<_> = members.iter().map(|member| &member.ident).collect();
     let names: Vec<_> = members.iter().map(|member| &member.name).collect();
     Ok(quote! {
+        // A default is converted whether it has the member's type already or not.
+        #[allow(clippy::useless_conversion)]
         #[automatically_derived]
         impl ::ocir::framework::Model for #ident {
             fn block() -> ::ocir::framework::Block {

@@ -6,21 +6,21 @@ use super::{Number, Refinements, Type, Value};
 
 /// A small generator of its own (xorshift), so that a seed means the same
 /// values in every version of every dependency.
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0
     }
 
-    pub(super) fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.next() >> 33).expect("31 bits fit") % limit
     }
 
@@ -41,7 +41,7 @@ impl Random {
             .collect()
     }
 
-    pub(super) fn ty(&mut self, depth: usize) -> Type {
+    pub(crate) fn ty(&mut self, depth: usize) -> Type {
         let kinds = if depth == 0 { 4 } else { 9 };
         match self.below(kinds) {
             0 => Type::String,
@@ -60,7 +60,7 @@ impl Random {
         }
     }
 
-    pub(super) fn number(&mut self) -> Number {
+    pub(crate) fn number(&mut self) -> Number {
         match self.below(8) {
             0 => Number::Int(i64::MIN),
             1 => Number::Int(i64::MAX),
@@ -99,7 +99,7 @@ impl Random {
     }
 
     /// A value of the type; unknown ones only where `unknown` says so.
-    pub(super) fn value(&mut self, ty: &Type, unknown: bool) -> Value {
+    pub(crate) fn value(&mut self, ty: &Type, unknown: bool) -> Value {
         if self.chance(10) {
             return Value::Null;
         }

@@ -5,7 +5,7 @@
 //! Nothing here knows gRPC or an asynchronous runtime.
 
 #[cfg(test)]
-mod arbitrary;
+pub(crate) mod arbitrary;
 mod json;
 mod msgpack;
 mod number;

@@ -360,7 +360,7 @@ fn as_block(attributes: &[Attribute]) -> Block {
 mod tests {
     use super::*;
     use crate::{
-        cty::Refinements,
+        cty::{Refinements, arbitrary::Random},
         framework::{Attr, Model, model::object},
     };
 
@@ -794,6 +794,132 @@ mod tests {
             ),
             Value::set(vec![new(), stored_layer("a")])
         );
+    }
+
+    /// What hosts check of a plan, as they document it.
+    fn check_legal(schema: &Block, config: &Value, prior: &Value, planned: &Value, at: &str) {
+        let (Value::Map(_), Value::Map(_)) = (config, planned) else {
+            assert_eq!(config, planned, "{at}");
+            return;
+        };
+        for attribute in &schema.attributes {
+            let at = format!("{at}.{}", attribute.name);
+            let [config, prior, planned] =
+                [config, prior, planned].map(|value| member_of(value, &attribute.name));
+            let computed = matches!(attribute.mode, Mode::Computed | Mode::OptionalComputed);
+            match &attribute.kind {
+                _ if attribute.write_only => assert_eq!(planned, &Value::Null, "{at}"),
+                _ if config.is_null() && computed => {}
+                Kind::Plain(_) => assert_eq!(config, planned, "{at}"),
+                Kind::Nested(nesting, attributes) => {
+                    check_elements(
+                        *nesting,
+                        &as_block(attributes),
+                        [config, prior, planned],
+                        &at,
+                    );
+                }
+            }
+        }
+        for block in &schema.blocks {
+            let at = format!("{at}.{}", block.name);
+            let values = [config, prior, planned].map(|value| member_of(value, &block.name));
+            check_elements(block.nesting, &block.block, values, &at);
+        }
+    }
+
+    fn check_elements(
+        nesting: Nesting,
+        schema: &Block,
+        [config, prior, planned]: [&Value; 3],
+        at: &str,
+    ) {
+        match (nesting, config, planned) {
+            (Nesting::Single, config, planned) => check_legal(schema, config, prior, planned, at),
+            (Nesting::List, Value::Seq(config), Value::Seq(planned)) => {
+                assert_eq!(config.len(), planned.len(), "{at}");
+                for (index, (config, planned)) in config.iter().zip(planned).enumerate() {
+                    let prior = element_of(prior, Key::Index(index), &Value::Null);
+                    check_legal(schema, config, &prior, planned, &format!("{at}[{index}]"));
+                }
+            }
+            _ => assert_eq!(config, planned, "{at}"),
+        }
+    }
+
+    /// Whatever is configured over whatever was there, the plan is legal, and
+    /// planning what was planned and applied again is no change.
+    #[test]
+    fn every_plan_is_legal() {
+        let schema = Thing::block();
+        let ty = schema.ty();
+        let (mut replaced, mut unchanged) = (0, 0);
+        for seed in 0..3000 {
+            let mut random = Random::new(seed);
+            let mut config = as_configuration(&schema, &random.value(&ty, true));
+            while config.get("name").is_none() {
+                config = as_configuration(&schema, &random.value(&ty, true));
+            }
+            let prior = match random.value(&ty, false) {
+                _ if random.below(4) == 0 => Value::Null,
+                prior => without_write_only(&schema, &prior),
+            };
+            let before = planned(&config, &prior);
+            check_legal(
+                &schema,
+                &config,
+                &prior,
+                &before.state,
+                &format!("seed {seed}: "),
+            );
+            assert!(!prior.is_null() || before.replace.is_empty());
+            replaced += usize::from(!before.replace.is_empty());
+
+            // The configuration is known before an apply, which fills in the rest.
+            let config = known(&config);
+            let applied = known(&planned(&config, &prior).state);
+            let again = planned(&config, &applied);
+            assert_eq!(again.state, applied, "seed {seed}");
+            assert_eq!(again.replace, [], "seed {seed}");
+            unchanged += 1;
+        }
+        // Otherwise the seeds do not reach what they are for.
+        assert!(
+            replaced > 300 && unchanged > 1000,
+            "{replaced}, {unchanged}"
+        );
+    }
+
+    /// Only what a user may set.
+    fn as_configuration(schema: &Block, value: &Value) -> Value {
+        each_member(schema, value, &mut |member, value| match member {
+            Member::Attribute(attribute) if attribute.mode == Mode::Computed => Value::Null,
+            Member::Attribute(Attribute {
+                kind: Kind::Nested(nesting, attributes),
+                ..
+            }) => each_element(*nesting, value, &mut |_, element| {
+                as_configuration(&as_block(attributes), element)
+            }),
+            Member::Attribute(_) => value.clone(),
+            Member::Block(block) => each_element(block.nesting, value, &mut |_, element| {
+                as_configuration(&block.block, element)
+            }),
+        })
+    }
+
+    /// Unknown values filled in: `null` is as good an answer as any.
+    fn known(value: &Value) -> Value {
+        match value {
+            Value::Unknown(_) => Value::Null,
+            Value::Seq(elements) => Value::Seq(elements.iter().map(known).collect()),
+            Value::Map(members) => Value::Map(
+                members
+                    .iter()
+                    .map(|(name, member)| (name.clone(), known(member)))
+                    .collect(),
+            ),
+            other => other.clone(),
+        }
     }
 
     /// An unknown object has no members to plan.

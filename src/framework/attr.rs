@@ -348,3 +348,66 @@ impl<T> std::fmt::Debug for Secret<T> {
         f.write_str("[redacted]")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The helpers treat absent and unknown alike only where they say so.
+    #[test]
+    fn helpers() {
+        let known: Attr<String> = "a".into();
+        assert_eq!(known.as_str(), Some("a"));
+        assert_eq!(Attr::<String>::Unknown.as_str(), None);
+        assert_eq!(known.clone().map(|text| text.len()), Attr::Known(1));
+        assert_eq!(
+            Attr::<String>::Unknown.map(|text| text.len()),
+            Attr::Unknown
+        );
+        assert_eq!(Attr::Known(1).and_then(|_| Attr::<i64>::Null), Attr::Null);
+        assert_eq!(Attr::Unknown.known_or(7), 7);
+        assert_eq!(Attr::<i64>::Null.known_or_default(), 0);
+        assert_eq!(Attr::Null.or(Attr::Known(1)), Attr::Known(1));
+        assert_eq!(Attr::Unknown.or(Attr::Known(1)), Attr::Unknown);
+        assert_eq!(Attr::<i64>::from(None), Attr::Null);
+        assert_eq!(Attr::<i64>::from(Some(1)), Attr::Known(1));
+        let mut attr = Attr::Unknown;
+        attr.fill(1);
+        attr.fill(2);
+        assert_eq!(attr, Attr::Known(1));
+        assert_eq!(known.as_ref(), Attr::Known(&"a".to_owned()));
+    }
+
+    /// Elements of a set come in any order and go out in the canonical one.
+    #[test]
+    fn sets() {
+        let set = BTreeSet::from([10i64, 9, -1]);
+        let value = set.to_value();
+        assert_eq!(value, Value::set(vec![9.into(), (-1).into(), 10.into()]));
+        assert_eq!(BTreeSet::<i64>::from_value(&value), Ok(Some(set)));
+    }
+
+    /// Numbers as Rust has them: what does not fit is refused, not rounded.
+    #[test]
+    fn numbers() {
+        let number = |text| Value::Number(Number::parse(text).unwrap_or(Number::Int(0)));
+        assert_eq!(i64::from_value(&number("1e3")), Ok(Some(1000)));
+        assert!(i64::from_value(&number("0.5")).is_err());
+        assert!(i64::from_value(&number("9223372036854775808")).is_err());
+        assert_eq!(f64::from_value(&number("0.1")), Ok(Some(0.1)));
+        assert_eq!(0.1.to_value(), number("0.1"));
+    }
+
+    /// A secret is sensitive wherever it is inside, and never seen.
+    #[test]
+    fn secrets() {
+        const {
+            assert!(Vec::<Secret<String>>::SENSITIVE);
+            assert!(BTreeMap::<String, Secret<String>>::SENSITIVE);
+            assert!(!Vec::<String>::SENSITIVE);
+        }
+        let secret: Attr<Secret<String>> = Secret::from("hunter2").into();
+        assert_eq!(format!("{secret:?}"), "Known([redacted])");
+        assert_eq!(secret.expose().map(String::as_str), Some("hunter2"));
+    }
+}

@@ -290,3 +290,151 @@ fn find_unknown(ty: &Type, value: &Value, at: &Path, found: &mut Vec<Path>) {
         _ => found.push(at.clone()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::framework::{
+        Attr, Model,
+        model::{nested, object},
+    };
+
+    /// A part.
+    #[derive(Clone, Debug, PartialEq, Model)]
+    struct Part {
+        /// Its name.
+        #[tf(required)]
+        name: Attr<String>,
+        /// Its id.
+        #[tf(computed)]
+        id: Attr<String>,
+    }
+
+    /// Parts in a list, a map, one, and a block.
+    #[derive(Clone, Debug, PartialEq, Model)]
+    struct Whole {
+        /// In a list.
+        #[tf(optional, nested)]
+        list: Attr<Vec<Part>>,
+        /// In a map.
+        #[tf(optional, nested)]
+        map: Attr<BTreeMap<String, Part>>,
+        /// Alone.
+        #[tf(optional, nested)]
+        one: Attr<Part>,
+        /// In a block.
+        #[tf(block)]
+        block: Attr<Part>,
+    }
+
+    fn part(name: &str, id: Value) -> Value {
+        object([("name", name.into()), ("id", id)])
+    }
+
+    /// The same part in every place.
+    fn whole(part: &Value) -> Value {
+        object([
+            ("list", Value::Seq(vec![part.clone()])),
+            ("map", object([("k", part.clone())])),
+            ("one", part.clone()),
+            ("block", part.clone()),
+        ])
+    }
+
+    /// A hook fills in a computed member and changes a configured one beside
+    /// it: the one is planned, the other is put right, wherever they are.
+    #[test]
+    fn overstepping_deep_inside() {
+        let config = whole(&part("a", Value::Null));
+        let by_schema = whole(&part("a", Value::UNKNOWN));
+        let changed = whole(&part("b", "7".into()));
+        let legal = legal_plan(&Whole::block(), &config, &Value::Null, &by_schema, changed);
+        assert_eq!(legal, whole(&part("a", "7".into())));
+    }
+
+    /// Elements that a hook adds or takes away come from nobody's configuration.
+    #[test]
+    fn other_elements() {
+        let config = whole(&part("a", Value::Null));
+        let by_schema = whole(&part("a", Value::UNKNOWN));
+        let extra = part("b", "7".into());
+        let changed = object([
+            ("list", Value::Seq(vec![])),
+            ("map", object([("k", extra.clone()), ("l", extra.clone())])),
+            ("one", Value::Null),
+            ("block", Value::Null),
+        ]);
+        let legal = legal_plan(&Whole::block(), &config, &Value::Null, &by_schema, changed);
+        assert_eq!(legal, by_schema);
+    }
+
+    /// Elements of a set that a hook changes, which cannot be told apart.
+    #[test]
+    fn sets() {
+        let mut list = nested::<Vec<Part>>("set", "Parts.", Mode::Optional);
+        if let Kind::Nested(nesting, _) = &mut list.kind {
+            *nesting = Nesting::Set;
+        }
+        let schema = Block {
+            attributes: vec![list],
+            ..Block::default()
+        };
+        let set = |id: Value| object([("set", Value::set(vec![part("a", id)]))]);
+        let by_schema = set(Value::UNKNOWN);
+        let changed = set("7".into());
+        let legal = legal_plan(
+            &schema,
+            &set(Value::Null),
+            &Value::Null,
+            &by_schema,
+            changed,
+        );
+        assert_eq!(legal, by_schema);
+    }
+
+    /// After an apply, unknown members are the answer's, known ones the plan's,
+    /// wherever they are; what the answer lacks is unknown no longer.
+    #[test]
+    fn results_deep_inside() {
+        let ty = Whole::block().ty();
+        let planned = whole(&part("a", Value::UNKNOWN));
+        let answered = whole(&part("changed by the service", "7".into()));
+        assert_eq!(
+            as_planned(&ty, &planned, answered),
+            whole(&part("a", "7".into()))
+        );
+        let lacking = object([
+            ("list", Value::Seq(vec![])),
+            ("map", object([])),
+            ("one", Value::Null),
+            ("block", Value::Null),
+        ]);
+        assert_eq!(
+            as_planned(&ty, &planned, lacking),
+            whole(&part("a", Value::Null))
+        );
+        assert_eq!(
+            as_planned(&ty, &planned, Value::Null),
+            whole(&part("a", Value::Null))
+        );
+    }
+
+    /// Every unknown place is named as the configuration writes it; inside a
+    /// set there is no place to name.
+    #[test]
+    fn places_of_the_unknown() {
+        let places = |ty: &Type, value: &Value| -> Vec<String> {
+            unknown_in(ty, value).iter().map(Path::to_string).collect()
+        };
+        let value = whole(&part("a", Value::UNKNOWN));
+        assert_eq!(
+            places(&Whole::block().ty(), &value),
+            ["block.id", "list[0].id", "map[\"k\"].id", "one.id"]
+        );
+        let set = Type::Set(Box::new(Type::String));
+        assert_eq!(places(&set, &Value::Seq(vec![Value::UNKNOWN])), [""]);
+        assert_eq!(places(&set, &Value::Seq(vec!["a".into()])), [""; 0]);
+    }
+}

@@ -33,22 +33,34 @@ pub trait Nested: AttrValue {
 impl<M: Model> Nested for M {
     const NESTING: Nesting = Nesting::Single;
     fn attributes() -> Vec<Attribute> {
-        M::block().attributes
+        attributes_of::<M>()
     }
 }
 
 impl<M: Model> Nested for Vec<M> {
     const NESTING: Nesting = Nesting::List;
     fn attributes() -> Vec<Attribute> {
-        M::block().attributes
+        attributes_of::<M>()
     }
 }
 
 impl<M: Model> Nested for BTreeMap<String, M> {
     const NESTING: Nesting = Nesting::Map;
     fn attributes() -> Vec<Attribute> {
-        M::block().attributes
+        attributes_of::<M>()
     }
+}
+
+/// A nested attribute cannot hold blocks; the first test that asks for the
+/// schema finds out.
+fn attributes_of<M: Model>() -> Vec<Attribute> {
+    let block = M::block();
+    debug_assert!(
+        block.blocks.is_empty(),
+        "the model of a nested attribute has a block: {}",
+        block.description
+    );
+    block.attributes
 }
 
 /// The row of an attribute; options are set on top of it.

@@ -5,16 +5,26 @@ use crate::cty::{Error, Path, Step, Type, Value};
 
 /// Implemented by `#[derive(Model)]`: one struct is schema, decoder and
 /// encoder. Every member is an [`Attr`](super::Attr); its doc comment is what
-/// users read.
+/// users read, and so is that of the struct.
 ///
-/// `#[tf(..)]` on a member takes: `required`, `optional`, `computed` (several
-/// together: `optional, computed`), `default = EXPR` (makes it optional and
-/// computed on the wire), `replace` (a change requires replacement), `keep`
-/// (a computed value survives updates; not a replacement), `sensitive`, `write_only`,
-/// `deprecated = "what to use"`, `validate = FN` (a [`Validator`]), `nested`
-/// (the member's type, or its element type, is a model: a nested attribute),
-/// `block` (the member's type is a model: a block, at most one) and `name = ".."`.
-/// A member whose type contains `Secret` is sensitive by itself.
+/// `#[tf(..)]` on a member says who sets it: `required`, `optional`,
+/// `computed`, `optional, computed`, or `default = EXPR` (optional and
+/// computed on the wire). It also takes:
+///
+/// - `replace`: a change requires replacement; `optional, computed` needs
+///   `keep` with it
+/// - `keep`: a computed value survives updates, though not a replacement
+/// - `sensitive`: hidden in every output; a member whose type contains
+///   [`Secret`](super::Secret) is so by itself
+/// - `write_only`: used once and never stored
+/// - `deprecated = "what to use"`, also on the struct
+/// - `validate = FN`: a [`Validator`], as often as needed
+/// - `nested`: the member's type, or the element type of its `Vec` or
+///   `BTreeMap<String, _>`, is a model: a nested attribute
+/// - `block`: the member's type is a model: a block, at most one
+/// - `name = ".."`, where the member's own name will not do
+///
+/// What contradicts itself does not compile.
 pub trait Model: Clone + Send + Sync + Sized + 'static {
     /// The schema.
     fn block() -> Block;

@@ -99,9 +99,14 @@ pub(super) fn resolve(settings: &Settings, environment: &Environment) -> Result<
         if let (None, Some(inside)) = (&key, &inside) {
             inside.check_no_key_content()?;
         }
+        let profiles = if profile_name == DEFAULT {
+            format!("profile {DEFAULT}")
+        } else {
+            format!("the profiles {profile_name} and {DEFAULT}")
+        };
         let in_file = |key: &str| {
-            file.as_ref()
-                .map(|file| format!("`{key}` in profile {profile_name} of {}", file.path))
+            let file = file.as_ref()?;
+            Some(format!("`{key}` in {profiles} of {}", file.path))
         };
         let mut values = Vec::new();
         for (name, found) in [(&TENANCY, &tenancy), (&USER, &user)] {
@@ -129,7 +134,8 @@ pub(super) fn resolve(settings: &Settings, environment: &Environment) -> Result<
         }
         let note = match &file {
             Some(file) => {
-                profiles_text(&file.content.names().map(str::to_owned).collect::<Vec<_>>())
+                let names: Vec<String> = file.content.names().map(str::to_owned).collect();
+                format!("in {}, {}", file.path, profiles_text(&names))
             }
             None => format!("there is no configuration file: {location}"),
         };
@@ -147,7 +153,11 @@ pub(super) fn resolve(settings: &Settings, environment: &Environment) -> Result<
             key_from,
         });
     }
-    let origin = key.found().origin.short();
+    let origin = match &key.found().origin {
+        Origin::Argument(name) => format!("argument {name}"),
+        Origin::Variable(name) => name.clone(),
+        Origin::Profile { .. } => format!("profile {profile_name}"),
+    };
     Ok(Resolved {
         source: Arc::new(ApiKey::new(
             &tenancy.value,
@@ -184,16 +194,16 @@ pub(super) fn named_text(named_by: &str) -> String {
     if named_by.is_empty() {
         String::new()
     } else {
-        format!(", which {named_by} names,")
+        format!(", which {named_by} names")
     }
 }
 
 /// Which profiles there are, for a message.
 pub(super) fn profiles_text(profiles: &[String]) -> String {
     match profiles {
-        [] => "there are no profiles in it".to_owned(),
-        [only] => format!("the only profile there is {only}"),
-        several => format!("the profiles there are {}", listed(several, "and")),
+        [] => "there is no profile at all".to_owned(),
+        [only] => format!("the only profile is {only}"),
+        several => format!("the profiles are {}", listed(several, "and")),
     }
 }
 
@@ -306,17 +316,6 @@ enum Origin {
         profile: String,
         path: String,
     },
-}
-
-impl Origin {
-    /// For the description of who signs in.
-    fn short(&self) -> String {
-        match self {
-            Origin::Argument(name) => format!("argument {name}"),
-            Origin::Variable(name) => name.clone(),
-            Origin::Profile { profile, .. } => format!("profile {profile}"),
-        }
-    }
 }
 
 impl fmt::Display for Origin {
@@ -461,6 +460,7 @@ impl Search<'_> {
             _ => return Ok(PathBuf::from(&found.value)),
         };
         match &self.environment.home {
+            Some(home) if rest.is_empty() => Ok(home.clone()),
             Some(home) => Ok(home.join(rest)),
             None => Err(Error::NoHome {
                 path: found.value.clone(),

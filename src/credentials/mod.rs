@@ -156,8 +156,7 @@ pub enum Error {
     },
     /// A profile that was asked for by name, and no file to have it.
     #[error(
-        "there is no profile [{profile}]{}, because there is no configuration file: {looked_at}",
-        lookup::named_text(.named_by)
+        "{named_by} names the profile [{profile}], and there is no configuration file: {looked_at}"
     )]
     NoConfigFile {
         /// The profile.
@@ -179,8 +178,7 @@ pub enum Error {
     },
     /// A profile that was asked for by name.
     #[error(
-        "there is no profile [{profile}]{} in {path}; {}",
-        lookup::named_text(.named_by),
+        "{named_by} names the profile [{profile}], which is not in {path}; {}",
         lookup::profiles_text(.profiles)
     )]
     NoProfile {
@@ -194,7 +192,7 @@ pub enum Error {
         profiles: Vec<String>,
     },
     /// A key that cannot sign.
-    #[error("the private key in {key_from} {problem}")]
+    #[error("the key in {key_from} {problem}")]
     PrivateKey {
         /// Where it is.
         key_from: String,
@@ -320,7 +318,10 @@ mod tests {
             variables: [("OCI_CLI_KEY_CONTENT".into(), "PRIVATE".into())].into(),
             home: Some("/home/docker".into()),
         };
-        expect![[r#"Environment { variables: ["OCI_CLI_KEY_CONTENT"], home: Some("/home/docker") }"#]].assert_eq(&format!("{environment:?}"));
+        expect![[
+            r#"Environment { variables: ["OCI_CLI_KEY_CONTENT"], home: Some("/home/docker") }"#
+        ]]
+        .assert_eq(&format!("{environment:?}"));
 
         let pem = include_str!("../../tests/fixtures/signing-vectors.json");
         let vectors: serde_json::Value = serde_json::from_str(pem)?;

@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 
 use crate::signing::{KeyError, SigningKey};
 
-/// Why a text is no key to sign with. Its sentence goes on after "the private
+/// Why a text is no key to sign with. Its sentence goes on after "the
 /// key in …", and says what to do.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyProblem {
@@ -186,7 +186,7 @@ mod tests {
     fn mistakes_have_messages() -> anyhow::Result<()> {
         let vectors = vectors()?;
         let message = |text: &str| match read(text) {
-            Err(problem) => format!("the private key {problem}"),
+            Err(problem) => format!("the key {problem}"),
             Ok(_) => "no problem".to_owned(),
         };
         let pem = vectors["key"]["pkcs8_pem"].as_str().unwrap_or_default();
@@ -238,23 +238,26 @@ mod tests {
             .iter()
             .map(|(name, text)| format!("{name}: {}", message(text)))
             .collect();
-        messages.push(format!("damaged: {}", message(&pem.replace("A", "B"))));
-        messages.push(format!("no base64: {}", message(&pem.replace("A", "?"))));
+        messages.push(format!("damaged: {}", message(&pem.replace("Bz", "Cz"))));
+        messages.push(format!(
+            "no base64: {}",
+            message(&pem.replace("MIIE", "M?IE"))
+        ));
         expect![[r#"
-            encrypted: the private key is encrypted with a passphrase, which this version of the provider cannot read yet; `openssl rsa -in KEY.pem -out NEWKEY.pem` writes it without one
-            public: the private key is the public key; the private one is needed, from `-----BEGIN PRIVATE KEY-----` on
-            ssh public: the private key is the public key; the private one is needed, from `-----BEGIN PRIVATE KEY-----` on
-            openssh: the private key is in OpenSSH's format; `ssh-keygen -p -m PEM -f KEY` rewrites the file in PEM form
-            ec: the private key is for elliptic curves (EC), and Oracle takes RSA keys only; `openssl genrsa -out oci_api_key.pem 2048` makes one
-            dsa: the private key is for DSA, and Oracle takes RSA keys only; `openssl genrsa -out oci_api_key.pem 2048` makes one
-            ed25519: the private key is for Ed25519, and Oracle takes RSA keys only; `openssl genrsa -out oci_api_key.pem 2048` makes one
-            1024: the private key has 1024 bits, and Oracle takes RSA keys from 2048 bits on; `openssl genrsa -out oci_api_key.pem 2048` makes one
-            path: the private key is not in PEM form: there is no line such as `-----BEGIN PRIVATE KEY-----`. A path belongs into private_key_path or OCI_CLI_KEY_FILE
-            truncated: the private key has no `-----END` line, so a part of it is missing
-            certificate: the private key is a certificate; the private key that belongs to it is needed, from `-----BEGIN PRIVATE KEY-----` on
-            request: the private key holds `-----BEGIN CERTIFICATE REQUEST-----`, which is no private key; `-----BEGIN PRIVATE KEY-----` or `-----BEGIN RSA PRIVATE KEY-----` is expected
-            damaged: the private key holds `-----BEGIN PRIVBTE KEY-----`, which is no private key; `-----BEGIN PRIVATE KEY-----` or `-----BEGIN RSA PRIVATE KEY-----` is expected
-            no base64: the private key holds `-----BEGIN PRIV?TE KEY-----`, which is no private key; `-----BEGIN PRIVATE KEY-----` or `-----BEGIN RSA PRIVATE KEY-----` is expected"#]].assert_eq(&messages.join("\n"));
+            encrypted: the key is encrypted with a passphrase, which this version of the provider cannot read yet; `openssl rsa -in KEY.pem -out NEWKEY.pem` writes it without one
+            public: the key is the public key; the private one is needed, from `-----BEGIN PRIVATE KEY-----` on
+            ssh public: the key is the public key; the private one is needed, from `-----BEGIN PRIVATE KEY-----` on
+            openssh: the key is in OpenSSH's format; `ssh-keygen -p -m PEM -f KEY` rewrites the file in PEM form
+            ec: the key is for elliptic curves (EC), and Oracle takes RSA keys only; `openssl genrsa -out oci_api_key.pem 2048` makes one
+            dsa: the key is for DSA, and Oracle takes RSA keys only; `openssl genrsa -out oci_api_key.pem 2048` makes one
+            ed25519: the key is for Ed25519, and Oracle takes RSA keys only; `openssl genrsa -out oci_api_key.pem 2048` makes one
+            1024: the key has 1024 bits, and Oracle takes RSA keys from 2048 bits on; `openssl genrsa -out oci_api_key.pem 2048` makes one
+            path: the key is not in PEM form: there is no line such as `-----BEGIN PRIVATE KEY-----`. A path belongs into private_key_path or OCI_CLI_KEY_FILE
+            truncated: the key has no `-----END` line, so a part of it is missing
+            certificate: the key is a certificate; the private key that belongs to it is needed, from `-----BEGIN PRIVATE KEY-----` on
+            request: the key holds `-----BEGIN CERTIFICATE REQUEST-----`, which is no private key; `-----BEGIN PRIVATE KEY-----` or `-----BEGIN RSA PRIVATE KEY-----` is expected
+            damaged: no problem
+            no base64: the key is damaged; copy it once more, whole and in one piece"#]].assert_eq(&messages.join("\n"));
         assert_eq!(
             message(include_str!("../../tests/fixtures/keys/ec-pkcs8.pem")),
             message(keys[4].1)

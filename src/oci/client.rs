@@ -615,3 +615,701 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 
 /// No answer of the control plane comes near.
 const MAX_BODY: usize = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use expect_test::expect;
+    use futures_util::future::{BoxFuture, FutureExt, ready};
+    use serde_json::{Value, json};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::{
+        credentials::{self, Credential},
+        oci::{CreateContainerRepository, ListContainerRepositories, UpdateContainerRepository},
+        signing::SigningKey,
+        transport::{Options, http_client},
+    };
+
+    /// The vectors' key and user.
+    struct Source(Arc<Credential>);
+
+    impl Source {
+        fn new() -> anyhow::Result<Self> {
+            let vectors: Value =
+                serde_json::from_str(include_str!("../../tests/fixtures/signing-vectors.json"))?;
+            let pem = vectors["key"]["pkcs8_pem"].as_str().unwrap_or_default();
+            let body: String = pem.lines().filter(|line| !line.contains("-----")).collect();
+            let der = base64::Engine::decode(
+                &base64::engine::general_purpose::STANDARD,
+                body.as_bytes(),
+            )?;
+            Ok(Self(Arc::new(Credential {
+                key_id: "tenancy/user/fingerprint".to_owned(),
+                key: Arc::new(SigningKey::from_pkcs8_der(&der)?),
+            })))
+        }
+    }
+
+    impl CredentialSource for Source {
+        fn credential(&self) -> BoxFuture<'_, Result<Arc<Credential>, credentials::Error>> {
+            ready(Ok(self.0.clone())).boxed()
+        }
+        fn describe(&self) -> String {
+            "user user".to_owned()
+        }
+        fn tenancy_id(&self) -> Option<&str> {
+            None
+        }
+        fn user_id(&self) -> Option<&str> {
+            None
+        }
+    }
+
+    /// A service that says what it is told to say, one answer per connection;
+    /// an empty answer is a cut connection. Keeps what it was asked.
+    struct Service {
+        url: String,
+        requests: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Service {
+        async fn start(answers: impl IntoIterator<Item = String>) -> anyhow::Result<Self> {
+            let answers: Vec<String> = answers.into_iter().collect();
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            let url = format!("http://{}", listener.local_addr()?);
+            let requests = Arc::new(Mutex::new(Vec::new()));
+            let kept = requests.clone();
+            tokio::spawn(async move {
+                for answer in answers {
+                    let Ok((mut stream, _)) = listener.accept().await else {
+                        return;
+                    };
+                    let request = read_request(&mut stream).await.unwrap_or_default();
+                    if let Ok(mut kept) = kept.lock() {
+                        kept.push(request);
+                    }
+                    // Whoever hung up does not want the answer.
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                }
+            });
+            Ok(Self { url, requests })
+        }
+
+        fn client(&self) -> anyhow::Result<Client> {
+            Ok(Client::new(config(Some(&self.url))?)?)
+        }
+
+        /// The requests so far, each the head and the body.
+        fn requests(&self) -> Vec<String> {
+            self.requests
+                .lock()
+                .map(|kept| kept.clone())
+                .unwrap_or_default()
+        }
+
+        /// The first lines of the requests so far.
+        fn lines(&self) -> String {
+            let requests = self.requests();
+            let lines: Vec<&str> = requests
+                .iter()
+                .map(|request| request.lines().next().unwrap_or_default())
+                .collect();
+            lines.join("\n")
+        }
+
+        /// The values of a header in the requests so far.
+        fn header(&self, name: &str) -> Vec<String> {
+            let of_one = |request: &String| {
+                request
+                    .lines()
+                    .find_map(|line| line.strip_prefix(&format!("{name}: ")))
+                    .map(str::to_owned)
+            };
+            self.requests().iter().filter_map(of_one).collect()
+        }
+    }
+
+    async fn read_request(stream: &mut TcpStream) -> anyhow::Result<String> {
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await?);
+        }
+        let head = String::from_utf8(request)?;
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "))
+            .map_or(Ok(0), str::parse)?;
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await?;
+        Ok(head + &String::from_utf8(body)?)
+    }
+
+    fn config(endpoint: Option<&str>) -> anyhow::Result<Config> {
+        Ok(Config {
+            http: http_client(&Options::default())?,
+            region: Region::parse("gru")?,
+            endpoint: endpoint.map(str::to_owned),
+            credentials: Arc::new(Source::new()?),
+            retry: RetryPolicy::without_waiting(),
+        })
+    }
+
+    fn answer(status: u16, headers: &str, body: &str) -> String {
+        format!(
+            "HTTP/1.1 {status} X\r\nconnection: close\r\nopc-request-id: THEIRS/{status}\r\n\
+             content-length: {}\r\n{headers}\r\n{body}",
+            body.len()
+        )
+    }
+
+    fn refusal(status: u16, code: &str) -> String {
+        let body = json!({"code": code, "message": "a message"}).to_string();
+        answer(status, "", &body)
+    }
+
+    fn repository() -> String {
+        let body = include_str!("../../tests/fixtures/oci/container-repository.json");
+        answer(200, "", body)
+    }
+
+    fn cut() -> String {
+        String::new()
+    }
+
+    fn web() -> CreateContainerRepository {
+        CreateContainerRepository {
+            compartment_id: "ocid1.compartment.oc1..a".into(),
+            display_name: "team/app".into(),
+            ..CreateContainerRepository::default()
+        }
+    }
+
+    /// Addresses of all services, by region, by endpoint and by template.
+    #[test]
+    fn addresses() -> anyhow::Result<()> {
+        use crate::region::Service;
+        let addresses = |endpoint: Option<&str>| -> anyhow::Result<String> {
+            let client = Client::new(config(endpoint)?)?;
+            let addresses = [
+                Service::Artifacts,
+                Service::Identity,
+                Service::ContainerRegistry,
+                Service::ObjectStorage,
+            ]
+            .map(|service| client.address(service).map(String::from));
+            Ok(addresses
+                .into_iter()
+                .collect::<Result<Vec<_>, _>>()?
+                .join("\n"))
+        };
+        expect![[r#"
+            https://artifacts.sa-saopaulo-1.oci.oraclecloud.com/
+            https://identity.sa-saopaulo-1.oci.oraclecloud.com/
+            https://ocir.sa-saopaulo-1.oci.oraclecloud.com/
+            https://objectstorage.sa-saopaulo-1.oraclecloud.com/"#]]
+        .assert_eq(&addresses(None)?);
+        expect![[r#"
+            https://artifacts.sa-saopaulo-1.gateway.example:8443/oci/
+            https://identity.sa-saopaulo-1.gateway.example:8443/oci/
+            https://ocir.sa-saopaulo-1.gateway.example:8443/oci/
+            https://objectstorage.sa-saopaulo-1.gateway.example:8443/oci/"#]]
+        .assert_eq(&addresses(Some(
+            "https://{service}.{region}.gateway.example:8443/oci/",
+        ))?);
+        assert!(addresses(Some("http://[::1]:8080"))?.starts_with("http://[::1]:8080/"));
+        Ok(())
+    }
+
+    /// An endpoint that nothing can be sent to is refused before anything is.
+    #[test]
+    fn wrong_endpoints() -> anyhow::Result<()> {
+        let mut messages = Vec::new();
+        for endpoint in [
+            "127.0.0.1:8080",
+            "localhost",
+            "ftp://127.0.0.1",
+            "unix:/run/emulator",
+            "http://",
+            "http://user:password@gateway.example",
+            "http://gateway.example/?key=secret",
+            "https://{serivce}.gateway.example",
+            "https://gateway.example/{tenancy}",
+            "https://gateway.example:port",
+            "",
+        ] {
+            match Client::new(config(Some(endpoint))?) {
+                Err(error) => messages.push(error.to_string()),
+                Ok(_) => messages.push(format!("{endpoint} is accepted")),
+            }
+        }
+        expect![[r#"
+            "127.0.0.1:8080" is no address of a service: it has to begin with https:// or http://
+            "localhost" is no address of a service: it has to begin with https:// or http://
+            "ftp://127.0.0.1" is no address of a service: it has to begin with https:// or http://
+            "unix:/run/emulator" is no address of a service: it has to begin with https:// or http://
+            "http://" is no address of a service: empty host
+            "gateway.example" is no address of a service: it must not have a user name or a password
+            "http://gateway.example/?key=secret" is no address of a service: it must not have a query or a fragment
+            "https://{serivce}.gateway.example" is no address of a service: only {service} and {region} are filled in
+            "https://gateway.example/{tenancy}" is no address of a service: only {service} and {region} are filled in
+            "https://gateway.example:port" is no address of a service: invalid port number
+            "" is no address of a service: it has to begin with https:// or http://"#]].assert_eq(&messages.join("\n"));
+        Ok(())
+    }
+
+    /// A create that is throttled, meets a broken service and loses its
+    /// connection is sent four times, as one call to the service: one retry
+    /// token, one request id, the same body.
+    #[tokio::test]
+    async fn create_is_repeated_with_one_token() -> anyhow::Result<()> {
+        let service = Service::start([
+            refusal(429, "TooManyRequests"),
+            refusal(500, "InternalServerError"),
+            cut(),
+            repository(),
+        ])
+        .await?;
+        let created = service
+            .client()?
+            .create_container_repository(&web())
+            .await?;
+        assert_eq!(created.display_name, "team/app");
+        let requests = service.requests();
+        assert_eq!(requests.len(), 4);
+        for name in ["opc-retry-token", "opc-request-id"] {
+            let mut values = service.header(name);
+            assert_eq!(values.len(), 4, "{name}");
+            values.dedup();
+            assert_eq!(values.len(), 1, "{name}");
+        }
+        let id = &service.header("opc-request-id")[0];
+        assert!(
+            id.len() == 32 && id.chars().all(|c| "0123456789ABCDEF".contains(c)),
+            "{id}"
+        );
+        for request in &requests {
+            assert!(
+                request.ends_with(
+                    r#"{"compartmentId":"ocid1.compartment.oc1..a","displayName":"team/app"}"#
+                ),
+                "{request}"
+            );
+        }
+        Ok(())
+    }
+
+    /// Everything that is sent, for a call with a body, as it stands on the wire.
+    #[tokio::test]
+    async fn what_stands_on_the_wire() -> anyhow::Result<()> {
+        let service = Service::start([repository()]).await?;
+        let client = service
+            .client()?
+            .with_clock(|| SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045));
+        client
+            .update_container_repository(
+                "ocid1.containerrepo.oc1..a",
+                &UpdateContainerRepository {
+                    is_public: Some(true),
+                    ..UpdateContainerRepository::default()
+                },
+            )
+            .await?;
+        let host = service.url.trim_start_matches("http://").to_owned();
+        let mut lines: Vec<String> = service.requests()[0]
+            .lines()
+            .filter(|line| !line.is_empty())
+            .map(|line| {
+                let line = line.replace(&host, "HOST");
+                match line.split_once(": ") {
+                    Some(("opc-request-id", _)) => "opc-request-id: ID".to_owned(),
+                    Some(("authorization", value)) => {
+                        let kept = value.split(",signature=").next().unwrap_or_default();
+                        format!("authorization: {kept},signature=…")
+                    }
+                    _ => line,
+                }
+            })
+            .collect();
+        lines[1..].sort();
+        expect![[r#"
+            PUT /20160918/container/repositories/ocid1.containerrepo.oc1..a HTTP/1.1
+            accept: application/json
+            authorization: Signature version="1",headers="date (request-target) host content-length content-type x-content-sha256",keyId="tenancy/user/fingerprint",algorithm="rsa-sha256",signature=…
+            content-length: 17
+            content-type: application/json
+            date: Fri, 02 Jan 2026 03:04:05 GMT
+            host: HOST
+            opc-client-retries: true
+            opc-request-id: ID
+            user-agent: terraform-provider-ocir/0.1.0
+            x-content-sha256: +ZeUbC/cLjmhaP9inQXOl4/5L2X2BPnrT4cD2Ixga7w=
+            {"isPublic":true}"#]].assert_eq(&lines.join("\n"));
+        Ok(())
+    }
+
+    /// What no time heals is final: one request each, and the error keeps all
+    /// that the service said.
+    #[tokio::test]
+    async fn final_refusals_are_not_repeated() -> anyhow::Result<()> {
+        for (status, code) in [
+            (400, "InvalidParameter"),
+            (401, "NotAuthenticated"),
+            (403, "NotAllowed"),
+            (404, "NotAuthorizedOrNotFound"),
+            (409, "NAMESPACE_CONFLICT"),
+            (409, "Conflict"),
+            (409, "InvalidatedRetryToken"),
+            (412, "NoEtagMatch"),
+            (501, "MethodNotImplemented"),
+        ] {
+            let service = Service::start(vec![refusal(status, code); 3]).await?;
+            let error = service
+                .client()?
+                .create_container_repository(&web())
+                .await
+                .err();
+            let error = error
+                .map(|error| format!("{error} ({})", error.opc_request_id().unwrap_or_default()));
+            assert_eq!(
+                error,
+                Some(format!(
+                    "CreateContainerRepository answered {status} {code}: a message (THEIRS/{status})"
+                ))
+            );
+            assert_eq!(service.requests().len(), 1, "{code}");
+        }
+        Ok(())
+    }
+
+    /// Conflicts that pass are waited for, up to the eighth attempt.
+    #[tokio::test]
+    async fn passing_conflicts_are_repeated() -> anyhow::Result<()> {
+        for code in ["IncorrectState", "LockConflict"] {
+            let service = Service::start(vec![refusal(409, code); 10]).await?;
+            let error = service.client()?.get_container_repository("a").await.err();
+            assert!(error.is_some_and(|error| error.is_conflict()));
+            assert_eq!(service.requests().len(), 8, "{code}");
+        }
+        Ok(())
+    }
+
+    /// A delete whose answer was lost has worked when the next one finds
+    /// nothing; the first one that finds nothing has not.
+    #[tokio::test]
+    async fn repeated_delete_meets_404() -> anyhow::Result<()> {
+        let gone = || refusal(404, "NotAuthorizedOrNotFound");
+        let service = Service::start([cut(), gone()]).await?;
+        service.client()?.delete_container_repository("a").await?;
+        assert_eq!(service.requests().len(), 2);
+
+        let service = Service::start([gone()]).await?;
+        let error = service
+            .client()?
+            .delete_container_repository("a")
+            .await
+            .err();
+        assert!(error.is_some_and(|error| error.is_not_found()));
+        Ok(())
+    }
+
+    /// A POST without a promise is not sent twice, whatever happens to it.
+    #[tokio::test]
+    async fn post_without_a_token_is_sent_once() -> anyhow::Result<()> {
+        let service = Service::start([refusal(503, ""), repository()]).await?;
+        let client = service.client()?;
+        let address = client.address(crate::region::Service::Artifacts)?;
+        let call = Call::at(
+            "Test",
+            crate::region::Service::Artifacts,
+            Method::POST,
+            address,
+        )
+        .path("test");
+        assert!(client.done(&call).await.is_err());
+        assert_eq!(service.requests().len(), 1);
+        assert_eq!(service.header("content-length"), ["0"]);
+        assert!(service.header("opc-retry-token").is_empty());
+        Ok(())
+    }
+
+    /// Nobody listens: the error names the host and the cause, and no query.
+    #[tokio::test]
+    async fn nobody_answers() -> anyhow::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let host = listener.local_addr()?.to_string();
+        drop(listener);
+        let client = Client::new(config(Some(&format!("http://{host}")))?)?;
+        let error = client
+            .get_namespace(Some("ocid1.compartment.oc1..a"))
+            .await
+            .err();
+        let text = error.map(|error| format!("{:#}", anyhow::Error::new(error)));
+        let text = text.unwrap_or_default().replace(&host, "HOST");
+        assert!(
+            text.starts_with("GetNamespace: no answer from HOST: "),
+            "{text}"
+        );
+        assert!(text.contains("Connection refused"), "{text}");
+        assert!(!text.contains("compartment"), "{text}");
+        Ok(())
+    }
+
+    fn query() -> ListContainerRepositories {
+        ListContainerRepositories {
+            compartment_id: "ocid1.compartment.oc1..a".into(),
+            compartment_id_in_subtree: true,
+            display_name: Some("team/app & co:1".into()),
+        }
+    }
+
+    fn page(names: &[&str], next: &str) -> String {
+        let items: Vec<Value> = names
+            .iter()
+            .map(|name| {
+                json!({"id": name, "compartmentId": "c", "displayName": name, "lifecycleState": "AVAILABLE"})
+            })
+            .collect();
+        answer(
+            200,
+            &format!("opc-next-page: {next}\r\n"),
+            &json!({"items": items}).to_string(),
+        )
+    }
+
+    /// Pages are followed to the end, empty ones too, with everything but the
+    /// page unchanged and encoded.
+    #[tokio::test]
+    async fn pages_are_followed() -> anyhow::Result<()> {
+        let service = Service::start([
+            page(&["a"], "p/2=="),
+            page(&[], "p3"),
+            page(&["b", "c"], ""),
+        ])
+        .await?;
+        let all = service
+            .client()?
+            .list_container_repositories(&query())
+            .await?;
+        let names: Vec<&str> = all.iter().map(|item| item.display_name.as_str()).collect();
+        assert_eq!(names, ["a", "b", "c"]);
+        expect![[r#"
+            GET /20160918/container/repositories?compartmentId=ocid1.compartment.oc1..a&compartmentIdInSubtree=true&displayName=team%2Fapp%20%26%20co%3A1 HTTP/1.1
+            GET /20160918/container/repositories?compartmentId=ocid1.compartment.oc1..a&compartmentIdInSubtree=true&displayName=team%2Fapp%20%26%20co%3A1&page=p%2F2%3D%3D HTTP/1.1
+            GET /20160918/container/repositories?compartmentId=ocid1.compartment.oc1..a&compartmentIdInSubtree=true&displayName=team%2Fapp%20%26%20co%3A1&page=p3 HTTP/1.1"#]].assert_eq(&service.lines());
+        Ok(())
+    }
+
+    /// A service that goes round in circles is an error, not a loop.
+    #[tokio::test]
+    async fn pages_that_repeat_are_refused() -> anyhow::Result<()> {
+        let service =
+            Service::start([page(&["a"], "x"), page(&["b"], "y"), page(&["a"], "x")]).await?;
+        let error = service
+            .client()?
+            .list_container_repositories(&query())
+            .await
+            .err();
+        let text = error.map(|error| format!("{:#}", anyhow::Error::new(error)));
+        expect!["ListContainerRepositories: unreadable answer: the list does not end: it names a page as the next one for the second time"].assert_eq(&text.unwrap_or_default());
+        Ok(())
+    }
+
+    /// A clock that is ten minutes fast is told by the answer's date.
+    #[tokio::test]
+    async fn clock_skew_is_measured() -> anyhow::Result<()> {
+        let refused = |status: u16| {
+            answer(
+                status,
+                "date: Fri, 02 Jan 2026 03:04:05 GMT\r\n",
+                r#"{"code": "NotAuthenticated", "message": "m"}"#,
+            )
+        };
+        let service = Service::start([refused(401), refused(401), refused(403)]).await?;
+        let at = |clock| -> anyhow::Result<Client> { Ok(service.client()?.with_clock(clock)) };
+        let fast = at(|| SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045 + 600))?;
+        let slow = at(|| SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045 - 90))?;
+        for (client, skew) in [(&fast, Some(600)), (&slow, Some(-90)), (&fast, None)] {
+            let error = client.get_namespace(None).await.err();
+            assert_eq!(error.and_then(|error| error.clock_skew()), skew);
+        }
+        Ok(())
+    }
+
+    /// Half an answer, a proxy's page and an endless one: errors, and not the
+    /// end of the process.
+    #[tokio::test]
+    async fn unreadable_answers() -> anyhow::Result<()> {
+        let text = |error: Option<Error>| {
+            error.map_or_else(String::new, |error| {
+                format!("{:#}", anyhow::Error::new(error))
+            })
+        };
+        let service = Service::start([
+            answer(200, "", "\"examplens"),
+            answer(407, "", "<html>\n<h1>Who are you?</h1>\n</html>"),
+            answer(200, "", ""),
+        ])
+        .await?;
+        let client = service.client()?;
+        let mut messages = Vec::new();
+        for _ in 0..3 {
+            messages.push(text(client.get_namespace(None).await.err()));
+        }
+        expect![[r#"
+            GetNamespace: unreadable answer: EOF while parsing a string at line 1 column 10
+            GetNamespace answered 407: <html> <h1>Who are you?</h1> </html>
+            GetNamespace: unreadable answer: EOF while parsing a value at line 1 column 0"#]]
+        .assert_eq(&messages.join("\n"));
+
+        let huge = "x".repeat(MAX_BODY + 1);
+        let service = Service::start([answer(200, "", &huge)]).await?;
+        let error = service.client()?.get_namespace(None).await.err();
+        expect!["GetNamespace: unreadable answer: it is larger than 16 MiB"]
+            .assert_eq(&text(error));
+        Ok(())
+    }
+
+    /// An answer that ends before its length says so is a lost connection, and
+    /// is asked for again.
+    #[tokio::test]
+    async fn truncated_answer_is_asked_for_again() -> anyhow::Result<()> {
+        let whole = answer(200, "", "\"examplens\"");
+        let service = Service::start([whole[..whole.len() - 4].to_owned(), whole]).await?;
+        assert_eq!(service.client()?.get_namespace(None).await?, "examplens");
+        expect![[r#"
+            GET /n HTTP/1.1
+            GET /n HTTP/1.1"#]]
+        .assert_eq(&service.lines());
+        Ok(())
+    }
+
+    /// Identifiers from outside stay one part of the path.
+    #[tokio::test]
+    async fn identifiers_cannot_leave_their_place() -> anyhow::Result<()> {
+        let service = Service::start([repository()]).await?;
+        let client = service.client()?;
+        client.get_container_repository("a/../b?c#d é%2e").await?;
+        expect!["GET /20160918/container/repositories/a%2F..%2Fb%3Fc%23d%20%C3%A9%252e HTTP/1.1"]
+            .assert_eq(&service.lines());
+        for id in ["", ".", ".."] {
+            let error = client.delete_container_repository(id).await.err();
+            assert_eq!(
+                error.map(|error| error.to_string()),
+                Some(format!(
+                    "DeleteContainerRepository: \"{id}\" is no identifier"
+                ))
+            );
+        }
+        assert_eq!(service.requests().len(), 1);
+        Ok(())
+    }
+
+    /// A stop ends a wait for the next attempt, and a read that is under way.
+    #[tokio::test]
+    async fn stop_ends_waits_and_reads() -> anyhow::Result<()> {
+        let throttled = answer(429, "retry-after: 300\r\n", "{}");
+        let service = Service::start([throttled]).await?;
+        let mut config = config(Some(&service.url))?;
+        config.retry = RetryPolicy::default();
+        let stop = CancellationToken::new();
+        let client = Client::new(config)?.with_stop(stop.clone());
+        let start = std::time::Instant::now();
+        let (error, ()) = tokio::join!(client.get_namespace(None), async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            stop.cancel();
+        });
+        assert!(matches!(error, Err(Error::Stopped)), "{error:?}");
+        assert!(matches!(
+            client.get_namespace(None).await,
+            Err(Error::Stopped)
+        ));
+        assert_eq!(service.requests().len(), 1);
+
+        // Accepts, and never answers.
+        let silent = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", silent.local_addr()?);
+        let stop = CancellationToken::new();
+        let client = Client::new(super::tests::config(Some(&url))?)?.with_stop(stop.clone());
+        let (error, ()) = tokio::join!(client.get_namespace(None), async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            stop.cancel();
+        });
+        assert!(matches!(error, Err(Error::Stopped)), "{error:?}");
+        assert!(start.elapsed() < Duration::from_secs(30));
+        Ok(())
+    }
+
+    /// A write that is under way is finished when the run is stopped, so that
+    /// what it made is known.
+    #[tokio::test]
+    async fn stop_does_not_cut_a_write() -> anyhow::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let stop = CancellationToken::new();
+        let client = Client::new(config(Some(&url))?)?.with_stop(stop.clone());
+        let web = web();
+        let (created, served) = tokio::join!(client.create_container_repository(&web), async {
+            let (mut stream, _) = listener.accept().await?;
+            read_request(&mut stream).await?;
+            stop.cancel();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            stream.write_all(repository().as_bytes()).await?;
+            anyhow::Ok(())
+        });
+        served?;
+        assert_eq!(created?.display_name, "team/app");
+        Ok(())
+    }
+
+    /// The registry's endpoint: no scope, no query; an anonymous token is no token.
+    #[tokio::test]
+    async fn registry_token() -> anyhow::Result<()> {
+        let anonymous = json!({"sub": json!({"userId": "anon-1"}).to_string()}).to_string();
+        let anonymous =
+            base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, anonymous);
+        let anonymous = json!({"token": format!("e30.{anonymous}.x"), "expires_in": 3600});
+        let service = Service::start([
+            answer(
+                200,
+                "",
+                include_str!("../../tests/fixtures/oci/registry-token.json"),
+            ),
+            answer(
+                200,
+                "date: Fri, 02 Jan 2026 03:04:05 GMT\r\n",
+                &anonymous.to_string(),
+            ),
+            answer(200, "", r#"{"token": ""}"#),
+        ])
+        .await?;
+        let client = service
+            .client()?
+            .with_clock(|| SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045 + 600));
+        let token = client.get_registry_token(&service.url).await?;
+        assert_eq!(token.token, "eyJ.fake.jwt");
+        assert_eq!(token.expires_in, Duration::from_secs(3600));
+
+        let error = client.get_registry_token(&service.url).await.err();
+        assert!(
+            matches!(&error, Some(Error::Anonymous { host, clock_skew: Some(600) })
+                if service.url.ends_with(host)),
+            "{error:?}"
+        );
+        let error = client.get_registry_token(&service.url).await.err();
+        let text = error.map(|error| format!("{:#}", anyhow::Error::new(error)));
+        expect!["GetRegistryToken: unreadable answer: there is no token in it"]
+            .assert_eq(&text.unwrap_or_default());
+        expect![[r#"
+            GET /20180419/docker/token HTTP/1.1
+            GET /20180419/docker/token HTTP/1.1
+            GET /20180419/docker/token HTTP/1.1"#]]
+        .assert_eq(&service.lines());
+        Ok(())
+    }
+}

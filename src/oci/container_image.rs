@@ -185,7 +185,8 @@ mod tests {
                     },
                 ],
             }
-        "#]].assert_debug_eq(&image);
+        "#]]
+        .assert_debug_eq(&image);
         Ok(())
     }
 

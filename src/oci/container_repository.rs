@@ -250,7 +250,8 @@ mod tests {
                     "2026-01-02T03:04:05.678Z",
                 ),
             }
-        "##]].assert_debug_eq(&repository);
+        "##]]
+        .assert_debug_eq(&repository);
         Ok(())
     }
 
@@ -284,7 +285,8 @@ mod tests {
                     lifecycle_state: "AVAILABLE",
                 },
             ]
-        "#]].assert_debug_eq(&page.items);
+        "#]]
+        .assert_debug_eq(&page.items);
         Ok(())
     }
 
@@ -296,7 +298,8 @@ mod tests {
             display_name: "team/app".into(),
             ..CreateContainerRepository::default()
         };
-        expect![[r#"{"compartmentId":"ocid1.compartment.oc1..a","displayName":"team/app"}"#]].assert_eq(&serde_json::to_string(&create)?);
+        expect![[r#"{"compartmentId":"ocid1.compartment.oc1..a","displayName":"team/app"}"#]]
+            .assert_eq(&serde_json::to_string(&create)?);
         let update = UpdateContainerRepository {
             readme: Some(Readme {
                 content: String::new(),

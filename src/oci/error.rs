@@ -281,17 +281,20 @@ mod tests {
     #[test]
     fn text_of_refusals() {
         let text = |status, body: &str| refusal(status, body).to_string();
-        expect!["CreateAuthToken answered 409 NAMESPACE_CONFLICT: Repository already exists"].assert_eq(&text(
-            409,
-            r#"{"code": "NAMESPACE_CONFLICT", "message": "Repository already exists"}"#,
-        ));
+        expect!["CreateAuthToken answered 409 NAMESPACE_CONFLICT: Repository already exists"]
+            .assert_eq(&text(
+                409,
+                r#"{"code": "NAMESPACE_CONFLICT", "message": "Repository already exists"}"#,
+            ));
         expect!["CreateAuthToken answered 503"].assert_eq(&text(503, ""));
         expect!["CreateAuthToken answered 502: <html> <head><title>502 Bad Gateway</title></head> </html>"].assert_eq(&text(
             502,
             "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n</html>",
         ));
-        expect!["CreateAuthToken answered 400: Too bad"].assert_eq(&text(400, r#"{"detail": "Too bad", "status": "400"}"#));
-        expect![[r#"CreateAuthToken answered 400 17: {"code": 17}"#]].assert_eq(&text(400, r#"{"code": 17}"#));
+        expect!["CreateAuthToken answered 400: Too bad"]
+            .assert_eq(&text(400, r#"{"detail": "Too bad", "status": "400"}"#));
+        expect![[r#"CreateAuthToken answered 400 17: {"code": 17}"#]]
+            .assert_eq(&text(400, r#"{"code": 17}"#));
         expect![[r#"CreateAuthToken answered 400: ["code"]"#]].assert_eq(&text(400, r#"["code"]"#));
         let long = text(500, &"word ".repeat(1000));
         assert_eq!(

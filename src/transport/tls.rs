@@ -34,7 +34,8 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let refused = |reason: String| Error::Certificates(reason);
     let certificates = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| refused(error.to_string()))?;
+        // The library's own words show bytes as numbers.
+        .map_err(|_| refused("the PEM text is damaged or incomplete".to_owned()))?;
     if certificates.is_empty() {
         return Err(refused("there is no certificate in PEM form".to_owned()));
     }

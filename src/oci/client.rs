@@ -85,7 +85,7 @@ impl Client {
         &self.config.region
     }
 
-    /// The address that a service's paths are appended to; no slash at its end.
+    /// The address that a service's paths are appended to.
     pub fn address(&self, service: Service) -> Result<Url, Error> {
         let Some(endpoint) = &self.config.endpoint else {
             return parse_address(&format!("https://{}", self.config.region.host(service)));
@@ -250,6 +250,13 @@ impl Client {
             headers,
             body: body.freeze(),
         };
+        tracing::debug!(
+            operation = call.operation,
+            host = *host,
+            status = status.as_u16(),
+            opc_request_id = request_id(&answer.headers),
+            "The service answered"
+        );
         if status.is_success() {
             return Ok(answer);
         }
@@ -296,7 +303,7 @@ impl Client {
                 }
             }
             Error::Transport { source, .. } => {
-                if source.is_builder() {
+                if source.is_builder() || transport::is_certificate_error(source) {
                     return None;
                 } else if source.is_timeout() {
                     "time-out".to_owned()
@@ -550,8 +557,11 @@ pub(super) fn parse_address(text: &str) -> Result<Url, Error> {
     let refused = |why: &str| {
         Error::Configuration(format!(
             "\"{}\" is no address of a service: {why}",
-            // Whatever stands before an `@` is a password.
-            text.rsplit('@').next().unwrap_or_default()
+            // What stands before an `@` or in a query may be a secret.
+            text.split(['?', '#'])
+                .next()
+                .and_then(|text| text.rsplit('@').next())
+                .unwrap_or_default()
         ))
     };
     let url = Url::parse(text).map_err(|error| match error {
@@ -855,7 +865,7 @@ mod tests {
             "unix:/run/emulator" is no address of a service: it has to begin with https:// or http://
             "http://" is no address of a service: empty host
             "gateway.example" is no address of a service: it must not have a user name or a password
-            "http://gateway.example/?key=secret" is no address of a service: it must not have a query or a fragment
+            "http://gateway.example/" is no address of a service: it must not have a query or a fragment
             "https://{serivce}.gateway.example" is no address of a service: only {service} and {region} are filled in
             "https://gateway.example/{tenancy}" is no address of a service: only {service} and {region} are filled in
             "https://gateway.example:port" is no address of a service: invalid port number
@@ -1057,6 +1067,40 @@ mod tests {
         );
         assert!(text.contains("Connection refused"), "{text}");
         assert!(!text.contains("compartment"), "{text}");
+        Ok(())
+    }
+
+    /// A certificate that is not trusted today is not trusted in a minute.
+    #[tokio::test]
+    async fn strange_certificate_is_final() -> anyhow::Result<()> {
+        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+        let key = rustls_pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der())
+            .map_err(anyhow::Error::msg)?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![certified.cert.der().clone()], key)?;
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("https://localhost:{}", listener.local_addr()?.port());
+        let handshakes = Arc::new(Mutex::new(0));
+        let counted = handshakes.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                if let Ok(mut counted) = counted.lock() {
+                    *counted += 1;
+                }
+                // The client hangs up, which is what is tested.
+                let _ = acceptor.accept(stream).await;
+            }
+        });
+        let client = Client::new(config(Some(&url))?)?;
+        let error = client.get_namespace(None).await.err();
+        let text = error.map(|error| format!("{:#}", anyhow::Error::new(error)));
+        let text = text.unwrap_or_default();
+        assert!(text.contains("invalid peer certificate"), "{text}");
+        assert_eq!(handshakes.lock().map(|count| *count).ok(), Some(1));
         Ok(())
     }
 

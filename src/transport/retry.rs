@@ -165,9 +165,15 @@ pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, collections::VecDeque};
+    use std::{
+        cell::Cell,
+        collections::VecDeque,
+        sync::{Arc, Mutex},
+    };
 
+    use expect_test::expect;
     use http::HeaderValue;
+    use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
 
@@ -338,6 +344,56 @@ mod tests {
         let policy = RetryPolicy::without_waiting();
         let ran = run(&policy, &CancellationToken::new(), outcomes).await;
         assert_eq!(ran, (Err(Failure::Transient(None)), 8));
+    }
+
+    /// The log says what is sent again, how often, when and why.
+    #[tokio::test]
+    async fn attempts_are_logged() -> anyhow::Result<()> {
+        let log = Log::default();
+        let guard = tracing::subscriber::set_default(
+            tracing_subscriber::registry::Registry::default().with(log.clone()),
+        );
+        let policy = RetryPolicy {
+            max_attempts: 2,
+            ..RetryPolicy::without_waiting()
+        };
+        let outcomes = vec![Err(Failure::Transient(Some(7))); 2];
+        let ran = run(&policy, &CancellationToken::new(), outcomes).await;
+        drop(guard);
+        assert_eq!(ran.1, 2);
+        let lines = log.0.lock().map(|lines| lines.join("\n"));
+        expect![[r#"
+            INFO message=Sending a request again operation="Test" attempt=1 wait_ms=0 reason="a test"
+            WARN message=Giving up on a request operation="Test" attempt=2 reason="a test""#]].assert_eq(&lines.unwrap_or_default());
+        Ok(())
+    }
+
+    /// The events of a test, one line each.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<String>>>);
+
+    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Log {
+        fn on_event(
+            &self,
+            event: &tracing::Event<'_>,
+            _: tracing_subscriber::layer::Context<'_, S>,
+        ) {
+            struct Line(String);
+            impl tracing::field::Visit for Line {
+                fn record_debug(
+                    &mut self,
+                    field: &tracing::field::Field,
+                    value: &dyn std::fmt::Debug,
+                ) {
+                    self.0.push_str(&format!(" {field}={value:?}"));
+                }
+            }
+            let mut line = Line(event.metadata().level().to_string());
+            event.record(&mut line);
+            if let Ok(mut lines) = self.0.lock() {
+                lines.push(line.0);
+            }
+        }
     }
 
     /// A stop ends a wait of half a minute at once.

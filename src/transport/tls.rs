@@ -1,6 +1,9 @@
 //! TLS: whom we trust, and when we find out.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    error::Error as _,
+    sync::{Arc, OnceLock},
+};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -28,6 +31,25 @@ pub(super) fn config(pem: Option<&[u8]>) -> Result<ClientConfig, Error> {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// Whether a request failed because the peer's certificate is not trusted,
+/// which no time heals.
+pub fn is_certificate_error(error: &reqwest::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return matches!(tls, rustls::Error::InvalidCertificate(_));
+        }
+        cause = match error.downcast_ref::<std::io::Error>() {
+            // Its `source` leaves out what it wraps itself.
+            Some(wrapper) => wrapper
+                .get_ref()
+                .map(|inner| inner as &(dyn std::error::Error + 'static)),
+            None => error.source(),
+        };
+    }
+    false
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
@@ -188,6 +210,25 @@ mod tests {
             .err()
             .ok_or_else(|| anyhow::anyhow!("a stranger is trusted"))?;
         assert!(error.is_connect(), "{error:?}");
+        assert!(is_certificate_error(&error), "{error:?}");
+        Ok(())
+    }
+
+    /// Nobody listens, or it is no TLS that answers: that is not the certificate.
+    #[tokio::test]
+    async fn other_failures_are_not_the_certificate() -> anyhow::Result<()> {
+        let client = http_client(&Options::default())?;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("https://{}/", listener.local_addr()?);
+        let (answer, spoken) = tokio::join!(client.get(&url).send(), async {
+            let (mut stream, _) = listener.accept().await?;
+            stream.write_all(b"SSH-2.0-OpenSSH_9.6\r\n").await
+        });
+        spoken?;
+        assert!(answer.is_err_and(|error| !is_certificate_error(&error)));
+        drop(listener);
+        let answer = client.get(&url).send().await;
+        assert!(answer.is_err_and(|error| !is_certificate_error(&error)));
         Ok(())
     }
 
@@ -230,6 +271,7 @@ mod tests {
         .assert_eq(&message(
             "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n",
         ));
-        expect!["cannot read the CA certificates: missing section end marker: [67, 69, 82, 84, 73, 70, 73, 67, 65, 84, 69]"].assert_eq(&message("-----BEGIN CERTIFICATE-----\naGVsbG8=\n"));
+        expect!["cannot read the CA certificates: the PEM text is damaged or incomplete"]
+            .assert_eq(&message("-----BEGIN CERTIFICATE-----\naGVsbG8=\n"));
     }
 }

@@ -72,14 +72,11 @@ impl ConfigFile {
     /// A setting of a profile, inherited from `DEFAULT` when it has none of its
     /// own, and the name of the profile it comes from. An empty one is none.
     pub(super) fn get(&self, profile: &str, key: &str) -> Option<(&str, &str)> {
-        [profile, DEFAULT]
-            .into_iter()
-            .find_map(|name| Some((self.own(name, key)?, name)))
-            .map(|(value, name)| {
-                // The name as the file has it lives as long as the file.
-                let name = self.names().find(|known| *known == name);
-                (value, name.unwrap_or(DEFAULT))
-            })
+        [profile, DEFAULT].into_iter().find_map(|wanted| {
+            let (name, settings) = self.profiles.iter().find(|(name, _)| name == wanted)?;
+            let value = settings.get(key).filter(|value| !value.is_empty())?;
+            Some((value.as_str(), name.as_str()))
+        })
     }
 
     pub(super) fn contains(&self, profile: &str) -> bool {
@@ -88,14 +85,6 @@ impl ConfigFile {
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.profiles.iter().map(|(name, _)| name.as_str())
-    }
-
-    fn own(&self, profile: &str, key: &str) -> Option<&str> {
-        let (_, settings) = self.profiles.iter().find(|(name, _)| name == profile)?;
-        settings
-            .get(key)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
     }
 }
 

@@ -45,7 +45,10 @@ pub(super) fn resolve(settings: &Settings, environment: &Environment) -> Result<
     let region = search.outside(&REGION);
 
     let location = search.locate()?;
-    let profile = search.outside(&PROFILE);
+    // `DEFAULT` needs no section to be there, and naming it changes nothing.
+    let profile = search
+        .outside(&PROFILE)
+        .filter(|found| found.value != DEFAULT);
     // A file or a profile that somebody named has to be there; the default one
     // is read when something is missing, so that a broken one is no obstacle to
     // those who do not need it.
@@ -560,13 +563,20 @@ impl Inside<'_> {
             ("delegation_token_file", "with a delegation token"),
         ];
         for (key, how) in kinds {
-            let Some(found) = self.get(key) else { continue };
-            if key == "authentication_type"
-                && found.value.replace('_', "").eq_ignore_ascii_case("apikey")
+            let Some((value, from)) = self.file.content.get(self.profile, key) else {
+                continue;
+            };
+            // A session that logged in as `DEFAULT` is not meant for a profile
+            // with a user of its own.
+            let user = self.file.content.get(self.profile, "user");
+            if from != self.profile && user.is_some_and(|(_, of)| of == self.profile) {
+                continue;
+            }
+            if key == "authentication_type" && value.replace('_', "").eq_ignore_ascii_case("apikey")
             {
                 continue;
             }
-            if api_key_asked_for && self.get("user").is_some() {
+            if api_key_asked_for && user.is_some() {
                 continue;
             }
             return Err(Error::UnsupportedProfile {

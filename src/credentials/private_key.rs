@@ -16,11 +16,6 @@ pub enum KeyProblem {
     /// The bytes between the lines.
     #[error("is damaged; copy it once more, whole and in one piece")]
     Damaged,
-    /// A key for something else than RSA.
-    #[error(
-        "is for {0}, and Oracle takes RSA keys only; `openssl genrsa -out oci_api_key.pem 2048` makes one"
-    )]
-    NotRsa(&'static str),
     /// A passphrase is on it.
     #[error(
         "is encrypted with a passphrase, which this version of the provider cannot read yet; \
@@ -33,6 +28,11 @@ pub enum KeyProblem {
          A path belongs into private_key_path or OCI_CLI_KEY_FILE"
     )]
     NotPem,
+    /// A key for something else than RSA.
+    #[error(
+        "is for {0}, and Oracle takes RSA keys only; `openssl genrsa -out oci_api_key.pem 2048` makes one"
+    )]
+    NotRsa(&'static str),
     /// The format of `ssh-keygen`.
     #[error("is in OpenSSH's format; `ssh-keygen -p -m PEM -f KEY` rewrites the file in PEM form")]
     OpenSsh,

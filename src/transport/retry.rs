@@ -177,8 +177,7 @@ mod tests {
 
     use super::*;
 
-    /// The waits that were measured with Oracle's SDK: doubled, a second of
-    /// chance, bounded.
+    /// The waits are doubled, have a second of chance, and are bounded.
     #[test]
     fn delays_double_up_to_the_bound() {
         let policy = RetryPolicy::default();

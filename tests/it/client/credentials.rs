@@ -489,6 +489,40 @@ fn profiles_for_something_else() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A session in `DEFAULT` does not get into the way of a profile that has a
+/// user; one with both is an API key when `auth` says so.
+#[test]
+fn session_beside_an_api_key() -> anyhow::Result<()> {
+    let mut setup = Setup::with_default_profile()?;
+    let text = fs::read_to_string(setup.home().join(".oci/config"))?;
+    let session = "[DEFAULT]\nsecurity_token_file=/token\nregion=gru\n";
+    setup.write(
+        ".oci/config",
+        &format!("{session}{}", text.replace("DEFAULT", "ci")),
+    )?;
+    setup.fails(expect!["profile DEFAULT in HOME/.oci/config signs in with a session token (`security_token_file`), and this version of the provider signs in with API keys only; name a profile with `user`, `fingerprint`, `tenancy` and `key_file`, as `oci setup config` makes it, in config_file_profile"]);
+    setup.settings.config_file_profile = Some("ci".into());
+    setup.check(expect!["user ocid1.user.oc1..file (API key FINGERPRINT, profile ci) tenancy ocid1.tenancy.oc1..file region eu-frankfurt-1"]);
+    setup.append(".oci/config", "security_token_file=/token\n")?;
+    setup.fails(expect!["profile ci in HOME/.oci/config signs in with a session token (`security_token_file`), and this version of the provider signs in with API keys only; name a profile with `user`, `fingerprint`, `tenancy` and `key_file`, as `oci setup config` makes it, in config_file_profile"]);
+    setup.settings.auth = Some("ApiKey".into());
+    setup.check(expect!["user ocid1.user.oc1..file (API key FINGERPRINT, profile ci) tenancy ocid1.tenancy.oc1..file region eu-frankfurt-1"]);
+    Ok(())
+}
+
+/// `DEFAULT` by name is what is used anyway; it need not be there.
+#[test]
+fn default_by_name() -> anyhow::Result<()> {
+    let mut setup = Setup::with_default_profile()?.variable("OCI_CLI_PROFILE", "DEFAULT");
+    setup.resolve()?;
+    fs::remove_file(setup.home().join(".oci/config"))?;
+    setup.settings.tenancy_ocid = Some("ocid1.tenancy.oc1..a".into());
+    setup.settings.user_ocid = Some("ocid1.user.oc1..a".into());
+    setup.settings.private_key_path = Some("~/.oci/key.pem".into());
+    setup.check(expect!["user ocid1.user.oc1..a (API key FINGERPRINT, argument private_key_path) tenancy ocid1.tenancy.oc1..a region unknown"]);
+    Ok(())
+}
+
 /// `key_content` in a file, which looks as if it should work.
 #[test]
 fn key_content_in_the_file() -> anyhow::Result<()> {

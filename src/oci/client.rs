@@ -1048,6 +1048,17 @@ mod tests {
         Ok(())
     }
 
+    /// Resources run on any thread, so calls have to be able to move.
+    #[tokio::test]
+    async fn calls_can_move_between_threads() -> anyhow::Result<()> {
+        let service = Service::start([repository()]).await?;
+        let client = service.client()?;
+        let created =
+            tokio::spawn(async move { client.create_container_repository(&web()).await }).await??;
+        assert_eq!(created.display_name, "team/app");
+        Ok(())
+    }
+
     /// Nobody listens: the error names the host and the cause, and no query.
     #[tokio::test]
     async fn nobody_answers() -> anyhow::Result<()> {

@@ -417,3 +417,223 @@ const LEVEL: i32 = 1;
 
 /// Members that all readers together may hold beyond one each.
 const SLOTS: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::image::{file::InputFile, testing::gunzip};
+
+    /// Something between text and noise, of which the processor's generator has
+    /// no part: 2.5 MiB, so three members.
+    fn sample() -> Vec<u8> {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let words = [
+            "usr",
+            "lib",
+            "x86_64",
+            "share/doc",
+            "copyright",
+            "\0\0\0\0",
+            "\n",
+        ];
+        let mut sample = Vec::new();
+        while sample.len() < 5 << 19 {
+            match random() % 16 {
+                0 => sample.extend((0..random() % 64).flat_map(|_| random().to_le_bytes())),
+                1 => sample.extend(std::iter::repeat_n(0, (random() % 2000) as usize)),
+                word => sample.extend(words[word as usize % words.len()].bytes()),
+            }
+        }
+        sample.truncate(5 << 19);
+        sample
+    }
+
+    fn compress(bytes: &[u8], threads: usize) -> anyhow::Result<(Compressed, Vec<u8>)> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("layer.tar");
+        std::fs::write(&path, bytes)?;
+        let (file, _) = InputFile::open(&path)?;
+        let (pool, extent) = (Arc::new(Pool::new(threads)), Extent::whole(file));
+        let measured = measure(&pool, &extent, &CancellationToken::new())?;
+        let mut read = Vec::new();
+        CompressingReader::open(&pool, &extent)?.read_to_end(&mut read)?;
+        Ok((measured, read))
+    }
+
+    /// The digest of a fixed layer: it is what users have in their states, so a
+    /// change here is a breaking change and needs a new name of the algorithm.
+    #[test]
+    fn golden_digest() -> anyhow::Result<()> {
+        let (measured, _) = compress(&sample(), 2)?;
+        expect![[r#"
+            (
+                "gzip-1m-libdeflate-1",
+                Compressed {
+                    diff_id: Digest(
+                        "sha256:0967ef2365844efe1f489f6dd34b7156c5d80c52515d393f1a5f4d25199d38fb",
+                    ),
+                    digest: Digest(
+                        "sha256:38c7f44129474da73f5ea5aba1ead8900574a25c7bae73015f3ee7b6504156b9",
+                    ),
+                    size: 571386,
+                },
+            )
+        "#]].assert_debug_eq(&(ALGORITHM, measured));
+        Ok(())
+    }
+
+    /// One thread and four give the same bytes, and measuring what reading gives.
+    #[test]
+    fn threads_make_no_difference() -> anyhow::Result<()> {
+        let (one, one_read) = compress(&sample(), 1)?;
+        let (four, four_read) = compress(&sample(), 4)?;
+        assert_eq!(one, four);
+        assert!(one_read == four_read);
+        assert_eq!(Digest::of(&one_read), one.digest);
+        assert_eq!(one_read.len() as u64, one.size);
+        assert_eq!(Digest::of(&sample()), one.diff_id);
+        Ok(())
+    }
+
+    /// Sizes around the border of a member are read back, an empty layer included.
+    #[test]
+    fn gzip_readers_understand_it() -> anyhow::Result<()> {
+        for size in [0, 1, 511, MEMBER - 1, MEMBER, MEMBER + 1, 5 << 19] {
+            let plain = &sample()[..size];
+            let (measured, compressed) = compress(plain, 2)?;
+            assert!(gunzip(&compressed)? == plain, "{size}");
+            assert_eq!(Digest::of(plain), measured.diff_id);
+            // No flags, no time, fastest, unknown system.
+            assert_eq!(compressed[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255]);
+        }
+        Ok(())
+    }
+
+    /// Members are cut every 1 MiB, and each is a gzip file of its own.
+    #[test]
+    fn members_are_independent() -> anyhow::Result<()> {
+        let sample = sample();
+        let (_, whole) = compress(&sample, 2)?;
+        let mut joined = Vec::new();
+        for stretch in sample.chunks(MEMBER) {
+            joined.extend(compress(stretch, 1)?.1);
+        }
+        assert!(whole == joined);
+        Ok(())
+    }
+
+    /// The gzip program, which nobody wrote for this, reads it too.
+    #[test]
+    fn the_gzip_program_reads_it() -> anyhow::Result<()> {
+        use std::{io::Write as _, process};
+        let (_, compressed) = compress(&sample(), 2)?;
+        let gzip = process::Command::new("gzip")
+            .args(["--decompress", "--stdout"])
+            .stdin(process::Stdio::piped())
+            .stdout(process::Stdio::piped())
+            .spawn();
+        let Ok(mut gzip) = gzip else {
+            return Ok(()); // A machine without gzip.
+        };
+        let mut input = gzip.stdin.take().expect("it is piped");
+        let writer = std::thread::spawn(move || input.write_all(&compressed));
+        let output = gzip.wait_with_output()?;
+        writer.join().expect("the writer does not panic")?;
+        assert!(output.status.success());
+        assert!(output.stdout == sample());
+        Ok(())
+    }
+
+    /// Several readers that are read in turn, more than there are threads and
+    /// slots, never wait for each other.
+    #[test]
+    fn readers_share_a_pool() -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("layer.tar");
+        std::fs::write(&path, sample())?;
+        let (file, _) = InputFile::open(&path)?;
+        let (pool, extent) = (Arc::new(Pool::new(2)), Extent::whole(file));
+        let mut readers = (0..8)
+            .map(|_| CompressingReader::open(&pool, &extent))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut read = vec![Vec::new(); readers.len()];
+        let mut buffer = vec![0; 100_000];
+        loop {
+            let mut total = 0;
+            for (reader, read) in readers.iter_mut().zip(&mut read) {
+                let count = reader.read(&mut buffer)?;
+                read.extend_from_slice(&buffer[..count]);
+                total += count;
+            }
+            if total == 0 {
+                break;
+            }
+        }
+        assert!(
+            read.iter()
+                .all(|read| gunzip(read).is_ok_and(|it| it == sample()))
+        );
+        Ok(())
+    }
+
+    /// A reader that is dropped in the middle gives back what it held, and the
+    /// threads end with the pool.
+    #[test]
+    fn dropped_readers_leave_nothing() -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("layer.tar");
+        std::fs::write(&path, sample())?;
+        let (file, _) = InputFile::open(&path)?;
+        let (pool, extent) = (Arc::new(Pool::new(2)), Extent::whole(file));
+        for _ in 0..20 {
+            let mut reader = CompressingReader::open(&pool, &extent)?;
+            reader.read_exact(&mut [0; 10])?;
+        }
+        assert_eq!(pool.slots.load(Ordering::Acquire), SLOTS);
+        let shared = Arc::downgrade(&pool.shared);
+        drop(pool);
+        let start = std::time::Instant::now();
+        while shared.strong_count() > 0 {
+            assert!(start.elapsed().as_secs() < 10, "threads still run");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// A cancelled token ends the work.
+    #[test]
+    fn stops() -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("layer.tar");
+        // A hole of 100 GB costs nothing to make, and minutes to compress.
+        std::fs::File::create(&path)?.set_len(100 << 30)?;
+        let (file, _) = InputFile::open(&path)?;
+        let (pool, extent) = (Arc::new(Pool::new(2)), Extent::whole(file));
+        let stop = CancellationToken::new();
+        let cancelled = {
+            let stop = stop.clone();
+            std::thread::spawn(move || {
+                std::thread::sleep(std::time::Duration::from_millis(100));
+                stop.cancel();
+                std::time::Instant::now()
+            })
+        };
+        let result = measure(&pool, &extent, &stop);
+        let cancelled = cancelled.join().expect("it only sleeps");
+        assert!(matches!(result, Err(Error::Stopped)));
+        assert!(
+            cancelled.elapsed().as_secs() < 5,
+            "it took {:?}",
+            cancelled.elapsed()
+        );
+        Ok(())
+    }
+}

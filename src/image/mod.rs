@@ -17,6 +17,8 @@ mod layout;
 mod manifest;
 mod memo;
 mod source;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 

@@ -96,6 +96,9 @@ fn choose<'a>(
     };
     match found.as_slice() {
         [first, rest @ ..] if rest.iter().all(|image| image.same_digest(first)) => Ok(first),
+        [] if images.is_empty() => Err(Error::NoImage {
+            file: directory.to_owned(),
+        }),
         [] => Err(Error::NoSuchImage {
             file: directory.to_owned(),
             wanted: tag.unwrap_or_default().to_owned(),
@@ -117,10 +120,7 @@ fn choices(images: &[RawDescriptor]) -> String {
         };
         format!("@{position} is {name}")
     };
-    match images {
-        [] => "no image at all".to_owned(),
-        images => listed(images.iter().enumerate().map(name)),
-    }
+    listed(images.iter().enumerate().map(name))
 }
 
 /// A list for a message, cut off before it fills the screen.
@@ -194,12 +194,15 @@ mod tests {
         let untagged = layout.load(Some("@0"))?.root().digest.to_string();
         let text = |tag| layout.error(tag).replace(&untagged, "sha256:…");
         expect![[r#""DIR" holds several images; choose one by writing oci:DIRECTORY:TAG, or oci:DIRECTORY:@NUMBER with its place in index.json: @0 is sha256:…, @1 is "v1", @2 is "v2""#]].assert_eq(&text(None));
-        expect![[r#""DIR" holds no image "v9"; it holds @0 is sha256:…, @1 is "v1", @2 is "v2""#]]
-            .assert_eq(&text(Some("v9")));
-        expect![[r#""DIR" holds no image "@3"; it holds @0 is sha256:…, @1 is "v1", @2 is "v2""#]]
-            .assert_eq(&text(Some("@3")));
-        expect![[r#""DIR" holds no image ""; it holds no image at all"#]]
-            .assert_eq(&Layout::new()?.error(None));
+        expect![[
+            r#""DIR" holds no image "v9"; what it holds: @0 is sha256:…, @1 is "v1", @2 is "v2""#
+        ]]
+        .assert_eq(&text(Some("v9")));
+        expect![[
+            r#""DIR" holds no image "@3"; what it holds: @0 is sha256:…, @1 is "v1", @2 is "v2""#
+        ]]
+        .assert_eq(&text(Some("@3")));
+        expect![[r#""DIR" holds no image"#]].assert_eq(&Layout::new()?.error(None));
         Ok(())
     }
 

@@ -518,8 +518,13 @@ impl Walk<'_> {
         if missing.is_empty() {
             return Ok(());
         }
-        let is_platform = |name: &&String| name.contains('/');
-        let example = present.iter().find(is_platform);
+        let is_platform = |name: &String| name.contains('/');
+        if missing.iter().any(is_platform) {
+            // Attestations are missing along with what they are about.
+            missing.retain(is_platform);
+            present.retain(is_platform);
+        }
+        let example = present.iter().find(|name| is_platform(name));
         Err(Error::MissingPlatforms {
             file: self.store.path().to_owned(),
             missing: missing.join(", "),

@@ -1,0 +1,3 @@
+//! Clients on loopback, and what they are made of.
+
+mod credentials;

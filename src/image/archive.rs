@@ -271,7 +271,7 @@ impl Indexer {
             EntryType::Regular if shown.ends_with('/') && size == 0 => return Ok(()),
             EntryType::Regular | EntryType::Continuous => {
                 let offset = self.position;
-                self.skip(size, &shown)?;
+                self.skip(size, &format!(" within its entry {shown:?}"))?;
                 Entry::File {
                     offset,
                     length: size,
@@ -325,7 +325,7 @@ impl Indexer {
     }
 
     /// Goes past the content of an entry and what fills up its last block.
-    fn skip(&mut self, size: u64, entry: &str) -> Result<(), Error> {
+    fn skip(&mut self, size: u64, within: &str) -> Result<(), Error> {
         let end = self.position.checked_add(size);
         match end {
             Some(end) if end <= self.length() => {
@@ -334,9 +334,7 @@ impl Indexer {
                 self.position = padded.min(self.length());
                 Ok(())
             }
-            _ => Err(self
-                .archive
-                .truncated(format!(" within its entry {entry:?}"))),
+            _ => Err(self.archive.truncated(within.to_owned())),
         }
     }
 
@@ -347,7 +345,7 @@ impl Indexer {
         }
         let start = self.position;
         let mut content = vec![0; usize::try_from(size).unwrap_or_default()];
-        self.skip(size, "extension header")?;
+        self.skip(size, " within an extension header")?;
         self.extent().read_at(&self.file, start, &mut content)?;
         Ok(content)
     }
@@ -471,3 +469,309 @@ const MAX_EXTENSION: u64 = 1 << 20;
 
 /// Links that are followed one after the other.
 const MAX_LINKS: u32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::image::testing::{ArchiveFile, Tar, chain, gzip};
+
+    fn open(file: &ArchiveFile) -> Result<Archive, Error> {
+        Archive::open(&file.path, &CancellationToken::new())
+    }
+
+    fn content(archive: &Archive, name: &str) -> anyhow::Result<String> {
+        Ok(String::from_utf8(archive.get(name)?.document()?)?)
+    }
+
+    /// The text of the error that opening these bytes gives.
+    #[track_caller]
+    fn error(bytes: &[u8]) -> String {
+        let file = ArchiveFile::new(bytes).expect("a temporary file can be written");
+        let error = open(&file).expect_err("this archive is refused");
+        chain(&error, file.directory.path())
+    }
+
+    /// Entries are found whatever the way their names are written, through links
+    /// and long names, and an empty one is empty.
+    #[test]
+    fn entries() -> anyhow::Result<()> {
+        let long = format!("{}/layer.tar", "d".repeat(150));
+        let file = Tar::new()
+            .raw(EntryType::Directory, "./", b"")
+            .raw(EntryType::Directory, "a/", b"")
+            .raw(EntryType::Directory, "a/", b"")
+            .raw(EntryType::Regular, "./a/file", b"content")
+            .file("empty", b"")
+            .file(&long, b"long")
+            .link(EntryType::Symlink, "b/link", "../a/./file")
+            .link(EntryType::Symlink, "b/again", "link")
+            .link(EntryType::Link, "hard", "b/link")
+            .save()?;
+        let archive = open(&file)?;
+        for name in [
+            "a/file",
+            "./a/file",
+            "b/../a/file",
+            "b/link",
+            "b/again",
+            "hard",
+        ] {
+            assert_eq!(content(&archive, name)?, "content", "{name}");
+        }
+        assert_eq!(content(&archive, "empty")?, "");
+        assert_eq!(content(&archive, &long)?, "long");
+        assert!(archive.find("a")?.is_none());
+        Ok(())
+    }
+
+    /// Names, links and sizes in POSIX extension headers count.
+    #[test]
+    fn pax_headers() -> anyhow::Result<()> {
+        let record = |text: &str| {
+            let length = text.len() + 4;
+            format!("{length} {text}\n")
+        };
+        let extension = record("path=a/very/pax/file") + &record("comment=nothing");
+        let file = Tar::new()
+            .raw(EntryType::XGlobalHeader, "global", b"")
+            .raw(EntryType::XHeader, "pax", extension.as_bytes())
+            .raw(EntryType::Regular, "short", b"content")
+            .raw(
+                EntryType::XHeader,
+                "pax",
+                record("linkpath=a/very/pax/file").as_bytes(),
+            )
+            .raw(EntryType::Symlink, "link", b"")
+            .save()?;
+        let archive = open(&file)?;
+        assert_eq!(content(&archive, "a/very/pax/file")?, "content");
+        assert_eq!(content(&archive, "link")?, "content");
+        assert!(archive.find("short")?.is_none());
+        let sparse = Tar::new()
+            .raw(EntryType::XHeader, "pax", b"22 GNU.sparse.major=1\n")
+            .raw(EntryType::Regular, "short", b"content");
+        expect![[r#"entry "short" of "DIR/image.tar" is a sparse file, which an image archive does not have"#]].assert_eq(&error(&sparse.bytes()));
+        Ok(())
+    }
+
+    /// Names and links that lead out of the archive are refused by name.
+    #[test]
+    fn outside() {
+        let entry = |name: &str| error(&Tar::new().raw(EntryType::Regular, name, b"x").bytes());
+        let link = |kind, target: &str| error(&Tar::new().link(kind, "dir/link", target).bytes());
+        let found = [
+            entry("../../etc/passwd"),
+            entry("a/../../b"),
+            entry("a/../b"),
+            entry("/etc/passwd"),
+            link(EntryType::Symlink, "../../outside"),
+            link(EntryType::Symlink, "/etc/passwd"),
+            link(EntryType::Link, "../outside"),
+        ];
+        expect![[r#"
+            entry "../../etc/passwd" of "DIR/image.tar" points outside the archive
+            entry "a/../../b" of "DIR/image.tar" points outside the archive
+            entry "a/../b" of "DIR/image.tar" points outside the archive
+            entry "/etc/passwd" of "DIR/image.tar" points outside the archive
+            entry "dir/link" of "DIR/image.tar" points outside the archive, by its link to "../../outside"
+            entry "dir/link" of "DIR/image.tar" points outside the archive, by its link to "/etc/passwd"
+            entry "dir/link" of "DIR/image.tar" points outside the archive, by its link to "../outside""#]].assert_eq(&found.join("\n"));
+    }
+
+    /// Links that lead nowhere, or in a circle.
+    #[test]
+    fn bad_links() {
+        let nowhere = Tar::new().link(EntryType::Symlink, "dir/link", "../nothing");
+        let circle =
+            Tar::new()
+                .link(EntryType::Symlink, "a", "b")
+                .link(EntryType::Symlink, "b", "a");
+        expect![[r#"entry "dir/link" of "DIR/image.tar" is a link to "../nothing", which the archive does not hold"#]].assert_eq(&error(&nowhere.bytes()));
+        let text = error(&circle.bytes());
+        assert!(text.ends_with("which is part of a circle"), "{text}");
+    }
+
+    /// Kinds of entries that no image archive has.
+    #[test]
+    fn unsupported_kinds() {
+        let kind = |kind| error(&Tar::new().raw(kind, "entry", b"").bytes());
+        let found = [
+            kind(EntryType::Fifo),
+            kind(EntryType::Char),
+            kind(EntryType::Block),
+            kind(EntryType::GNUSparse),
+            kind(EntryType::new(b'V')),
+            error(&Tar::new().raw(EntryType::Directory, "entry", b"x").bytes()),
+            error(&Tar::new().raw(EntryType::Symlink, "entry", b"x").bytes()),
+            error(&Tar::new().file("./a", b"1").file("a", b"2").bytes()),
+        ];
+        expect![[r#"
+            entry "entry" of "DIR/image.tar" is a pipe, which an image archive does not have
+            entry "entry" of "DIR/image.tar" is a device, which an image archive does not have
+            entry "entry" of "DIR/image.tar" is a device, which an image archive does not have
+            entry "entry" of "DIR/image.tar" is a sparse file, which an image archive does not have
+            entry "entry" of "DIR/image.tar" is of the unknown type 'V', which an image archive does not have
+            entry "entry" of "DIR/image.tar" is a directory or link with content, which an image archive does not have
+            entry "entry" of "DIR/image.tar" is a directory or link with content, which an image archive does not have
+            "DIR/image.tar" holds two entries named "a""#]].assert_eq(&found.join("\n"));
+    }
+
+    /// An archive that was cut off says so, wherever the cut is.
+    #[test]
+    fn truncated() -> anyhow::Result<()> {
+        let bytes = Tar::new()
+            .file("first", &[1; 1000])
+            .file(&"long".repeat(40), &[2; 1000])
+            .bytes();
+        let cut = |length: usize| error(&bytes[..length]);
+        let found = [
+            cut(700),
+            cut(1536 + 100),
+            cut(1536 + 512 + 10),
+            cut(1536 + 1024),
+        ];
+        let found = found.join("\n").replace(&"long".repeat(40), "long…");
+        expect![[r#"
+            "DIR/image.tar" is truncated within its entry "first"
+            "DIR/image.tar" is truncated
+            "DIR/image.tar" is truncated within an extension header
+            "DIR/image.tar" is truncated"#]]
+        .assert_eq(&found);
+        // Without the mark of the end, a missing entry was probably cut off.
+        let file = ArchiveFile::new(&bytes[..1536])?;
+        let archive = open(&file)?;
+        archive.get("first")?;
+        let error = archive.get("manifest.json").expect_err("it is not there");
+        expect![[r#""DIR/image.tar" is truncated"#]]
+            .assert_eq(&chain(&error, file.directory.path()));
+        // No length makes it panic.
+        for length in 0..bytes.len() {
+            let _ = open(&ArchiveFile::new(&bytes[..length])?);
+        }
+        Ok(())
+    }
+
+    /// Headers that are damaged.
+    #[test]
+    fn damaged() {
+        let bytes = Tar::new().file("first", b"1").file("second", b"2").bytes();
+        let spoilt = |at: usize, with: &[u8]| {
+            let mut bytes = bytes.clone();
+            bytes[at..at + with.len()].copy_from_slice(with);
+            error(&bytes)
+        };
+        // A size of 2^63 - 1, with a correct sum.
+        let mut huge = Tar::new().file("huge", b"1").bytes();
+        let mut header = Header::from_byte_slice(&huge[..512]).clone();
+        header.set_size(i64::MAX as u64);
+        header.set_cksum();
+        huge[..512].copy_from_slice(header.as_bytes());
+        header.as_old_mut().size = *b"notanumber!!";
+        header.set_cksum();
+        let mut no_number = huge.clone();
+        no_number[..512].copy_from_slice(header.as_bytes());
+        let pax =
+            |content: &[u8]| error(&Tar::new().raw(EntryType::XHeader, "pax", content).bytes());
+        let found = [
+            spoilt(0, b"x"),
+            spoilt(1024, b"x"),
+            error(&huge),
+            error(&no_number),
+            pax(b"99 path=x\n"),
+            pax(b"13 size=-100\n"),
+            pax(&vec![b'0'; 2 << 20]),
+            pax(b""),
+        ];
+        expect![[r#"
+            "DIR/image.tar" is not a tar archive
+            "DIR/image.tar" is damaged: there is no header at byte 1024
+            "DIR/image.tar" is truncated within its entry "huge"
+            "DIR/image.tar" is damaged: a size that is no number at byte 512
+            "DIR/image.tar" is damaged: an extension header that cannot be read at byte 1024
+            "DIR/image.tar" is damaged: a size that is no number at byte 1024
+            "DIR/image.tar" is damaged: an extension header of more than 1 MiB at byte 512
+            "DIR/image.tar" is truncated"#]]
+        .assert_eq(&found.join("\n"));
+    }
+
+    /// Files that are no plain tar archives; what to do about compressed ones.
+    #[test]
+    fn not_an_archive() {
+        let found = [
+            error(b""),
+            error(b"short"),
+            error(&[b'x'; 2000]),
+            error(&gzip(b"archive")),
+            error(&[0x28, 0xb5, 0x2f, 0xfd, 0, 0, 0, 0]),
+            error(b"\xfd7zXZ\0 and more"),
+            error(b"BZh9 and more"),
+        ];
+        expect![[r#"
+            "DIR/image.tar" is not a tar archive
+            "DIR/image.tar" is not a tar archive
+            "DIR/image.tar" is not a tar archive
+            "DIR/image.tar" is compressed with gzip, and only plain tar files are read; decompress it first:
+                gzip --decompress --keep DIR/image.tar
+            "DIR/image.tar" is compressed with zstd, and only plain tar files are read; decompress it first:
+                zstd --decompress DIR/image.tar
+            "DIR/image.tar" is compressed with xz, and only plain tar files are read; decompress it first:
+                xz --decompress --keep DIR/image.tar
+            "DIR/image.tar" is compressed with bzip2, and only plain tar files are read; decompress it first:
+                bzip2 --decompress --keep DIR/image.tar"#]].assert_eq(&found.join("\n"));
+    }
+
+    /// The command can be pasted into a shell.
+    #[test]
+    fn shell_words() {
+        let words = ["a/b.tar", "with space", "it's", "-rf", "~x"].map(shell_word);
+        expect![[r#"a/b.tar  'with space'  'it'\''s'  './-rf'  '~x'"#]]
+            .assert_eq(&words.join("  "));
+    }
+
+    /// Things that are no files, a pipe that nobody writes to among them.
+    #[test]
+    fn no_files() -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let at = |name: &str| directory.path().join(name);
+        std::fs::create_dir(at("directory"))?;
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket"))?;
+        std::os::unix::fs::symlink("circle", at("circle"))?;
+        let made = std::process::Command::new("mkfifo")
+            .arg(at("pipe"))
+            .status()?;
+        assert!(made.success());
+        let text = |path: &Path| {
+            let error = Archive::open(path, &CancellationToken::new()).expect_err("it is no file");
+            chain(&error, directory.path())
+        };
+        let found =
+            ["directory", "socket", "pipe", "circle", "nothing"].map(|name| text(&at(name)));
+        expect![[r#"
+            "DIR/directory" is a directory, not a file
+            "DIR/socket" is a socket, not a file
+            "DIR/pipe" is a pipe, not a file
+            cannot read "DIR/circle": Too many levels of symbolic links (os error 40)
+            cannot read "DIR/nothing": No such file or directory (os error 2)"#]]
+        .assert_eq(&found.join("\n"));
+        expect![[r#""/dev/null" is a device, not a file"#]]
+            .assert_eq(&text(Path::new("/dev/null")));
+        Ok(())
+    }
+
+    /// A file that we may not read.
+    #[test]
+    fn unreadable() -> anyhow::Result<()> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let file = Tar::new().file("a", b"1").save()?;
+        std::fs::set_permissions(&file.path, std::fs::Permissions::from_mode(0))?;
+        // To the superuser every file is readable.
+        if File::open(&file.path).is_err() {
+            let error = open(&file).expect_err("it is not readable");
+            expect![[r#"cannot read "DIR/image.tar": Permission denied (os error 13)"#]]
+                .assert_eq(&chain(&error, file.directory.path()));
+        }
+        Ok(())
+    }
+}

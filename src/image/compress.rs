@@ -486,7 +486,8 @@ mod tests {
                     size: 571386,
                 },
             )
-        "#]].assert_debug_eq(&(ALGORITHM, measured));
+        "#]]
+        .assert_debug_eq(&(ALGORITHM, measured));
         Ok(())
     }
 

@@ -30,6 +30,7 @@ use super::{
 /// An image of `manifest.json`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
+#[serde(expecting = "an object")]
 struct Item {
     config: String,
     #[serde(default)]
@@ -266,11 +267,13 @@ fn promised(extent: &Extent) -> Option<Digest> {
 
 fn diff_ids(config: &Extent, bytes: &[u8]) -> Result<Vec<Digest>, Error> {
     #[derive(Deserialize)]
+    #[serde(expecting = "an object")]
     struct Config {
         #[serde(default)]
         rootfs: RootFs,
     }
     #[derive(Default, Deserialize)]
+    #[serde(expecting = "an object")]
     struct RootFs {
         #[serde(default)]
         diff_ids: Option<Vec<String>>,
@@ -286,4 +289,397 @@ fn written(descriptor: &Descriptor) -> Value {
         "size": descriptor.size,
         "digest": descriptor.digest.as_str(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::image::{
+        Source,
+        manifest::{OCI_INDEX, OCI_MANIFEST},
+        testing::{
+            ArchiveFile, OCI_CONFIG, OCI_GZIP, OCI_TAR, Tar, check, descriptor, gunzip, gzip,
+            image_json, index_json, layer, read,
+        },
+    };
+
+    fn config(layers: &[&[u8]]) -> Vec<u8> {
+        let diff_ids: Vec<String> = layers.iter().map(|it| Digest::of(it).to_string()).collect();
+        json!({"os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids}})
+            .to_string()
+            .into_bytes()
+    }
+
+    fn blob(bytes: &[u8]) -> String {
+        format!("blobs/sha256/{}", Digest::of(bytes).hex())
+    }
+
+    /// What Docker before 25 writes: a directory per layer, links for repeated ones.
+    fn old_docker(one: &[u8], two: &[u8]) -> Tar {
+        let config = config(&[one, two, one]);
+        let name = format!("{}.json", Digest::of(&config).hex());
+        Tar::new()
+            .raw(tar::EntryType::Directory, "1a/", b"")
+            .file("1a/VERSION", b"1.0")
+            .file("1a/json", b"{}")
+            .file("1a/layer.tar", one)
+            .file("2b/layer.tar", two)
+            .link(tar::EntryType::Symlink, "3c/layer.tar", "../1a/layer.tar")
+            .file(&name, &config)
+            .json(
+                "manifest.json",
+                &json!([{
+                    "Config": name,
+                    "RepoTags": ["motando/webapp:1.0"],
+                    "Layers": ["1a/layer.tar", "2b/layer.tar", "3c/layer.tar"],
+                }]),
+            )
+            .file("repositories", b"{}")
+    }
+
+    /// What Docker from 25 on writes: a layout with uncompressed layers around it.
+    fn new_docker(one: &[u8], two: &[u8]) -> Tar {
+        let config = config(&[one, two, one]);
+        let layers = [one, two, one].map(|it| descriptor(OCI_TAR, it));
+        let manifest = image_json(&descriptor(OCI_CONFIG, &config), &layers).to_string();
+        Tar::new()
+            .file(&blob(one), one)
+            .file(&blob(two), two)
+            .file(&blob(&config), &config)
+            .file(&blob(manifest.as_bytes()), manifest.as_bytes())
+            .json(
+                "index.json",
+                &index_json(&[descriptor(OCI_MANIFEST, manifest.as_bytes())]),
+            )
+            .json(
+                "manifest.json",
+                &json!([{
+                    "Config": blob(&config),
+                    "RepoTags": ["motando/webapp:1.0"],
+                    "Layers": [blob(one), blob(two), blob(one)],
+                }]),
+            )
+            .file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)
+    }
+
+    /// What podman and buildah write: a file per layer, named by its content.
+    fn podman(one: &[u8], two: &[u8]) -> Tar {
+        let config = config(&[one, two, one]);
+        let name = format!("{}.json", Digest::of(&config).hex());
+        let file = |bytes| format!("{}.tar", Digest::of(bytes).hex());
+        Tar::new()
+            .file(&file(one), one)
+            .file(&file(two), two)
+            .link(
+                tar::EntryType::Symlink,
+                "5e/layer.tar",
+                &format!("../{}", file(one)),
+            )
+            .file(&name, &config)
+            .json(
+                "manifest.json",
+                &json!([{
+                    "Config": name,
+                    "RepoTags": ["localhost/motando/webapp:1.0"],
+                    "Layers": [file(one), file(two), file(one)],
+                }]),
+            )
+    }
+
+    fn layers() -> (Vec<u8>, Vec<u8>) {
+        (layer("one", &[b'1'; 1_500_000]), layer("two", b"2"))
+    }
+
+    /// Whoever saved an image, it is the same image: schema 2, as `docker push`
+    /// makes it, with the configuration's own bytes.
+    #[test]
+    fn all_savers_agree() -> anyhow::Result<()> {
+        let (one, two) = layers();
+        let files = [old_docker, new_docker, podman].map(|saver| saver(&one, &two).save());
+        let [old_file, new_file, podman_file] = files;
+        let (old_file, new_file, podman_file) = (old_file?, new_file?, podman_file?);
+        let old = old_file.load(None)?;
+        let new = new_file.load(None)?;
+        let podman = podman_file.load(None)?;
+        for image in [&old, &new, &podman] {
+            check(image)?;
+        }
+        let written = std::str::from_utf8(&old.root().bytes)?;
+        expect![[r#"{"config":{"digest":"sha256:6844cbc740cbefe412e03cf50e9a70b2247e9baef7ceada053e49ff91a8bbf2b","mediaType":"application/vnd.docker.container.image.v1+json","size":276},"layers":[{"digest":"sha256:ad0e6065b7ee998139be10b9dae0010b78d3fc6f577ac9e0b631bace40895ab0","mediaType":"application/vnd.docker.image.rootfs.diff.tar.gzip","size":1843},{"digest":"sha256:936cd6fd56f1d507da5837ea1896773c69c155ab81bc8e5faa79e91d6261504e","mediaType":"application/vnd.docker.image.rootfs.diff.tar.gzip","size":79},{"digest":"sha256:ad0e6065b7ee998139be10b9dae0010b78d3fc6f577ac9e0b631bace40895ab0","mediaType":"application/vnd.docker.image.rootfs.diff.tar.gzip","size":1843}],"mediaType":"application/vnd.docker.distribution.manifest.v2+json","schemaVersion":2}"#]].assert_eq(written);
+        assert_eq!(new.root().bytes, written);
+        assert_eq!(podman.root().bytes, written);
+        assert_eq!(
+            old.image_id(),
+            Some(&Digest::of(&config(&[&one, &two, &one])))
+        );
+        // A configuration and two layers, one of them used twice.
+        assert_eq!(old.blobs.len(), 3);
+        assert!(gunzip(&read(&old.blobs[1])?)? == one);
+        Ok(())
+    }
+
+    /// An archive of containerd's store holds compressed layers and the manifest
+    /// they were pulled or built with, which is pushed as it is.
+    fn containerd(platforms: &[&str], is_missing: impl Fn(&str) -> bool) -> (Tar, String) {
+        let mut tar = Tar::new();
+        let mut children = Vec::new();
+        let mut first = None;
+        for platform in platforms {
+            let plain = layer(platform, b"content");
+            let (config, packed) = (config(&[&plain]), gzip(&plain));
+            let config_descriptor = descriptor(OCI_CONFIG, &config);
+            let layers = [descriptor(OCI_GZIP, &packed)];
+            let manifest = format!("{:#}", image_json(&config_descriptor, &layers));
+            let mut child = descriptor(OCI_MANIFEST, manifest.as_bytes());
+            child["platform"] = json!({"os": "linux", "architecture": platform});
+            children.push(child);
+            if !is_missing(platform) {
+                tar = tar
+                    .file(&blob(&packed), &packed)
+                    .file(&blob(&config), &config)
+                    .file(&blob(manifest.as_bytes()), manifest.as_bytes());
+                first.get_or_insert((blob(&config), blob(&packed)));
+            }
+        }
+        let statement = b"{}";
+        let config = descriptor(OCI_CONFIG, b"{\"a\":1}");
+        let layers = [descriptor("application/vnd.in-toto+json", statement)];
+        let attestation = image_json(&config, &layers).to_string();
+        let mut child = descriptor(OCI_MANIFEST, attestation.as_bytes());
+        child["platform"] = json!({"os": "unknown", "architecture": "unknown"});
+        child["annotations"] = json!({"vnd.docker.reference.type": "attestation-manifest"});
+        children.push(child);
+        let index = format!("{:#}", index_json(&children));
+        let (config, packed) = first.unwrap_or_default();
+        let tar = tar
+            .file(&blob(statement), statement)
+            .file(&blob(b"{\"a\":1}"), b"{\"a\":1}")
+            .file(&blob(attestation.as_bytes()), attestation.as_bytes())
+            .file(&blob(index.as_bytes()), index.as_bytes())
+            .json(
+                "index.json",
+                &index_json(&[descriptor(OCI_INDEX, index.as_bytes())]),
+            )
+            .json(
+                "manifest.json",
+                &json!([{"Config": config, "RepoTags": ["web:1"], "Layers": [packed]}]),
+            )
+            .file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
+        (tar, index)
+    }
+
+    /// An image with its attestation, as `docker build` leaves it in containerd's
+    /// store: the index keeps its bytes.
+    #[test]
+    fn compressed_layers_keep_their_index() -> anyhow::Result<()> {
+        for platforms in [&["amd64"][..], &["amd64", "arm64"]] {
+            let (tar, index) = containerd(platforms, |_| false);
+            let file = tar.save()?;
+            let image = file.load(Some("docker.io/library/web:1"))?;
+            check(&image)?;
+            assert_eq!(image.root().bytes, index);
+            assert_eq!(image.manifests.len(), platforms.len() + 2);
+        }
+        Ok(())
+    }
+
+    /// Platforms that were never pulled are missing in the archive.
+    #[test]
+    fn missing_platforms() -> anyhow::Result<()> {
+        let (tar, _) = containerd(&["amd64", "arm64", "s390x"], |platform| platform != "amd64");
+        expect![[r#"
+            "DIR/image.tar" holds an index of several platforms, but not the images for linux/arm64, linux/s390x (it has linux/amd64, an attestation); fetch them all before saving, or save one platform only, for example:
+                docker save --platform linux/amd64 --output FILE IMAGE"#]].assert_eq(&tar.save()?.error(None));
+        Ok(())
+    }
+
+    /// Other builders write compressed layers and no layout.
+    #[test]
+    fn compressed_layers_without_a_layout() -> anyhow::Result<()> {
+        let plain = layer("file", b"content");
+        let (config, packed) = (config(&[&plain]), gzip(&plain));
+        let file = Tar::new()
+            .file("sha256:config", &config)
+            .file("layer.tar", &packed)
+            .json(
+                "manifest.json",
+                &json!([{"Config": "sha256:config", "RepoTags": null, "Layers": ["layer.tar"]}]),
+            )
+            .save()?;
+        let image = file.load(None)?;
+        check(&image)?;
+        assert_eq!(image.root().layers[0].digest, Digest::of(&packed));
+        assert_eq!(image.root().layers[0].media_type, DOCKER_LAYERS[1]);
+        Ok(())
+    }
+
+    /// An image may have no layers.
+    #[test]
+    fn no_layers() -> anyhow::Result<()> {
+        let file = Tar::new()
+            .file("config", b"{}")
+            .json(
+                "manifest.json",
+                &json!([{"Config": "config", "Layers": null}]),
+            )
+            .save()?;
+        let image = file.load(None)?;
+        check(&image)?;
+        assert!(image.root().layers.is_empty());
+        Ok(())
+    }
+
+    /// Two images, the second with two names; Docker's own registry and `latest` go
+    /// without saying.
+    fn two_images() -> anyhow::Result<ArchiveFile> {
+        Tar::new()
+            .file("a.json", b"{\"a\":1}")
+            .file("b.json", b"{\"b\":2}")
+            .file("c.json", b"{\"c\":3}")
+            .json(
+                "manifest.json",
+                &json!([
+                    {"Config": "a.json", "RepoTags": ["alpine:latest"]},
+                    {"Config": "b.json", "RepoTags": ["docker.io/me/b:1", "localhost:5000/b:1"]},
+                    {"Config": "c.json", "RepoTags": null},
+                ]),
+            )
+            .save()
+    }
+
+    /// An image is chosen by any of its names, long or short, or by its place.
+    #[test]
+    fn chosen() -> anyhow::Result<()> {
+        let file = two_images()?;
+        let id = |reference| {
+            let image = file.load(Some(reference))?;
+            anyhow::Ok(image.image_id().cloned())
+        };
+        let [a, b, c] =
+            ["{\"a\":1}", "{\"b\":2}", "{\"c\":3}"].map(|it| Some(Digest::of(it.as_bytes())));
+        for name in ["alpine", "alpine:latest", "docker.io/library/alpine", "@0"] {
+            assert_eq!(id(name)?, a, "{name}");
+        }
+        for name in ["me/b:1", "docker.io/me/b:1", "localhost:5000/b:1", "@1"] {
+            assert_eq!(id(name)?, b, "{name}");
+        }
+        assert_eq!(id("@2")?, c);
+        Ok(())
+    }
+
+    /// Without a name, or with one that nobody has, the choices are listed.
+    #[test]
+    fn choices_are_listed() -> anyhow::Result<()> {
+        let file = two_images()?;
+        expect![[r#""DIR/image.tar" holds several images; choose one by writing docker-archive:FILE:NAME:TAG, or docker-archive:FILE:@NUMBER with its place in manifest.json: @0 is "alpine:latest", @1 is "docker.io/me/b:1" and "localhost:5000/b:1", @2 without a name"#]].assert_eq(&file.error(None));
+        expect![[r#""DIR/image.tar" holds no image "alpine:3"; it holds @0 is "alpine:latest", @1 is "docker.io/me/b:1" and "localhost:5000/b:1", @2 without a name"#]].assert_eq(&file.error(Some("alpine:3")));
+        expect![[r#""DIR/image.tar" holds no image "@7"; it holds @0 is "alpine:latest", @1 is "docker.io/me/b:1" and "localhost:5000/b:1", @2 without a name"#]].assert_eq(&file.error(Some("@7")));
+        let empty = Tar::new().json("manifest.json", &json!([])).save()?;
+        expect![[r#""DIR/image.tar" holds no image ""; it holds no image at all"#]]
+            .assert_eq(&empty.error(None));
+        Ok(())
+    }
+
+    /// Archives whose content does not fit together.
+    #[test]
+    fn spoilt() -> anyhow::Result<()> {
+        let plain = layer("file", b"content");
+        let with = |config: &[u8], layer: &[u8], manifest: Value| {
+            Tar::new()
+                .file("config.json", config)
+                .file("layer.tar", layer)
+                .json("manifest.json", &manifest)
+                .save()
+                .map(|file| file.error(None))
+        };
+        let right = config(&[&plain]);
+        let names = json!([{"Config": "config.json", "Layers": ["layer.tar"]}]);
+        let mut damaged = plain.clone();
+        damaged[600] ^= 1;
+        let item = |config: &str, layer: &str| json!([{"Config": config, "Layers": [layer]}]);
+        let found = [
+            with(&right, &damaged, names.clone())?,
+            with(&right, b"neither tar nor gzip", names.clone())?,
+            with(b"{\"rootfs\":{}}", &plain, names.clone())?,
+            with(b"no json", &plain, names.clone())?,
+            with(b"{\"rootfs\":{\"diff_ids\":[\"md5:0\"]}}", &plain, names)?,
+            with(&right, &plain, item("nothing.json", "layer.tar"))?,
+            with(&right, &plain, item("config.json", "nothing.tar"))?,
+            with(&right, &plain, item("config.json", "../../../etc/passwd"))?,
+            with(&right, &plain, item("/etc/passwd", "layer.tar"))?,
+            with(&right, &plain, json!({"Config": 1}))?,
+            Tar::new().file("manifest.json", b"{[}").save()?.error(None),
+            Tar::new().file("file", b"").save()?.error(None),
+            Tar::new()
+                .file("index.json", b"{}")
+                .file("oci-layout", b"{}")
+                .save()?
+                .error(None),
+            Tar::new()
+                .file("manifest.json", &vec![b' '; 5 << 20])
+                .save()?
+                .error(None),
+        ];
+        expect![[r#"
+            entry "layer.tar" of "DIR/image.tar" is corrupt: it should have the digest sha256:8229149a36ac664421ab2e9b4df0bf20e32246e9342fbdd42b1d80feface63d9, and has sha256:3827f34217fcb714d8c48c579207e76d3277d314d57c7079e91fd7d7e1c34d52
+            entry "layer.tar" of "DIR/image.tar" is corrupt: it should have the digest sha256:8229149a36ac664421ab2e9b4df0bf20e32246e9342fbdd42b1d80feface63d9, and has sha256:03426137acf25782bb85a3440eb37efb248b8c82d00081337696be3b16a8bb9e
+            entry "config.json" of "DIR/image.tar" cannot be used: it describes 0 layers, and manifest.json names 1
+            entry "config.json" of "DIR/image.tar" is not the configuration of an image: expected ident at line 1 column 2
+            "md5:0" is not a digest of the form "sha256:" and 64 lower-case hexadecimal digits
+            "DIR/image.tar" has no entry "nothing.json"
+            "DIR/image.tar" has no entry "nothing.tar"
+            entry "../../../etc/passwd" of "DIR/image.tar" points outside the archive
+            entry "/etc/passwd" of "DIR/image.tar" points outside the archive
+            entry "manifest.json" of "DIR/image.tar" is not the list of images that docker save writes: invalid type: map, expected a sequence at line 1 column 0
+            entry "manifest.json" of "DIR/image.tar" is not the list of images that docker save writes: invalid type: map, expected a sequence at line 1 column 0
+            "DIR/image.tar" has no entry "manifest.json", so docker save did not write it
+            "DIR/image.tar" has no entry "manifest.json"; it is an image layout in an archive: unpack it, and write oci:DIRECTORY
+            entry "manifest.json" of "DIR/image.tar" has 5242880 bytes, more than the 4194304 that such a document may have"#]].assert_eq(&found.join("\n"));
+        Ok(())
+    }
+
+    /// An archive that was cut off anywhere is refused, and makes nothing panic.
+    #[test]
+    fn cut_off_anywhere() -> anyhow::Result<()> {
+        let bytes = old_docker(&layer("one", b"1"), &layer("two", b"2")).bytes();
+        ArchiveFile::new(&bytes)?.load(None)?;
+        // The last entry, which nobody needs, and the mark of the end.
+        let needed = bytes.len() - 4 * 512;
+        for length in (0..needed).step_by(100) {
+            assert!(
+                ArchiveFile::new(&bytes[..length])?.load(None).is_err(),
+                "{length}"
+            );
+        }
+        Ok(())
+    }
+
+    /// A byte that flipped anywhere makes nothing panic.
+    #[test]
+    fn flipped_anywhere() -> anyhow::Result<()> {
+        let bytes = new_docker(&layer("one", b"1"), &layer("two", b"2")).bytes();
+        for at in (0..bytes.len()).step_by(61) {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 0x41;
+            let _ = ArchiveFile::new(&bytes)?.load(None);
+        }
+        Ok(())
+    }
+
+    /// A cancelled run reads nothing.
+    #[test]
+    fn stopped() -> anyhow::Result<()> {
+        let file = two_images()?;
+        let source = Source::DockerArchive {
+            file: file.path.clone(),
+            reference: Some("@0".to_owned()),
+        };
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let result = Loader::default().load(&source, &stop);
+        assert!(matches!(result, Err(Error::Stopped)));
+        Ok(())
+    }
 }

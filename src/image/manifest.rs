@@ -42,7 +42,7 @@ pub(super) enum Store<'a> {
 
 /// A descriptor as it stands in a document.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "a descriptor")]
 pub(super) struct RawDescriptor {
     #[serde(default)]
     media_type: String,
@@ -59,6 +59,7 @@ pub(super) struct RawDescriptor {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[serde(expecting = "a platform")]
 struct Platform {
     #[serde(default)]
     os: String,
@@ -232,6 +233,7 @@ impl Document {
     ) -> Result<Self, Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
+        #[serde(expecting = "an object")]
         struct Raw {
             #[serde(default)]
             media_type: Option<String>,
@@ -896,3 +898,387 @@ const MAX_DEPTH: usize = 8;
 const MAX_MANIFESTS: usize = 1024;
 /// They are held in memory.
 const MAX_MANIFEST_BYTES: u64 = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::json;
+
+    use super::*;
+    use crate::image::testing::{
+        Layout, OCI_CONFIG, OCI_GZIP, OCI_TAR, check, gunzip, gzip, image_json, layer, read,
+    };
+
+    const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd, 0, 1, 2, 3];
+
+    fn single(build: impl FnOnce(&Layout) -> anyhow::Result<Value>) -> anyhow::Result<Layout> {
+        let mut layout = Layout::new()?;
+        let image = build(&layout)?;
+        layout.add(image, None)?;
+        Ok(layout)
+    }
+
+    fn digest(descriptor: &Value) -> String {
+        descriptor["digest"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// An image with compressed layers keeps the bytes of its manifest, white
+    /// space included, and sends its blobs as they are.
+    #[test]
+    fn original_bytes() -> anyhow::Result<()> {
+        let bytes = gzip(&layer("file", b"content"));
+        let mut manifest = Value::Null;
+        let layout = single(|layout| {
+            let gzip = layout.blob(OCI_GZIP, &bytes)?;
+            let zstd = layout.blob(OCI_LAYERS[2], ZSTD_MAGIC)?;
+            manifest = layout.image(&[gzip, zstd])?;
+            Ok(manifest.clone())
+        })?;
+        let image = layout.load(None)?;
+        check(&image)?;
+        let root = image.root();
+        assert_eq!(
+            root.bytes,
+            std::fs::read(layout.blob_path(&digest(&manifest)))?
+        );
+        assert_eq!(root.digest.as_str(), digest(&manifest));
+        assert_eq!(root.media_type, OCI_MANIFEST);
+        assert_eq!(read(&image.blobs[1])?, bytes);
+        assert!(!image.is_index());
+        assert_eq!(image.image_id(), root.config.as_ref().map(|it| &it.digest));
+        let sizes: usize = [br#"{"os":"linux"}"#.len(), bytes.len(), ZSTD_MAGIC.len()]
+            .iter()
+            .sum();
+        assert_eq!(image.total_size(), sizes as u64);
+        Ok(())
+    }
+
+    /// A manifest with an uncompressed layer is written anew: that layer's
+    /// descriptor changes, and nothing else, whatever else there is.
+    #[test]
+    fn an_uncompressed_layer() -> anyhow::Result<()> {
+        let plain = layer("file", &[b'x'; 2 << 20]);
+        let layout = single(|layout| {
+            let mut raw = layout.blob(OCI_TAR, &plain)?;
+            raw["annotations"] = json!({"keep": "this", "a": "b"});
+            // A copy of the content, which must not stay when the content changes.
+            raw["data"] = BASE64_STANDARD.encode(&plain).into();
+            let gzip = layout.blob(OCI_GZIP, &gzip(b"other"))?;
+            let config = layout.blob(OCI_CONFIG, b"{}")?;
+            let mut manifest = image_json(&config, &[raw, gzip]);
+            manifest["annotations"] = json!({"z": "\u{e9}\"\n", "b": "2"});
+            manifest["x-unknown"] =
+                serde_json::from_str(r#"{"deep":[1,1.50,12345678901234567890123,null]}"#)?;
+            layout.document(OCI_MANIFEST, &manifest)
+        })?;
+        let image = layout.load(None)?;
+        check(&image)?;
+        expect![[r#"{"annotations":{"b":"2","z":"é\"\n"},"config":{"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","mediaType":"application/vnd.oci.image.config.v1+json","size":2},"layers":[{"annotations":{"a":"b","keep":"this"},"digest":"sha256:42429bd71cc9f4bdad5198ea881d0ca99e8277d3e65112409e482dd58a883cf9","mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","size":2565},{"digest":"sha256:d7255d1b78beb643ccd228edc20eb040ab28572beabb54d8616bc8d7f0cc999a","mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","size":25}],"mediaType":"application/vnd.oci.image.manifest.v1+json","schemaVersion":2,"x-unknown":{"deep":[1,1.50,12345678901234567890123,null]}}"#]].assert_eq(std::str::from_utf8(&image.root().bytes)?);
+        assert!(gunzip(&read(&image.blobs[1])?)? == plain);
+        assert_eq!(layout.load(None)?.root().digest, image.root().digest);
+        Ok(())
+    }
+
+    /// Numbers that are larger or more precise than a machine's come out as they went in.
+    #[test]
+    fn canonical_keeps_numbers_and_sorts_members() -> anyhow::Result<()> {
+        let text = r#"{ "b": [1.50, 123456789012345678901234567890, -0.0, 1e400], "a": {"z":true,"y":null}, "\u0041": "\ud83d\ude00/" }"#;
+        let value: Value = serde_json::from_str(text)?;
+        expect![[r#"{"A":"😀/","a":{"y":null,"z":true},"b":[1.50,123456789012345678901234567890,-0.0,1e+400]}"#]].assert_eq(std::str::from_utf8(&canonical(&value))?);
+        Ok(())
+    }
+
+    /// An index keeps its bytes and comes after its children, which come once.
+    #[test]
+    fn an_index() -> anyhow::Result<()> {
+        let mut index = Value::Null;
+        let layout = single(|layout| {
+            let blob = layout.blob(OCI_GZIP, &gzip(b"one"))?;
+            let one = layout.image(&[blob.clone()])?;
+            let two = layout.image(&[blob.clone(), blob])?;
+            let inner = layout.index(&[one.clone(), two])?;
+            index = layout.index(&[one, inner])?;
+            Ok(index.clone())
+        })?;
+        let image = layout.load(None)?;
+        check(&image)?;
+        assert!(image.is_index());
+        assert_eq!(image.image_id(), None);
+        assert_eq!(image.root().digest.as_str(), digest(&index));
+        assert_eq!(image.manifests.len(), 4);
+        // One configuration and one layer, however often they are named.
+        assert_eq!(image.blobs.len(), 2);
+        Ok(())
+    }
+
+    /// An index above an uncompressed layer follows its child, and so does the
+    /// attestation that is about the child.
+    #[test]
+    fn an_index_above_an_uncompressed_layer() -> anyhow::Result<()> {
+        let mut old = Value::Null;
+        let layout = single(|layout| {
+            let raw = layout.blob(OCI_TAR, &layer("file", b"content"))?;
+            old = layout.image(&[raw])?;
+            old["platform"] = json!({"os": "linux", "architecture": "arm64"});
+            let statement =
+                layout.blob("application/vnd.in-toto+json", b"{\"not\":\"a layer\"}")?;
+            let mut attestation = layout.image(&[statement])?;
+            attestation["annotations"] = json!({
+                "vnd.docker.reference.type": "attestation-manifest",
+                "vnd.docker.reference.digest": digest(&old),
+            });
+            layout.index(&[old.clone(), attestation])
+        })?;
+        let image = layout.load(None)?;
+        check(&image)?;
+        let index: Value = serde_json::from_slice(&image.root().bytes)?;
+        let child = &image.manifests[0];
+        assert_ne!(child.digest.as_str(), digest(&old));
+        assert_eq!(digest(&index["manifests"][0]), child.digest.as_str());
+        assert_eq!(index["manifests"][0]["size"], child.bytes.len());
+        assert_eq!(index["manifests"][0]["platform"]["architecture"], "arm64");
+        assert_eq!(
+            index["manifests"][1]["annotations"]["vnd.docker.reference.digest"],
+            child.digest.as_str()
+        );
+        // The statement of the attestation is no layer, and was not compressed.
+        assert_eq!(
+            image.manifests[1].layers[0].media_type,
+            "application/vnd.in-toto+json"
+        );
+        Ok(())
+    }
+
+    /// Bytes decide: what is called tar and is compressed gets its media type
+    /// put right, what is called gzip and is a tar is compressed.
+    #[test]
+    fn media_types_that_lie() -> anyhow::Result<()> {
+        let plain = layer("file", b"content");
+        let layout = single(|layout| {
+            let layers = [
+                layout.blob(OCI_TAR, &gzip(&plain))?,
+                layout.blob(OCI_TAR, ZSTD_MAGIC)?,
+                layout.blob(OCI_GZIP, &plain)?,
+                layout.blob(DOCKER_LAYERS[0], &layer("other", b"content"))?,
+                layout.blob(OCI_GZIP, b"neither")?,
+                layout.blob(OCI_TAR, b"")?,
+            ];
+            layout.image(&layers)
+        })?;
+        let image = layout.load(None)?;
+        check(&image)?;
+        let types: Vec<&str> = image
+            .root()
+            .layers
+            .iter()
+            .map(|it| it.media_type.as_str())
+            .collect();
+        expect![[r#"
+            [
+                "application/vnd.oci.image.layer.v1.tar+gzip",
+                "application/vnd.oci.image.layer.v1.tar+zstd",
+                "application/vnd.oci.image.layer.v1.tar+gzip",
+                "application/vnd.docker.image.rootfs.diff.tar.gzip",
+                "application/vnd.oci.image.layer.v1.tar+gzip",
+                "application/vnd.oci.image.layer.v1.tar+gzip",
+            ]
+        "#]]
+        .assert_debug_eq(&types);
+        assert_eq!(image.root().layers[0].digest, Digest::of(&gzip(&plain)));
+        let packed = image
+            .blobs
+            .iter()
+            .find(|it| it.digest == image.root().layers[2].digest);
+        assert_eq!(gunzip(&read(packed.expect("it is there"))?)?, plain);
+        Ok(())
+    }
+
+    /// Layers that may not be distributed, or can be fetched elsewhere, are named
+    /// and not sent.
+    #[test]
+    fn foreign_layers() -> anyhow::Result<()> {
+        let layout = single(|layout| {
+            let elsewhere = |media_type: &str| {
+                json!({
+                    "mediaType": media_type,
+                    "digest": Digest::of(media_type.as_bytes()).as_str(),
+                    "size": 1_000_000_000,
+                    "urls": ["https://example.com/layer"],
+                })
+            };
+            layout.image(&[
+                elsewhere("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"),
+                elsewhere("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"),
+                elsewhere(OCI_GZIP),
+            ])
+        })?;
+        let image = layout.load(None)?;
+        assert_eq!(image.root().layers.len(), 3);
+        assert_eq!(image.blobs.len(), 1);
+        Ok(())
+    }
+
+    /// An artifact has an empty configuration whose content may be in its
+    /// descriptor only, and layers of any type.
+    #[test]
+    fn an_artifact() -> anyhow::Result<()> {
+        let layout = single(|layout| {
+            let mut config = layout.blob("application/vnd.oci.empty.v1+json", b"{}")?;
+            std::fs::remove_file(layout.blob_path(&digest(&config)))?;
+            config["data"] = "e30=".into();
+            let chart = layout.blob(
+                "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
+                b"chart",
+            )?;
+            let mut manifest = image_json(&config, &[chart]);
+            manifest["artifactType"] = "application/vnd.example".into();
+            layout.document(OCI_MANIFEST, &manifest)
+        })?;
+        let image = layout.load(None)?;
+        check(&image)?;
+        assert_eq!(image.blobs.len(), 2);
+        assert_eq!(read(&image.blobs[0])?, b"{}");
+        Ok(())
+    }
+
+    /// An image may have no layers.
+    #[test]
+    fn no_layers() -> anyhow::Result<()> {
+        let layout = single(|layout| layout.image(&[]))?;
+        let image = layout.load(None)?;
+        check(&image)?;
+        assert!(image.root().layers.is_empty());
+        Ok(())
+    }
+
+    /// Manifests that are spoilt, in every way we could think of.
+    #[test]
+    fn spoilt_manifests() -> anyhow::Result<()> {
+        let document = |media_type: &'static str, value: Value| {
+            single(|layout| layout.document(media_type, &value)).map(|layout| layout.error(None))
+        };
+        let mut found = Vec::new();
+        found.push(document(OCI_MANIFEST, json!({"schemaVersion": 2}))?);
+        found.push(document(
+            OCI_MANIFEST,
+            json!({"manifests": [], "layers": []}),
+        )?);
+        found.push(document(OCI_MANIFEST, json!({"manifests": []}))?);
+        found.push(document(
+            OCI_MANIFEST,
+            json!({"mediaType": DOCKER_MANIFEST, "manifests": []}),
+        )?);
+        found.push(document("text/plain", json!({"manifests": []}))?);
+        found.push(document(OCI_MANIFEST, json!({"fsLayers": []}))?);
+        found.push(document(OCI_MANIFEST, json!("manifest"))?);
+        found.push(document(
+            OCI_MANIFEST,
+            json!({"config": {"digest": "sha512:00", "size": 1}}),
+        )?);
+        found.push(document(
+            OCI_MANIFEST,
+            json!({"config": {"digest": "../../x", "size": -1}}),
+        )?);
+        let found: String = found
+            .iter()
+            .map(|text| {
+                let hex = text.find("sha256/").map(|at| &text[at + 7..at + 71]);
+                format!(
+                    "{}\n",
+                    hex.map_or(text.clone(), |hex| text.replace(hex, "…"))
+                )
+            })
+            .collect();
+        expect![[r#"
+            "DIR/blobs/sha256/…" cannot be used: it is neither a manifest nor an index
+            "DIR/blobs/sha256/…" cannot be used: it is a manifest and an index at once
+            "DIR/blobs/sha256/…" cannot be used: its media type is "application/vnd.oci.image.manifest.v1+json", and its content is that of an index
+            "DIR/blobs/sha256/…" cannot be used: it calls itself "application/vnd.docker.distribution.manifest.v2+json", and its descriptor calls it "application/vnd.oci.image.manifest.v1+json"
+            "DIR/blobs/sha256/…" cannot be used: its media type is "text/plain", and its content is that of an index
+            "DIR/blobs/sha256/…" cannot be used: it is a manifest of Docker's schema 1, which registries no longer take
+            "DIR/blobs/sha256/…" is not a manifest or an index: invalid type: string "manifest", expected an object at line 1 column 10
+            "DIR/blobs/sha256/…" cannot be used: "sha512:00" is not a digest of the form "sha256:" and 64 lower-case hexadecimal digits
+            "DIR/blobs/sha256/…" is not a manifest or an index: invalid value: integer `-1`, expected u64 at line 4 column 14
+        "#]].assert_eq(&found);
+        Ok(())
+    }
+
+    /// Blobs that are missing, too short, or not what their names say.
+    #[test]
+    fn spoilt_blobs() -> anyhow::Result<()> {
+        let spoil = |spoil: &dyn Fn(&Path, &[u8]) -> std::io::Result<()>| {
+            let mut texts = Vec::new();
+            for position in 0..2 {
+                let mut blobs = Vec::new();
+                let layout = single(|layout| {
+                    let layer = layout.blob(OCI_TAR, &layer("file", b"content"))?;
+                    let manifest = layout.image(&[layer.clone()])?;
+                    blobs = vec![layer, manifest.clone()];
+                    Ok(manifest)
+                })?;
+                let path = layout.blob_path(&digest(&blobs[position]));
+                spoil(&path, &std::fs::read(&path)?)?;
+                texts.push(layout.error(None));
+            }
+            anyhow::Ok(texts.join("\n"))
+        };
+        expect![[r#"
+            "DIR" lacks the layer sha256:8229149a36ac664421ab2e9b4df0bf20e32246e9342fbdd42b1d80feface63d9, which "DIR/blobs/sha256/260457af745943e99a92e38e1906dc1ff1d0e7dc8bbcc248fd818455417a33e8" names
+            "DIR" lacks the manifest sha256:260457af745943e99a92e38e1906dc1ff1d0e7dc8bbcc248fd818455417a33e8, which "DIR/index.json" names"#]].assert_eq(&spoil(&|path, _| std::fs::remove_file(path))?);
+        expect![[r#"
+            "DIR/blobs/sha256/8229149a36ac664421ab2e9b4df0bf20e32246e9342fbdd42b1d80feface63d9" is corrupt: it should have 2048 bytes, and has 2047
+            "DIR/blobs/sha256/260457af745943e99a92e38e1906dc1ff1d0e7dc8bbcc248fd818455417a33e8" is corrupt: it should have 472 bytes, and has 471"#]].assert_eq(&spoil(&|path, bytes| std::fs::write(path, &bytes[1..]))?);
+        expect![[r#"
+            "DIR/blobs/sha256/8229149a36ac664421ab2e9b4df0bf20e32246e9342fbdd42b1d80feface63d9" is corrupt: it should have the digest sha256:8229149a36ac664421ab2e9b4df0bf20e32246e9342fbdd42b1d80feface63d9, and has sha256:a47aaff0c0bfd63cdecf3bbfee46ff48be95276dd4b1c6775486df070727c843
+            "DIR/blobs/sha256/260457af745943e99a92e38e1906dc1ff1d0e7dc8bbcc248fd818455417a33e8" is corrupt: it should have the digest sha256:260457af745943e99a92e38e1906dc1ff1d0e7dc8bbcc248fd818455417a33e8, and has sha256:c4e2be5a117cb90b03ce841d869531c2a17884a68887d60f7a99a2000e8ddcad"#]].assert_eq(&spoil(&|path, bytes| {
+            let mut bytes = bytes.to_vec();
+            bytes[5] ^= 1;
+            std::fs::write(path, bytes)
+        })?);
+        expect![[r#"
+            "DIR/blobs/sha256/8229149a36ac664421ab2e9b4df0bf20e32246e9342fbdd42b1d80feface63d9" is a directory, not a file
+            "DIR/blobs/sha256/260457af745943e99a92e38e1906dc1ff1d0e7dc8bbcc248fd818455417a33e8" is a directory, not a file"#]].assert_eq(&spoil(&|path, _| {
+            std::fs::remove_file(path)?;
+            std::fs::create_dir(path)
+        })?);
+        Ok(())
+    }
+
+    /// An index whose platforms were not all fetched.
+    #[test]
+    fn missing_platforms() -> anyhow::Result<()> {
+        let layout = single(|layout| {
+            let mut children = Vec::new();
+            for (architecture, variant) in [("amd64", ""), ("arm64", "v8"), ("s390x", "")] {
+                let blob = layout.blob(OCI_GZIP, &gzip(architecture.as_bytes()))?;
+                let mut child = layout.image(&[blob])?;
+                child["platform"] =
+                    json!({"os": "linux", "architecture": architecture, "variant": variant});
+                if architecture != "amd64" {
+                    std::fs::remove_file(layout.blob_path(&digest(&child)))?;
+                }
+                children.push(child);
+            }
+            layout.index(&children)
+        })?;
+        expect![[r#"
+            "DIR" holds an index of several platforms, but not the images for linux/arm64/v8, linux/s390x (it has linux/amd64); fetch them all before saving, or save one platform only, for example:
+                docker save --platform linux/amd64 --output FILE IMAGE"#]].assert_eq(&layout.error(None));
+        Ok(())
+    }
+
+    /// Indexes in indexes end somewhere.
+    #[test]
+    fn deep_nesting() -> anyhow::Result<()> {
+        let layout = single(|layout| {
+            let mut image = layout.image(&[])?;
+            for _ in 0..20 {
+                image = layout.index(&[image])?;
+            }
+            Ok(image)
+        })?;
+        expect![[r#"the image in "DIR" cannot be used: it nests more than 8 indexes"#]]
+            .assert_eq(&layout.error(None));
+        Ok(())
+    }
+}

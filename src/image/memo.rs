@@ -83,3 +83,83 @@ fn lock<T>(table: &Table<T>) -> MutexGuard<'_, HashMap<Key, T>> {
     // A map is whole after every insertion.
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::File,
+        time::{Duration, SystemTime},
+    };
+
+    use super::*;
+    use crate::image::file::InputFile;
+
+    fn extent(path: &std::path::Path) -> Result<Extent, Error> {
+        Ok(Extent::whole(InputFile::open(path)?.0))
+    }
+
+    /// A file that has been left alone is read once, and again when it changed.
+    #[test]
+    fn reads_once() -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("file");
+        std::fs::write(&path, "one")?;
+        let memo = Memo::default();
+        let mut reads = 0;
+        // Times of change cannot be set, so the file has to grow older.
+        std::thread::sleep(Duration::from_millis(3100));
+        for _ in 0..3 {
+            memo.digest(&extent(&path)?, || {
+                reads += 1;
+                Ok(Digest::of(b"one"))
+            })?;
+        }
+        assert_eq!(reads, 1);
+        File::options().append(true).open(&path)?.set_len(5)?;
+        let digest = memo.digest(&extent(&path)?, || Ok(Digest::of(b"other")))?;
+        assert_eq!(digest, Digest::of(b"other"));
+        Ok(())
+    }
+
+    /// A file that was written just now, or in the future, is read every time.
+    #[test]
+    fn does_not_trust_fresh_files() -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("file");
+        std::fs::write(&path, "one")?;
+        for time in [
+            SystemTime::now(),
+            SystemTime::now() + Duration::from_secs(3600),
+        ] {
+            File::options()
+                .write(true)
+                .open(&path)?
+                .set_modified(time)?;
+            let memo = Memo::default();
+            let mut reads = 0;
+            for _ in 0..3 {
+                memo.digest(&extent(&path)?, || {
+                    reads += 1;
+                    Ok(Digest::of(b"one"))
+                })?;
+            }
+            assert_eq!(reads, 3);
+        }
+        Ok(())
+    }
+
+    /// A failure is not remembered.
+    #[test]
+    fn failures_are_forgotten() -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("file");
+        std::fs::write(&path, "one")?;
+        let memo = Memo::default();
+        assert!(
+            memo.digest(&extent(&path)?, || Err(Error::Stopped))
+                .is_err()
+        );
+        memo.digest(&extent(&path)?, || Ok(Digest::of(b"one")))?;
+        Ok(())
+    }
+}

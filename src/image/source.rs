@@ -136,3 +136,75 @@ const LATER: [&str; 8] = [
     "sif",
     "tarball",
 ];
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    /// The first colon after the transport ends the path; what is written is printed back.
+    #[test]
+    fn parses() -> anyhow::Result<()> {
+        let mut found = String::new();
+        for text in [
+            "docker-archive:image.tar",
+            "docker-archive:/p/x.tar:name:tag",
+            "docker-archive:x.tar:localhost:5000/name:tag",
+            "docker-archive:x.tar:@1",
+            "oci:dir",
+            "oci:/some/dir:v1.0",
+            "oci:dir:host/name:v1",
+        ] {
+            let source = Source::parse(text)?;
+            assert_eq!(source.to_string(), text);
+            found += &format!("{source:?}\n");
+        }
+        expect![[r#"
+            DockerArchive { file: "image.tar", reference: None }
+            DockerArchive { file: "/p/x.tar", reference: Some("name:tag") }
+            DockerArchive { file: "x.tar", reference: Some("localhost:5000/name:tag") }
+            DockerArchive { file: "x.tar", reference: Some("@1") }
+            Layout { directory: "dir", tag: None }
+            Layout { directory: "/some/dir", tag: Some("v1.0") }
+            Layout { directory: "dir", tag: Some("host/name:v1") }
+        "#]]
+        .assert_eq(&found);
+        Ok(())
+    }
+
+    /// Everything else is told what this version reads.
+    #[test]
+    fn refuses() {
+        let mut found = String::new();
+        for text in [
+            "",
+            "image.tar",
+            "/p/image.tar:latest",
+            "docker-archive:",
+            "docker-archive::tag",
+            "docker-archive:x.tar:",
+            "docker-archive:x.tar:@one",
+            "oci:",
+            "oci-archive:x.tar",
+            "docker-daemon:alpine:latest",
+            "docker://docker.io/library/alpine:latest",
+        ] {
+            let error = Source::parse(text).expect_err("it is no source");
+            found += &format!("{error}\n");
+        }
+        expect![[r#"
+            "" is not a source: it does not say what it is; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
+            "image.tar" is not a source: it does not say what it is; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
+            "/p/image.tar:latest" is not a source: it does not say what it is; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
+            "docker-archive:" is not a source: it has no path; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
+            "docker-archive::tag" is not a source: it has no path; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
+            "docker-archive:x.tar:" is not a source: nothing follows the last colon; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
+            "docker-archive:x.tar:@one" is not a source: "one" after @ is no number; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
+            "oci:" is not a source: it has no path; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
+            "oci-archive:x.tar" is not a source: oci-archive: is not read by this version; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
+            "docker-daemon:alpine:latest" is not a source: docker-daemon: is not read by this version; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
+            "docker://docker.io/library/alpine:latest" is not a source: docker: is not read by this version; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
+        "#]].assert_eq(&found);
+    }
+}

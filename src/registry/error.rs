@@ -200,8 +200,11 @@ impl Error {
     pub(super) fn is_temporary(&self) -> bool {
         match self {
             Self::Interrupted { .. } | Self::TimedOut { .. } => true,
-            // A body that could not be built or a URL that is none stays so.
-            Self::Transport { source, .. } => !source.is_builder(),
+            // A request that could not be built and a certificate that is not
+            // trusted stay what they are.
+            Self::Transport { source, .. } => {
+                !source.is_builder() && !transport::is_certificate_error(source)
+            }
             Self::Registry { status, .. } => is_temporary_status(*status),
             _ => false,
         }

@@ -62,5 +62,5 @@ impl<'a> Attempts<'a> {
 }
 
 /// A host that never answered is given up after this many attempts: its name
-/// may be misspelt or its certificate unknown, which no time heals.
+/// may be misspelt, which no time heals.
 const ATTEMPTS_TO_REACH: u32 = 3;

@@ -6,11 +6,9 @@ Oracle and Terraform settings, and an endpoint on 127.0.0.1.
 """
 
 import argparse
-import configparser
 import json
 import os
 import re
-import select
 import shlex
 import shutil
 import signal
@@ -24,7 +22,8 @@ from urllib.parse import quote
 import images
 import mirror
 import terraform
-from common import EMULATOR, PROVIDER, ROOT, Failure, binary, build_command, clean_environment, target_directory
+from common import EMULATOR, PROVIDER, ROOT, Failure, binary, build_command, target_directory
+from emulator import Emulator
 
 SCENARIO = ROOT / "examples" / "scenarios" / "motando"
 API = "/20160918"
@@ -91,7 +90,7 @@ class Children:
         self._starting = True
         try:
             process = subprocess.Popen([str(word) for word in words], start_new_session=True,
-                                       stdin=subprocess.DEVNULL, **options)
+                                       **{"stdin": subprocess.DEVNULL, **options})
             self._running.append(process)
         finally:
             self._starting = False
@@ -168,25 +167,12 @@ class Demo:
     def start_emulator(self):
         self.screen.step("An Oracle Cloud on this machine: control plane and registry in one process")
         self.config = self.scratch / "config"
-        self.log = self.scratch / "emulator.log"
         self.screen.command([EMULATOR, "--config", self.config])
-        with open(self.log, "wb") as log:
-            process = self.children.start([self.emulator, "--config", self.config], env=clean_environment(),
-                                          stdout=subprocess.PIPE, stderr=log)
-        line = first_line(process, 15)
-        match = re.match(r"listening on (http://127\.0\.0\.1:\d+)$", line)
-        if not match:
-            raise Failure(f"the emulator did not say where it listens, but: {line!r}")
-        self.screen.output(line)
-
-        self.environment = clean_environment()
-        self.environment.update(exports(self.config / "env.sh"))
-        # Said once more, so that nothing but this can be the endpoint.
-        self.environment["TF_VAR_endpoint"] = match.group(1)
-        profile = configparser.ConfigParser(interpolation=None)
-        profile.read(self.config / "config")
-        self.tenancy, self.user = profile["DEFAULT"]["tenancy"], profile["DEFAULT"]["user"]
-        self.compartment = self.environment.get("TF_VAR_compartment_id", self.tenancy)
+        emulator = Emulator(self.emulator, self.scratch, start=self.children.start)
+        self.log = emulator.log
+        self.screen.output(emulator.greeting)
+        self.environment = emulator.environment
+        self.user, self.compartment = emulator.user, emulator.compartment
         self.screen.say("It seeded a tenancy with a user and an API key, and wrote how to reach it:")
         self.screen.command([".", self.config / "env.sh"])
 
@@ -319,33 +305,9 @@ class Demo:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def first_line(process, seconds):
-    """The first line a process prints, or what there is of it when the time is over."""
-    deadline = time.monotonic() + seconds
-    line = b""
-    while not line.endswith(b"\n"):
-        if not select.select([process.stdout], [], [], max(0, deadline - time.monotonic()))[0]:
-            break
-        byte = os.read(process.stdout.fileno(), 1)
-        if not byte:
-            break
-        line += byte
-    return line.decode(errors="replace").rstrip("\n")
-
-
 def existing(items):
     """What of a list is still there: Oracle lists some things for a while after they were deleted."""
     return [item for item in items if item["lifecycleState"] not in ("DELETING", "DELETED")]
-
-
-def exports(path):
-    """The variables that a file of `export NAME=value` lines sets."""
-    variables = {}
-    for line in path.read_text().splitlines():
-        words = shlex.split(line, comments=True)
-        if words[:1] == ["export"]:
-            variables.update(word.split("=", 1) for word in words[1:] if "=" in word)
-    return variables
 
 
 def short(text):

@@ -19,7 +19,6 @@ test: ## every test that a fresh machine can run; brings a Terraform CLI if none
 	set -e; \
 	cli=$$($(PYTHON) tools/terraform.py); \
 	"$$cli" fmt -check -recursive examples; \
-	cargo build --locked --bins; \
 	OCIR_TEST_TERRAFORM="$$cli" cargo test --workspace --locked
 
 test-peers: ## against other people's software: docker-registry, skopeo, umoci, buildah

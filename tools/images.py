@@ -10,13 +10,13 @@ come from a seeded generator. (The gzip layers also depend on the zlib that Pyth
 
 import argparse
 import contextlib
-import gzip
 import hashlib
 import io
 import json
 import random
 import shutil
 import tarfile
+import zlib
 from pathlib import Path
 
 from common import Failure, main
@@ -83,7 +83,7 @@ class Layer:
     def _flush(self):
         raw = self._pending.getvalue()
         self._pending = io.BytesIO()
-        self._write(raw, gzip.compress(raw, 6, mtime=0) if self.compress else None)
+        self._write(raw, _gzip(raw, 6) if self.compress else None)
 
     def _write(self, raw, compressed):
         stored = compressed if self.compress else raw
@@ -98,7 +98,7 @@ class Chunk:
 
     def __init__(self, generator, compress):
         self.raw = _program(generator, CHUNK)
-        self.compressed = gzip.compress(self.raw, 1, mtime=0) if compress else b""
+        self.compressed = _gzip(self.raw, 1) if compress else b""
 
 
 def webapp(out, old=False, megabytes=None):
@@ -368,6 +368,12 @@ def _scratch(out):
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _gzip(data, level):
+    # By zlib itself: the header that Python's gzip module writes depends on Python's version.
+    compressor = zlib.compressobj(level, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    return compressor.compress(data) + compressor.flush()
 
 
 def _noise(generator, size):

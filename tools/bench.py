@@ -190,7 +190,6 @@ class Bench:
 
     def push_ours(self, emulator, layout, seconds, peaks):
         environment = self.cli_environment(emulator, self.measuring_mirror())
-        environment["TF_VAR_compartment_id"] = emulator.compartment
         environment["TF_VAR_layout"] = str(layout)
         folder = self.workspace("push", PUSH, environment)
         peaks.append(self.peak(

@@ -158,6 +158,8 @@ class Demo:
 
     def build(self):
         words = build_command(self.release)
+        # Asked for first because it says what to do when there is no cargo.
+        target_directory()
         self.screen.title(f"Building: {shlex.join(words)}")
         if self.children.finish(self.children.start(words, cwd=ROOT)) != 0:
             raise Failure("the build failed")
@@ -192,7 +194,6 @@ class Demo:
             size = sum(file.stat().st_size for file in [made, *made.rglob("*")] if file.is_file())
             kind = "as docker save writes it" if made.is_file() else "an image layout"
             self.screen.output(f"{made.name:24} {size / 1e6:.1f} MB, {kind}")
-        (self.folder / "terraform.tfvars").write_text(f'compartment_id = "{self.compartment}"\n')
         self.screen.command(["cd", self.folder])
         self.screen.command([name, "init"])
         self.terraform(["init", "-input=false"], r"^- (Installing|Installed)|successfully initialized")

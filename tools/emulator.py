@@ -30,14 +30,14 @@ class Emulator:
 
         profile = configparser.ConfigParser(interpolation=None)
         profile.read(self.config / "config")
-        self.tenancy, self.user = profile["DEFAULT"]["tenancy"], profile["DEFAULT"]["user"]
+        self.user = profile["DEFAULT"]["user"]
 
         # An environment for the CLI and the provider in which the emulator is all there is of Oracle's cloud.
         self.environment = clean_environment()
         self.environment.update(_exports(self.config / "env.sh"))
         # Said once more, so that nothing but this can be the endpoint.
         self.environment["TF_VAR_endpoint"] = self.url
-        self.compartment = self.environment.get("TF_VAR_compartment_id", self.tenancy)
+        self.compartment = self.environment.setdefault("TF_VAR_compartment_id", profile["DEFAULT"]["tenancy"])
 
     def stop(self):
         """Ends the process, kindly at first."""

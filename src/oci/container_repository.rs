@@ -86,7 +86,7 @@ pub struct CreateContainerRepository {
 }
 
 /// Body of UpdateContainerRepository; `None` is not sent, and means "unchanged".
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "named as in the API reference")]
 pub struct UpdateContainerRepository {

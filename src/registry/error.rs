@@ -169,6 +169,13 @@ impl Error {
             _ => None,
         }
     }
+    /// What the registry calls the request, for its operators' logs.
+    pub fn request_id(&self) -> Option<&str> {
+        match self {
+            Self::Registry { request_id, .. } if !request_id.is_empty() => Some(request_id),
+            _ => None,
+        }
+    }
     /// Whether the registry took the call for one of an anonymous user although
     /// it came with credentials. OCIR gives an anonymous token for a request
     /// whose signature is wrong, and says so only when the token is used.

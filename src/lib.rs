@@ -19,6 +19,9 @@
 //! | [`region`] | regions, keys, realms and their hosts |
 //! | [`emulator`] | the other side, on loopback; shares no code with the clients |
 
+// The derive macro writes `::ocir::…`, inside this crate as well as outside.
+extern crate self as ocir;
+
 pub mod credentials;
 pub mod cty;
 pub mod emulator;

@@ -38,7 +38,46 @@ impl Path {
 }
 
 impl std::fmt::Display for Path {
-    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        todo!()
+    /// As the language writes it: `layers[0].tags["a"]`. An element of a set
+    /// has no name there, and is never printed: it may be a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, step) in self.0.iter().enumerate() {
+            match step {
+                Step::Attribute(name) if index == 0 => f.write_str(name)?,
+                Step::Attribute(name) => write!(f, ".{name}")?,
+                Step::Key(key) => {
+                    let key = key.replace('\\', "\\\\").replace('"', "\\\"");
+                    write!(f, "[\"{key}\"]")?;
+                }
+                Step::Index(index) => write!(f, "[{index}]")?,
+                Step::Element(_) => f.write_str("[*]")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Paths read as a user writes them in the configuration.
+    #[test]
+    fn display() {
+        let path = Path::attribute("layers")
+            .then(Step::Index(0))
+            .then(Step::Attribute("tags".to_owned()))
+            .then(Step::Key("a \"b\" \\".to_owned()));
+        assert_eq!(path.to_string(), r#"layers[0].tags["a \"b\" \\"]"#);
+        assert_eq!(Path::root().to_string(), "");
+    }
+
+    /// An element of a set may hold a secret, so it is not shown.
+    #[test]
+    fn elements_are_not_shown() {
+        let path = Path::attribute("logins")
+            .then(Step::Element(Box::new("hunter2".into())))
+            .then(Step::Attribute("password".to_owned()));
+        assert_eq!(path.to_string(), "logins[*].password");
     }
 }

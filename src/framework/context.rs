@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use tokio_util::sync::CancellationToken;
 
 use super::{Diagnostic, Diagnostics};
@@ -52,5 +53,87 @@ impl Private {
     /// Forgets a key.
     pub fn remove(&mut self, key: &str) {
         self.0.remove(key);
+    }
+    /// Whether there is nothing to remember.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+    /// The bytes that the host stores; none when there is nothing to remember.
+    pub fn encode(&self) -> Vec<u8> {
+        if self.0.is_empty() {
+            return Vec::new();
+        }
+        let values = self.0.iter();
+        let values = values.map(|(key, value)| (key.clone(), STANDARD.encode(value).into()));
+        let values: serde_json::Map<String, serde_json::Value> = values.collect();
+        serde_json::json!({ "version": VERSION, "values": values })
+            .to_string()
+            .into_bytes()
+    }
+    /// What [`encode`](Self::encode) gave. Anything else, such as the private
+    /// state of another provider that an object came from, is nothing to
+    /// remember: private state may be lost at any time.
+    pub fn decode(bytes: &[u8]) -> Self {
+        let Ok(json) = serde_json::from_slice::<serde_json::Value>(bytes) else {
+            return Self::default();
+        };
+        if json["version"] != VERSION {
+            return Self::default();
+        }
+        let values = json["values"].as_object().into_iter().flatten();
+        Self(
+            values
+                .filter_map(|(key, value)| {
+                    Some((key.clone(), STANDARD.decode(value.as_str()?).ok()?))
+                })
+                .collect(),
+        )
+    }
+}
+
+/// Raised when the form changes; older forms are then read here.
+const VERSION: i64 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was remembered is there again, and nothing is stored for nothing.
+    #[test]
+    fn private_round_trip() {
+        let mut private = Private::default();
+        assert!(private.encode().is_empty());
+        private.set("tags", &b"\x00\xff"[..]);
+        private.set("other", "text");
+        assert_eq!(Private::decode(&private.encode()), private);
+        assert_eq!(private.get("tags"), Some(&b"\x00\xff"[..]));
+        private.remove("tags");
+        private.remove("other");
+        assert!(private.is_empty());
+        expect_test::expect![[r#"{"values":{"a":"Yg=="},"version":1}"#]].assert_eq(
+            &String::from_utf8_lossy(&{
+                private.set("a", "b");
+                private.encode()
+            }),
+        );
+    }
+
+    /// Private state of others, or of a later version, is nothing.
+    #[test]
+    fn private_of_others() {
+        for bytes in [
+            &b""[..],
+            b"\xff",
+            b"null",
+            b"[]",
+            b"{}",
+            br#"{"version":1}"#,
+            br#"{"version":1,"values":[]}"#,
+            br#"{"version":2,"values":{"a":"Yg=="}}"#,
+            br#"{"version":1,"values":{"a":1,"b":"%%"}}"#,
+            br#"{"schema_version":"1"}"#,
+        ] {
+            assert!(Private::decode(bytes).is_empty(), "{bytes:?}");
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! Data sources.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, marker::PhantomData, sync::Arc};
 
-use super::{Context, Diagnostics, Model, Result};
+use super::{
+    Context, Diagnostics, Model, Result,
+    erased::{ErasedDataSource, Typed},
+};
 
 /// A data source: something to look up.
 pub trait DataSource: Send + Sync + Sized + 'static {
@@ -30,12 +33,17 @@ pub trait DataSource: Send + Sync + Sized + 'static {
 /// A row of the provider's table: a name and a data source.
 pub struct DataSourceType<C> {
     pub(super) name: &'static str,
-    pub(super) erased: Arc<dyn super::server::ErasedDataSource<C>>,
+    pub(super) erased: Arc<dyn ErasedDataSource>,
+    clients: PhantomData<fn(C)>,
 }
 
 impl<C: Send + Sync + 'static> DataSourceType<C> {
     /// A data source under a name; one data source may have several.
-    pub fn new<D: DataSource<Clients = C>>(_name: &'static str) -> Self {
-        todo!()
+    pub fn new<D: DataSource<Clients = C>>(name: &'static str) -> Self {
+        Self {
+            name,
+            erased: Arc::new(Typed::<D>::data_source()),
+            clients: PhantomData,
+        }
     }
 }

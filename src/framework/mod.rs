@@ -11,6 +11,10 @@ mod attr;
 mod context;
 mod data_source;
 mod diagnostic;
+mod enforce;
+mod erased;
+#[doc(hidden)]
+pub mod model;
 pub mod plan;
 mod provider;
 mod resource;

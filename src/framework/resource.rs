@@ -1,8 +1,11 @@
 //! Managed resources.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, marker::PhantomData, sync::Arc};
 
-use super::{Context, Diagnostic, Diagnostics, Model, Result};
+use super::{
+    Attr, Context, Diagnostic, Diagnostics, Model, Result,
+    erased::{ErasedResource, Typed},
+};
 use crate::cty::Path;
 
 /// A managed resource: one kind of object and its life cycle.
@@ -84,6 +87,13 @@ pub trait Resource: Send + Sync + Sized + 'static {
         }
     }
 
+    /// Lifts stored state of an older `version` to [`VERSION`](Resource::VERSION).
+    fn upgrade(version: i64, _state: serde_json::Value) -> Result<serde_json::Value> {
+        let detail =
+            format!("State of version {version} was never written by a release of this provider.");
+        Err(Diagnostic::error("Cannot upgrade state", detail).into())
+    }
+
     /// Takes over an object that another resource type managed. `None`: not
     /// from that type.
     fn move_from(_source: &SourceState) -> Option<Result<Self::State>> {
@@ -104,6 +114,34 @@ pub struct Plan<'a, S> {
     pub replace: Vec<Path>,
 }
 
+impl<S> Plan<'_, S> {
+    /// Whether the object is to be made.
+    pub fn is_create(&self) -> bool {
+        self.prior.is_none()
+    }
+    /// Whether the object exists already.
+    pub fn is_update(&self) -> bool {
+        self.prior.is_some()
+    }
+    /// Whether something requires that the object is made anew.
+    pub fn is_replacement(&self) -> bool {
+        !self.replace.is_empty()
+    }
+    /// Whether an existing object is planned to have another value here, or
+    /// one that is not known yet.
+    pub fn changes<T: PartialEq>(&self, attribute: impl Fn(&S) -> &Attr<T>) -> bool {
+        let planned = attribute(&self.planned);
+        self.prior
+            .is_some_and(|prior| planned.is_unknown() || attribute(prior) != planned)
+    }
+    /// Says that the change of an attribute requires replacement. A host acts
+    /// on it only if the planned value differs from the prior one, or is
+    /// unknown.
+    pub fn require_replacement(&mut self, attribute: &str) {
+        self.replace.push(Path::attribute(attribute));
+    }
+}
+
 /// A change that failed, and what exists nevertheless.
 #[derive(Debug)]
 pub struct Failed<S> {
@@ -112,6 +150,12 @@ pub struct Failed<S> {
     /// What exists: after a create, an object that goes into the state; after
     /// an update, what it looks like now. `None` after an update: as before.
     pub partial: Option<S>,
+}
+
+impl<S> From<Diagnostic> for Failed<S> {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Diagnostics::from(diagnostic).into()
+    }
 }
 
 impl<S> From<Diagnostics> for Failed<S> {
@@ -139,12 +183,17 @@ pub struct SourceState {
 /// A row of the provider's table: a name and a resource.
 pub struct ResourceType<C> {
     pub(super) name: &'static str,
-    pub(super) erased: Arc<dyn super::server::ErasedResource<C>>,
+    pub(super) erased: Arc<dyn ErasedResource>,
+    clients: PhantomData<fn(C)>,
 }
 
 impl<C: Send + Sync + 'static> ResourceType<C> {
     /// A resource under a name; one resource may have several.
-    pub fn new<R: Resource<Clients = C>>(_name: &'static str) -> Self {
-        todo!()
+    pub fn new<R: Resource<Clients = C>>(name: &'static str) -> Self {
+        Self {
+            name,
+            erased: Arc::new(Typed::<R>::resource()),
+            clients: PhantomData,
+        }
     }
 }

@@ -1,27 +1,43 @@
 //! Schemas: what [`Model`] emits and planning reads.
 
-use super::{Diagnostics, Result};
-use crate::cty::{Type, Value};
+use super::{Diagnostics, Result, model};
+use crate::cty::{Error, Path, Step, Type, Value};
 
 /// Implemented by `#[derive(Model)]`: one struct is schema, decoder and
 /// encoder. Every member is an [`Attr`](super::Attr); its doc comment is what
-/// users read.
+/// users read, and so is that of the struct.
 ///
-/// `#[tf(..)]` on a member takes: `required`, `optional`, `computed` (several
-/// together: `optional, computed`), `default = EXPR` (makes it optional and
-/// computed on the wire), `replace` (a change requires replacement), `keep`
-/// (a computed value survives updates), `sensitive`, `write_only`,
-/// `deprecated = "what to use"`, `validate = FN` (a [`Validator`]), `nested`
-/// (the member's type, or its element type, is a model: a nested attribute),
-/// `block` (the member's type is a model: a block, at most one) and `name = ".."`.
-/// A member whose type contains `Secret` is sensitive by itself.
+/// `#[tf(..)]` on a member says who sets it: `required`, `optional`,
+/// `computed`, `optional, computed`, or `default = EXPR` (optional and
+/// computed on the wire). It also takes:
+///
+/// - `replace`: a change requires replacement; `optional, computed` needs
+///   `keep` with it
+/// - `keep`: a computed value survives updates, though not a replacement
+/// - `sensitive`: hidden in every output; a member whose type contains
+///   [`Secret`](super::Secret) is so by itself
+/// - `write_only`: used once and never stored
+/// - `deprecated = "what to use"`, also on the struct
+/// - `validate = FN`: a [`Validator`], as often as needed
+/// - `nested`: the member's type, or the element type of its `Vec` or
+///   `BTreeMap<String, _>`, is a model: a nested attribute
+/// - `block`: the member's type is a model: a block, at most one
+/// - `name = ".."`, where the member's own name will not do
+///
+/// What contradicts itself does not compile.
 pub trait Model: Clone + Send + Sync + Sized + 'static {
     /// The schema.
     fn block() -> Block;
-    /// Decodes an object.
-    fn decode(value: &Value) -> Result<Self>;
+    /// Decodes an object; the first thing that does not fit is the error.
+    fn from_object(value: &Value) -> std::result::Result<Self, Error>;
     /// Encodes as an object.
     fn encode(&self) -> Value;
+
+    /// Decodes an object, with messages for users about everything that does
+    /// not fit.
+    fn decode(value: &Value) -> Result<Self> {
+        Self::from_object(value).map_err(|error| model::explain(&Self::block().ty(), value, &error))
+    }
 }
 
 /// A schema with its version.
@@ -126,10 +142,107 @@ pub struct NestedBlock {
 impl Block {
     /// The type of this block's values: an object.
     pub fn ty(&self) -> Type {
-        todo!()
+        let attributes = self
+            .attributes
+            .iter()
+            .map(|attribute| (attribute.name.clone(), attribute.ty()));
+        let blocks = self
+            .blocks
+            .iter()
+            .map(|block| (block.name.clone(), block.nesting.ty(block.block.ty())));
+        Type::Object(attributes.chain(blocks).collect())
     }
     /// What is wrong with a configuration, by the validators; unknown values pass.
-    pub fn validate(&self, _config: &Value) -> Diagnostics {
-        todo!()
+    pub fn validate(&self, config: &Value) -> Diagnostics {
+        let mut diagnostics = Diagnostics::default();
+        self.validate_at(config, &Path::root(), &mut diagnostics);
+        diagnostics
+    }
+
+    fn validate_at(&self, config: &Value, path: &Path, diagnostics: &mut Diagnostics) {
+        validate_attributes(&self.attributes, config, path, diagnostics);
+        for block in &self.blocks {
+            let path = path.then(Step::Attribute(block.name.clone()));
+            let value = config.get(&block.name).unwrap_or(&Value::Null);
+            for (path, value) in block.nesting.elements(value, &path) {
+                block.block.validate_at(value, &path, diagnostics);
+            }
+        }
+    }
+}
+
+impl Attribute {
+    /// The type of this attribute's values.
+    pub fn ty(&self) -> Type {
+        match &self.kind {
+            Kind::Plain(ty) => ty.clone(),
+            Kind::Nested(nesting, attributes) => nesting.ty(Type::Object(
+                attributes
+                    .iter()
+                    .map(|attribute| (attribute.name.clone(), attribute.ty()))
+                    .collect(),
+            )),
+        }
+    }
+}
+
+impl Nesting {
+    /// The type of something nested, by the type of one of it.
+    pub fn ty(self, object: Type) -> Type {
+        match self {
+            Nesting::Single => object,
+            Nesting::List => Type::List(Box::new(object)),
+            Nesting::Map => Type::Map(Box::new(object)),
+            Nesting::Set => Type::Set(Box::new(object)),
+        }
+    }
+
+    /// The known objects in something nested, and where they are.
+    pub(super) fn elements<'a>(self, value: &'a Value, path: &Path) -> Vec<(Path, &'a Value)> {
+        let elements: Vec<_> = match (self, value) {
+            (Nesting::Single, Value::Map(_)) => vec![(path.clone(), value)],
+            (Nesting::Map, Value::Map(elements)) => elements
+                .iter()
+                .map(|(key, value)| (path.then(Step::Key(key.clone())), value))
+                .collect(),
+            (Nesting::List, Value::Seq(elements)) => (0..)
+                .zip(elements)
+                .map(|(index, value)| (path.then(Step::Index(index)), value))
+                .collect(),
+            (Nesting::Set, Value::Seq(elements)) => elements
+                .iter()
+                .map(|value| (path.then(Step::Element(Box::new(value.clone()))), value))
+                .collect(),
+            _ => Vec::new(),
+        };
+        elements
+            .into_iter()
+            .filter(|(_, value)| matches!(value, Value::Map(_)))
+            .collect()
+    }
+}
+
+fn validate_attributes(
+    attributes: &[Attribute],
+    config: &Value,
+    path: &Path,
+    diagnostics: &mut Diagnostics,
+) {
+    for attribute in attributes {
+        let path = path.then(Step::Attribute(attribute.name.clone()));
+        let value = match config.get(&attribute.name) {
+            None | Some(Value::Null | Value::Unknown(_)) => continue,
+            Some(value) => value,
+        };
+        for validator in &attribute.validate {
+            if let Err(sentence) = validator(value) {
+                diagnostics.push(model::invalid(path.clone(), &sentence));
+            }
+        }
+        if let Kind::Nested(nesting, attributes) = &attribute.kind {
+            for (path, value) in nesting.elements(value, &path) {
+                validate_attributes(attributes, value, &path, diagnostics);
+            }
+        }
     }
 }

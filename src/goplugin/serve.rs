@@ -63,7 +63,7 @@ where
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The chain of causes, each once, as a sentence.
+            // The chain of causes, each once.
             let mut text = error.to_string();
             let mut cause = std::error::Error::source(&error);
             while let Some(error) = cause {
@@ -71,7 +71,7 @@ where
                 cause = error.source();
             }
             // Nothing can be done about an error on standard error.
-            let _ = writeln!(std::io::stderr(), "{text}.");
+            let _ = writeln!(std::io::stderr(), "{text}");
             ExitCode::FAILURE
         }
     }

@@ -1217,7 +1217,7 @@ mod tests {
                 let mut blobs = Vec::new();
                 let layout = single(|layout| {
                     let layer = layout.blob(OCI_TAR, &layer("file", b"content"))?;
-                    let manifest = layout.image(&[layer.clone()])?;
+                    let manifest = layout.image(std::slice::from_ref(&layer))?;
                     blobs = vec![layer, manifest.clone()];
                     Ok(manifest)
                 })?;

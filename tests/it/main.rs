@@ -4,6 +4,7 @@ mod cli;
 mod client;
 mod docs;
 mod layers;
+mod protocol;
 mod resources;
 mod support;
 mod table;

@@ -462,6 +462,11 @@ impl Folder {
         self.root.join("uploads").join(id)
     }
 
+    /// Replaces a file of the folder, durably where that is asked for.
+    pub(super) fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        write_file(path, content, self.is_kept())
+    }
+
     /// Makes what was written to an open file survive a crash, where that is asked for.
     pub(super) fn sync(&self, file: &File) -> io::Result<()> {
         if self.is_kept() {
@@ -568,7 +573,8 @@ impl Store {
     fn save(&self, state: &State) -> io::Result<()> {
         if self.folder.is_kept() {
             let text = serde_json::to_vec_pretty(state)?;
-            write_file(&self.folder.root.join("state.json"), &text, true)?;
+            self.folder
+                .write(&self.folder.root.join("state.json"), &text)?;
         }
         self.dirty.store(false, Ordering::Relaxed);
         Ok(())

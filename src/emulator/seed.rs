@@ -305,7 +305,7 @@ mod tests {
         assert_eq!(first.seed.tenancy_id, second.seed.tenancy_id);
         assert_eq!(unique().len(), 60);
         expect_test::expect![
-            "ocid1.tenancy.oc1..aaaaaaaafgr57pihyvgyoxnpi6r4uxm7mxyr3jphykdvw24cvzkzbczzcuyq"
+            "ocid1.tenancy.oc1..aaaaaaaaejw2iy23wipgusqkwl4u6rixmfyst5fq457ewt3rznup4khxk3lq"
         ]
         .assert_eq(&first.seed.tenancy_id);
         Ok(())

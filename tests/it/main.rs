@@ -3,6 +3,7 @@
 mod cli;
 mod client;
 mod docs;
+mod emulator;
 mod layers;
 mod protocol;
 mod resources;

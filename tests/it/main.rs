@@ -1,4 +1,5 @@
 //! The one integration test binary.
 
+#[cfg(unix)]
 mod protocol;
 mod support;

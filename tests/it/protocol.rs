@@ -270,6 +270,39 @@ async fn debugging_survives_the_host() -> Result<()> {
     Ok(())
 }
 
+/// A CLI attaches to a provider that a person started, by the line it printed.
+#[test]
+fn a_cli_attaches_for_debugging() -> Result<()> {
+    let Some(workspace) = Workspace::new("delay_ms = 0")? else {
+        return Ok(());
+    };
+    // The CLI could start none by itself.
+    std::fs::remove_file(workspace.path("bin/terraform-provider-probe"))?;
+    let mut provider = Command::new(support::probe())
+        .arg("-debug")
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let output = BufReader::new(provider.stdout.take().context("standard output")?);
+    let marker = "TF_REATTACH_PROVIDERS=";
+    let line = output
+        .lines()
+        .find_map(|line| Some(line.ok()?.trim().strip_prefix(marker)?.to_owned()))
+        .context("a line to copy")?;
+    let providers = line
+        .trim_matches('\'')
+        .replace("motando/ocir", "motando/probe");
+    for _ in 0..2 {
+        let attach = [("TF_REATTACH_PROVIDERS", providers.as_str())];
+        workspace
+            .run(&["apply", "-auto-approve"], &attach)?
+            .success()?;
+    }
+    assert_eq!(workspace.object()?["attributes"]["id"], "thing-1");
+    signal("INT", &provider.id().to_string())?;
+    ensure!(provider.wait()?.success());
+    Ok(())
+}
+
 /// Ctrl-C reaches the whole process group, while an object is being created:
 /// the create is finished, and the object is in the state.
 #[test]

@@ -4,10 +4,21 @@
 //! configuration file, in this order, value by value; everything it looks at
 //! is handed in. What comes out is a [`CredentialSource`]: asked before each
 //! request, so that one that renews itself fits in later.
+//!
+//! This version signs in with API keys. Whoever configured something else is
+//! told so, instead of being signed in as somebody else.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+mod api_key;
+mod config_file;
+mod lookup;
+mod private_key;
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use futures_util::future::BoxFuture;
+
+pub use lookup::MissingValue;
+pub use private_key::KeyProblem;
 
 use crate::signing::SigningKey;
 
@@ -33,7 +44,7 @@ pub trait CredentialSource: Send + Sync {
     fn user_id(&self) -> Option<&str>;
 }
 
-/// The provider's arguments that choose a credential; `None` is unset.
+/// The provider's arguments that choose a credential; `None` and empty are unset.
 #[derive(Clone, Default)]
 pub struct Settings {
     /// `auth`
@@ -58,7 +69,8 @@ pub struct Settings {
     pub region: Option<String>,
 }
 
-/// The surroundings, handed in from `main` or from a test.
+/// The surroundings, handed in from `main` or from a test. Its `Debug` shows
+/// the names of the variables only.
 #[derive(Clone, Default)]
 pub struct Environment {
     /// Environment variables.
@@ -78,14 +90,147 @@ pub struct Resolved {
 /// Why there is no credential. Every variant's text names what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Placeholder until the variants are here.
-    #[error("no credential")]
-    Missing,
+    /// The configuration file, where it was named, and the system's answer.
+    #[error("cannot read the configuration file {path}{}", lookup::named_text(.named_by))]
+    ConfigFile {
+        /// The file.
+        path: String,
+        /// What names it; empty for the default file.
+        named_by: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A line that nobody can read. It is not quoted, for it may hold a secret.
+    #[error("cannot read the configuration file {path}: line {line}: {problem}")]
+    ConfigFileSyntax {
+        /// The file.
+        path: String,
+        /// Its line, from one.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The configured fingerprint is another key's.
+    #[error(
+        "the fingerprint and the private key do not belong together: {fingerprint_from} says {configured}, \
+         and the key in {key_from} has {computed}"
+    )]
+    FingerprintMismatch {
+        /// As configured.
+        configured: String,
+        /// Where it is configured.
+        fingerprint_from: String,
+        /// As the key has it.
+        computed: String,
+        /// Where the key is.
+        key_from: String,
+    },
+    /// `key_content` is for the environment only.
+    #[error(
+        "profile {profile} in {path} has `key_content`, which neither Oracle's tools nor this provider read from a file; \
+         write the key to a file of its own and name it with `key_file`"
+    )]
+    KeyContent {
+        /// The profile.
+        profile: String,
+        /// The file.
+        path: String,
+    },
+    /// The file with the key.
+    #[error("cannot read the private key file {path}, which {named_by} names")]
+    KeyFile {
+        /// The file.
+        path: String,
+        /// What names it.
+        named_by: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Values that are nowhere.
+    #[error("{}", lookup::missing_text(.values, .note))]
+    Missing {
+        /// Which, and where they were looked for.
+        values: Vec<MissingValue>,
+        /// What is to be said about the configuration file.
+        note: String,
+    },
+    /// A profile that was asked for by name, and no file to have it.
+    #[error(
+        "{named_by} names the profile [{profile}], and there is no configuration file: {looked_at}"
+    )]
+    NoConfigFile {
+        /// The profile.
+        profile: String,
+        /// What names it.
+        named_by: String,
+        /// Where the file was looked for.
+        looked_at: String,
+    },
+    /// A path under `~` without a home.
+    #[error(
+        "{named_by} names {path}, and there is no home directory to begin `~` with; write the path in full"
+    )]
+    NoHome {
+        /// As configured.
+        path: String,
+        /// What names it.
+        named_by: String,
+    },
+    /// A profile that was asked for by name.
+    #[error(
+        "{named_by} names the profile [{profile}], which is not in {path}; {}",
+        lookup::profiles_text(.profiles)
+    )]
+    NoProfile {
+        /// The profile.
+        profile: String,
+        /// What names it.
+        named_by: String,
+        /// The file.
+        path: String,
+        /// The profiles that are there.
+        profiles: Vec<String>,
+    },
+    /// A key that cannot sign.
+    #[error("the key in {key_from} {problem}")]
+    PrivateKey {
+        /// Where it is.
+        key_from: String,
+        /// What is wrong, and what to do.
+        problem: KeyProblem,
+    },
+    /// `auth` is something else than an API key.
+    #[error(
+        "{named_by} is \"{value}\", and this version of the provider signs in with API keys only; \
+         set it to \"ApiKey\" or leave it out, and give tenancy_ocid, user_ocid, fingerprint and private_key_path, \
+         or a profile of the configuration file that has them"
+    )]
+    UnsupportedAuth {
+        /// As configured.
+        value: String,
+        /// What is configured.
+        named_by: String,
+    },
+    /// A profile for another way to sign in.
+    #[error(
+        "profile {profile} in {path} signs in {how} (`{key}`), and this version of the provider signs in with API keys only; \
+         name a profile with `user`, `fingerprint`, `tenancy` and `key_file`, as `oci setup config` makes it, in config_file_profile"
+    )]
+    UnsupportedProfile {
+        /// The profile.
+        profile: String,
+        /// The file.
+        path: String,
+        /// How it signs in.
+        how: &'static str,
+        /// The setting that says so.
+        key: &'static str,
+    },
 }
 
 /// Finds the credential. Reads files; contacts nobody.
-pub fn resolve(_settings: &Settings, _environment: &Environment) -> Result<Resolved, Error> {
-    todo!()
+pub fn resolve(settings: &Settings, environment: &Environment) -> Result<Resolved, Error> {
+    lookup::resolve(settings, environment)
 }
 
 impl Environment {
@@ -95,5 +240,111 @@ impl Environment {
             .get(name)
             .map(String::as_str)
             .filter(|value| !value.is_empty())
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The key id of a session is the session's token.
+        let key_id = if self.key_id.starts_with("ST$") {
+            "ST$[redacted]"
+        } else {
+            &self.key_id
+        };
+        f.debug_struct("Credential")
+            .field("key_id", &key_id)
+            .field("key", &self.key)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let redacted = |secret: &Option<String>| secret.as_ref().map(|_| "[redacted]");
+        f.debug_struct("Settings")
+            .field("auth", &self.auth)
+            .field("tenancy_ocid", &self.tenancy_ocid)
+            .field("user_ocid", &self.user_ocid)
+            .field("fingerprint", &self.fingerprint)
+            .field("private_key", &redacted(&self.private_key))
+            .field("private_key_path", &self.private_key_path)
+            .field(
+                "private_key_password",
+                &redacted(&self.private_key_password),
+            )
+            .field("config_file", &self.config_file)
+            .field("config_file_profile", &self.config_file_profile)
+            .field("region", &self.region)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment")
+            .field("variables", &self.variables.keys().collect::<Vec<_>>())
+            .field("home", &self.home)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Resolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolved")
+            .field("source", &self.source.describe())
+            .field("region", &self.region)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    /// Nothing that holds a secret prints it.
+    #[test]
+    fn debug_shows_no_secret() -> anyhow::Result<()> {
+        let settings = Settings {
+            user_ocid: Some("ocid1.user.oc1..a".into()),
+            private_key: Some("PRIVATE".into()),
+            private_key_password: Some("PASSWORD".into()),
+            ..Settings::default()
+        };
+        expect![[r#"Settings { auth: None, tenancy_ocid: None, user_ocid: Some("ocid1.user.oc1..a"), fingerprint: None, private_key: Some("[redacted]"), private_key_path: None, private_key_password: Some("[redacted]"), config_file: None, config_file_profile: None, region: None }"#]].assert_eq(&format!("{settings:?}"));
+
+        let environment = Environment {
+            variables: [("OCI_CLI_KEY_CONTENT".into(), "PRIVATE".into())].into(),
+            home: Some("/home/docker".into()),
+        };
+        expect![[
+            r#"Environment { variables: ["OCI_CLI_KEY_CONTENT"], home: Some("/home/docker") }"#
+        ]]
+        .assert_eq(&format!("{environment:?}"));
+
+        let pem = include_str!("../../tests/fixtures/signing-vectors.json");
+        let vectors: serde_json::Value = serde_json::from_str(pem)?;
+        let pem = vectors["key"]["pkcs8_pem"].as_str().unwrap_or_default();
+        let key = private_key::read(pem).map_err(anyhow::Error::new)?;
+        let mut credential = Credential {
+            key_id: "ocid1.tenancy.oc1..a/ocid1.user.oc1..a/56:5c".into(),
+            key: Arc::new(key),
+        };
+        expect![[r#"Credential { key_id: "ocid1.tenancy.oc1..a/ocid1.user.oc1..a/56:5c", key: SigningKey { fingerprint: "56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b", .. } }"#]].assert_eq(&format!("{credential:?}"));
+        credential.key_id = "ST$eyJTOKEN".into();
+        expect![[r#"Credential { key_id: "ST$[redacted]", key: SigningKey { fingerprint: "56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b", .. } }"#]].assert_eq(&format!("{credential:?}"));
+
+        let resolved = Resolved {
+            source: Arc::new(api_key::ApiKey::new(
+                "ocid1.tenancy.oc1..a",
+                "ocid1.user.oc1..a",
+                private_key::read(pem).map_err(anyhow::Error::new)?,
+                "profile DEFAULT",
+            )),
+            region: Some("gru".into()),
+        };
+        expect![[r#"Resolved { source: "user ocid1.user.oc1..a (API key 56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b, profile DEFAULT)", region: Some("gru") }"#]].assert_eq(&format!("{resolved:?}"));
+        Ok(())
     }
 }

@@ -1,9 +1,219 @@
 //! Why a source cannot be read.
 
-/// A source that cannot be read. Texts name the file.
+use std::path::PathBuf;
+
+use super::Digest;
+
+/// A source that cannot be read. Texts name the file; names that come from
+/// inside a source are quoted and escaped, since nobody vouches for them.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the fields are the parts of the text")]
 pub enum Error {
+    /// The source holds several images, and none was chosen.
+    #[error("{file:?} holds several images; choose one by writing {syntax}: {choices}")]
+    Ambiguous {
+        file: PathBuf,
+        syntax: &'static str,
+        choices: String,
+    },
+    /// The archive file as a whole is compressed.
+    #[error(
+        "{file:?} is compressed with {format}, and only plain tar files are read; decompress it first:\n    {command}"
+    )]
+    CompressedArchive {
+        file: PathBuf,
+        format: &'static str,
+        command: String,
+    },
+    /// A tar header that is not one, in the middle of an archive.
+    #[error("{file:?} is damaged: {problem} at byte {position}")]
+    DamagedArchive {
+        file: PathBuf,
+        position: u64,
+        problem: String,
+    },
+    /// Bytes that are not what their digest says.
+    #[error("{place} is corrupt: it should have the digest {expected}, and has {actual}")]
+    Digest {
+        place: String,
+        expected: Digest,
+        actual: Digest,
+    },
+    /// Not a digest that we know how to check.
+    #[error(
+        "{text:?} is not a digest of the form \"sha256:\" and 64 lower-case hexadecimal digits"
+    )]
+    DigestSyntax { text: String },
+    /// Two files of an archive have one name, so readers disagree about its content.
+    #[error("{file:?} holds two entries named {entry:?}")]
+    DuplicateEntry { file: PathBuf, entry: String },
+    /// A document that is not JSON, or not the JSON that belongs there.
+    #[error("{place} is not {expected}")]
+    Json {
+        place: String,
+        expected: &'static str,
+        #[source]
+        cause: serde_json::Error,
+    },
+    /// A link inside an archive that leads nowhere.
+    #[error("entry {entry:?} of {file:?} is a link to {target:?}, {problem}")]
+    Link {
+        file: PathBuf,
+        entry: String,
+        target: String,
+        problem: &'static str,
+    },
+    /// A manifest, index or configuration whose content makes no sense.
+    #[error("{place} cannot be used: {problem}")]
+    Malformed { place: String, problem: String },
+    /// A blob that a manifest names is not there.
+    #[error("{file:?} lacks {what} {digest}, which {referrer} names")]
+    MissingBlob {
+        file: PathBuf,
+        what: &'static str,
+        digest: Digest,
+        referrer: String,
+    },
+    /// A file that has to be in the archive is not.
+    #[error("{file:?} has no entry {entry:?}{hint}")]
+    MissingEntry {
+        file: PathBuf,
+        entry: String,
+        hint: &'static str,
+    },
+    /// An index names images that are not in the source.
+    #[error(
+        "{file:?} holds an index of several platforms, but not the images for {missing} (it has {present}); fetch them all before saving, or save one platform only, for example:\n    docker save --platform {example} --output FILE IMAGE"
+    )]
+    MissingPlatforms {
+        file: PathBuf,
+        missing: String,
+        present: String,
+        example: String,
+    },
+    /// The source holds no image at all.
+    #[error("{file:?} holds no image")]
+    NoImage { file: PathBuf },
+    /// The image that was asked for is not in the source.
+    #[error("{file:?} holds no image {wanted:?}; what it holds: {choices}")]
+    NoSuchImage {
+        file: PathBuf,
+        wanted: String,
+        choices: String,
+    },
+    /// A directory, a pipe or a device where a file belongs, or the reverse.
+    #[error("{path:?} is {kind}, not {expected}")]
+    NotAFile {
+        path: PathBuf,
+        kind: &'static str,
+        expected: &'static str,
+    },
+    /// A directory that is not an image layout.
+    #[error("{directory:?} is not an image layout: {problem}")]
+    NotALayout { directory: PathBuf, problem: String },
+    /// A file that is not a tar archive.
+    #[error("{file:?} is not a tar archive")]
+    NotAnArchive { file: PathBuf },
+    /// A name or a link that leads out of the archive.
+    #[error("entry {entry:?} of {file:?} points outside the archive{via}")]
+    Outside {
+        file: PathBuf,
+        entry: String,
+        via: String,
+    },
+    /// The operating system cannot read a file.
+    #[error("cannot read {place}")]
+    Read {
+        place: String,
+        #[source]
+        cause: std::io::Error,
+    },
+    /// A blob whose size is not what its manifest says.
+    #[error("{place} is corrupt: it should have {expected} bytes, and has {actual}")]
+    Size {
+        place: String,
+        expected: u64,
+        actual: u64,
+    },
+    /// A file that changed after it was first read.
+    #[error("{file:?} changed while it was in use")]
+    SourceChanged { file: PathBuf },
     /// The user interrupted the run.
     #[error("interrupted")]
     Stopped,
+    /// A source that is written in no form that we know.
+    #[error("{text:?} is not a source: {problem}; write {FORMS}")]
+    Syntax { text: String, problem: String },
+    /// A document larger than any reasonable one.
+    #[error("{place} has {size} bytes, more than the {limit} that such a document may have")]
+    TooLarge {
+        place: String,
+        size: u64,
+        limit: u64,
+    },
+    /// An archive that ends too early.
+    #[error("{file:?} is truncated{within}")]
+    Truncated { file: PathBuf, within: String },
+    /// An entry of a kind that no image archive has.
+    #[error("entry {entry:?} of {file:?} is {kind}, which an image archive does not have")]
+    UnsupportedEntry {
+        file: PathBuf,
+        entry: String,
+        kind: String,
+    },
+}
+
+impl Error {
+    /// Whether the source itself is not there (it may be built later in the run).
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Read { cause, .. } if cause.kind() == std::io::ErrorKind::NotFound)
+    }
+
+    /// The error of a source at the bottom of a chain: readers of blobs can only
+    /// return [`std::io::Error`], and HTTP clients wrap that once more.
+    pub fn find<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(found) = error.downcast_ref::<Self>() {
+                return Some(found);
+            }
+            // The source of an io::Error is the source of what it wraps, which
+            // would step over the very error that is looked for.
+            let wrapped = error
+                .downcast_ref::<std::io::Error>()
+                .and_then(std::io::Error::get_ref);
+            next = match wrapped {
+                Some(wrapped) => Some(wrapped),
+                None => error.source(),
+            };
+        }
+        None
+    }
+}
+
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> Self {
+        Self::other(error)
+    }
+}
+
+pub(super) const FORMS: &str = "docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("upload failed")]
+    struct Upload(#[source] std::io::Error);
+
+    /// A reader's error is found again below an HTTP client's.
+    #[test]
+    fn find_looks_into_io_errors() {
+        let inner = std::io::Error::from(Error::Stopped);
+        let outer = Upload(std::io::Error::other(Upload(inner)));
+        assert!(matches!(Error::find(&outer), Some(Error::Stopped)));
+        let other = Upload(std::io::Error::other("cut"));
+        assert!(Error::find(&other).is_none());
+    }
 }

@@ -7,12 +7,18 @@
 //! is called from threads that may block.
 
 mod archive;
+mod blob;
 mod compress;
 mod digest;
+mod docker;
 mod error;
+mod file;
 mod layout;
 mod manifest;
+mod memo;
 mod source;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 
@@ -47,7 +53,7 @@ pub struct Manifest {
 }
 
 /// What a manifest says about a blob.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Descriptor {
     /// Media type.
     pub media_type: String,
@@ -74,5 +80,21 @@ impl Image {
         self.manifests
             .last()
             .expect("an image has at least one manifest")
+    }
+
+    /// Whether the tag will name an index of several images.
+    pub fn is_index(&self) -> bool {
+        self.root().config.is_none()
+    }
+
+    /// Digest of the configuration, which is what Docker calls the image's id;
+    /// `None` for an index.
+    pub fn image_id(&self) -> Option<&Digest> {
+        self.root().config.as_ref().map(|config| &config.digest)
+    }
+
+    /// Bytes of all distinct blobs, as they are sent.
+    pub fn total_size(&self) -> u64 {
+        self.blobs.iter().map(|blob| blob.size).sum()
     }
 }

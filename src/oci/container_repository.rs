@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 
+use http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::{Client, Error};
+use super::{Client, Error, client::Call, null_is_default};
+use crate::region::Service;
 
 /// Labels of the user's own.
 pub type FreeformTags = BTreeMap<String, String>;
@@ -27,9 +29,9 @@ pub struct ContainerRepository {
     pub is_public: Option<bool>,
     #[serde(default)]
     pub readme: Option<Readme>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub freeform_tags: FreeformTags,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub defined_tags: DefinedTags,
     #[serde(default)]
     pub created_by: Option<String>,
@@ -84,7 +86,7 @@ pub struct CreateContainerRepository {
 }
 
 /// Body of UpdateContainerRepository; `None` is not sent, and means "unchanged".
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "named as in the API reference")]
 pub struct UpdateContainerRepository {
@@ -115,39 +117,205 @@ impl Client {
     /// CreateContainerRepository. Carries a retry token, so it may be retried.
     pub async fn create_container_repository(
         &self,
-        _body: &CreateContainerRepository,
+        body: &CreateContainerRepository,
     ) -> Result<ContainerRepository, Error> {
-        todo!()
+        let call = call(self, "CreateContainerRepository", Method::POST)?
+            .body(body)?
+            .with_retry_token();
+        self.json(&call).await
     }
+
     /// GetContainerRepository.
-    pub async fn get_container_repository(&self, _id: &str) -> Result<ContainerRepository, Error> {
-        todo!()
+    pub async fn get_container_repository(&self, id: &str) -> Result<ContainerRepository, Error> {
+        let call = call(self, "GetContainerRepository", Method::GET)?.value(id);
+        self.json(&call).await
     }
+
     /// ListContainerRepositories, all pages.
     pub async fn list_container_repositories(
         &self,
-        _query: &ListContainerRepositories,
+        query: &ListContainerRepositories,
     ) -> Result<Vec<ContainerRepositorySummary>, Error> {
-        todo!()
+        let call = call(self, "ListContainerRepositories", Method::GET)?
+            .query("compartmentId", Some(&query.compartment_id))
+            .query(
+                "compartmentIdInSubtree",
+                query.compartment_id_in_subtree.then_some("true"),
+            )
+            .query("displayName", query.display_name.as_deref());
+        self.pages(call, |page: Collection| page.items).await
     }
+
     /// UpdateContainerRepository.
     pub async fn update_container_repository(
         &self,
-        _id: &str,
-        _body: &UpdateContainerRepository,
+        id: &str,
+        body: &UpdateContainerRepository,
     ) -> Result<ContainerRepository, Error> {
-        todo!()
+        let call = call(self, "UpdateContainerRepository", Method::PUT)?
+            .value(id)
+            .body(body)?;
+        self.json(&call).await
     }
+
     /// DeleteContainerRepository. A retry that meets 404 succeeded.
-    pub async fn delete_container_repository(&self, _id: &str) -> Result<(), Error> {
-        todo!()
+    pub async fn delete_container_repository(&self, id: &str) -> Result<(), Error> {
+        let call = call(self, "DeleteContainerRepository", Method::DELETE)?.value(id);
+        self.done(&call).await
     }
-    /// ChangeContainerRepositoryCompartment: the move action.
+
+    /// ChangeContainerRepositoryCompartment: the move action. Carries a retry token.
     pub async fn change_container_repository_compartment(
         &self,
-        _id: &str,
-        _compartment_id: &str,
+        id: &str,
+        compartment_id: &str,
     ) -> Result<(), Error> {
-        todo!()
+        let call = call(self, "ChangeContainerRepositoryCompartment", Method::POST)?
+            .value(id)
+            .path("actions/changeCompartment")
+            .body(&ChangeCompartment { compartment_id })?
+            .with_retry_token();
+        self.done(&call).await
+    }
+}
+
+fn call(client: &Client, operation: &'static str, method: Method) -> Result<Call, Error> {
+    Ok(Call::new(client, operation, Service::Artifacts, method)?.path("container/repositories"))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ChangeCompartment<'a> {
+    compartment_id: &'a str,
+}
+
+/// A page of repositories.
+#[derive(Deserialize)]
+struct Collection {
+    #[serde(default, deserialize_with = "null_is_default")]
+    items: Vec<ContainerRepositorySummary>,
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    /// What the service answers to a create, to a get and to an update.
+    #[test]
+    fn decodes_a_repository() -> anyhow::Result<()> {
+        let repository: ContainerRepository = serde_json::from_str(include_str!(
+            "../../tests/fixtures/oci/container-repository.json"
+        ))?;
+        expect![[r##"
+            ContainerRepository {
+                id: "ocid1.containerrepo.oc1.eu-frankfurt-1.0.testnamespace.aaaaaaaatestrepo",
+                compartment_id: "ocid1.compartment.oc1..aaaaaaaatestcompartment",
+                display_name: "team/app",
+                is_immutable: Some(
+                    false,
+                ),
+                is_public: Some(
+                    true,
+                ),
+                readme: Some(
+                    Readme {
+                        content: "# hi",
+                        format: "TEXT_MARKDOWN",
+                    },
+                ),
+                freeform_tags: {
+                    "Department": "Finance",
+                },
+                defined_tags: {
+                    "Ops": {
+                        "CostCenter": String("42"),
+                    },
+                },
+                created_by: Some(
+                    "ocid1.user.oc1..aaaaaaaatestuser",
+                ),
+                namespace: Some(
+                    "testnamespace",
+                ),
+                image_count: Some(
+                    0,
+                ),
+                layers_size_in_bytes: Some(
+                    0,
+                ),
+                lifecycle_state: "AVAILABLE",
+                time_created: Some(
+                    "2026-01-02T03:04:05.678Z",
+                ),
+            }
+        "##]]
+        .assert_debug_eq(&repository);
+        Ok(())
+    }
+
+    /// Members that are null, absent or newer than this client; a state that
+    /// nobody has heard of.
+    #[test]
+    fn decodes_what_is_unusual() -> anyhow::Result<()> {
+        let repository: ContainerRepository = serde_json::from_str(
+            r#"{"id": "a", "compartmentId": "b", "displayName": "c", "lifecycleState": "RESTING",
+                "readme": null, "freeformTags": null, "definedTags": {"n": {"k": 5}}, "aura": 1}"#,
+        )?;
+        assert_eq!(repository.lifecycle_state, "RESTING");
+        assert!(repository.freeform_tags.is_empty());
+        assert_eq!(repository.defined_tags["n"]["k"], 5);
+        assert_eq!(repository.readme, None);
+        Ok(())
+    }
+
+    /// The items of a list have what a summary has.
+    #[test]
+    fn decodes_a_list() -> anyhow::Result<()> {
+        let page: Collection = serde_json::from_str(include_str!(
+            "../../tests/fixtures/oci/container-repository-list.json"
+        ))?;
+        expect![[r#"
+            [
+                ContainerRepositorySummary {
+                    id: "ocid1.containerrepo.oc1.eu-frankfurt-1.0.testnamespace.aaaaaaaatestrepo",
+                    compartment_id: "ocid1.compartment.oc1..aaaaaaaatestcompartment",
+                    display_name: "team/app",
+                    lifecycle_state: "AVAILABLE",
+                },
+            ]
+        "#]]
+        .assert_debug_eq(&page.items);
+        Ok(())
+    }
+
+    /// Bodies hold what was given and nothing else.
+    #[test]
+    fn bodies_hold_what_is_set() -> anyhow::Result<()> {
+        let create = CreateContainerRepository {
+            compartment_id: "ocid1.compartment.oc1..a".into(),
+            display_name: "team/app".into(),
+            ..CreateContainerRepository::default()
+        };
+        expect![[r#"{"compartmentId":"ocid1.compartment.oc1..a","displayName":"team/app"}"#]]
+            .assert_eq(&serde_json::to_string(&create)?);
+        let update = UpdateContainerRepository {
+            readme: Some(Readme {
+                content: String::new(),
+                format: "TEXT_PLAIN".into(),
+            }),
+            freeform_tags: Some(FreeformTags::new()),
+            defined_tags: Some(
+                [("Ops".into(), [("CostCenter".into(), "42".into())].into())].into(),
+            ),
+            ..UpdateContainerRepository::default()
+        };
+        expect![[r#"{"readme":{"content":"","format":"TEXT_PLAIN"},"freeformTags":{},"definedTags":{"Ops":{"CostCenter":"42"}}}"#]].assert_eq(&serde_json::to_string(&update)?);
+        assert_eq!(
+            serde_json::to_string(&UpdateContainerRepository::default())?,
+            "{}"
+        );
+        Ok(())
     }
 }

@@ -1,13 +1,22 @@
 //! What can go wrong, and the questions callers ask about it.
 
+use std::fmt;
+
+use http::HeaderMap;
+use serde_json::Value;
+
 /// A call that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The service said no.
-    #[error("{operation} answered {status} {code}: {message}")]
+    #[error("{operation} answered {status}{}", Said { code, message })]
     Service {
         /// Name of the API operation, for example `CreateContainerRepository`.
         operation: &'static str,
+        /// The service, as its host names begin, for example `artifacts`.
+        service: &'static str,
+        /// Who answered: host, and port when it is not the default one.
+        host: String,
         /// HTTP status.
         status: u16,
         /// Oracle's error code; empty when the body had none.
@@ -16,6 +25,10 @@ pub enum Error {
         message: String,
         /// `opc-request-id`; empty when there was none.
         opc_request_id: String,
+        /// After a 401 whose answer has a date: by how many seconds our clock is
+        /// ahead of the service's. Oracle refuses signatures that are off by
+        /// more than five minutes.
+        clock_skew: Option<i64>,
     },
     /// No answer: connection, TLS, time-out.
     #[error("{operation}: no answer from {host}")]
@@ -46,6 +59,9 @@ pub enum Error {
     Anonymous {
         /// The registry.
         host: String,
+        /// By how many seconds our clock is ahead of the registry's, when its
+        /// answer has a date.
+        clock_skew: Option<i64>,
     },
     /// A setting that no request can be made from.
     #[error("{0}")]
@@ -58,12 +74,74 @@ pub enum Error {
 impl Error {
     /// 404, whatever the code: missing, or not permitted.
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Error::Service { status: 404, .. })
+        self.status() == Some(404)
     }
+
     /// The name is taken.
     pub fn is_name_conflict(&self) -> bool {
-        matches!(self, Error::Service { status: 409, code, .. } if code == "NAMESPACE_CONFLICT")
+        self.status() == Some(409) && self.code() == Some(code::NAMESPACE_CONFLICT)
     }
+
+    /// 409, whatever the code.
+    pub fn is_conflict(&self) -> bool {
+        self.status() == Some(409)
+    }
+
+    /// Too many requests.
+    pub fn is_throttled(&self) -> bool {
+        self.status() == Some(429)
+    }
+
+    /// The signature was not accepted: key, fingerprint, clock, or a key that
+    /// is not known everywhere yet.
+    pub fn is_unauthenticated(&self) -> bool {
+        self.status() == Some(401)
+    }
+
+    /// A change of IAM outside of the tenancy's home region.
+    pub fn is_wrong_region(&self) -> bool {
+        matches!(
+            self,
+            Error::Service { status: 403, code, message, .. }
+                if code == code::NOT_ALLOWED
+                    && message.to_ascii_lowercase().contains(HOME_REGION)
+        )
+    }
+
+    /// The home region's key, as the message of such a refusal names it, for
+    /// example `FRA`.
+    pub fn home_region_key(&self) -> Option<&str> {
+        let Error::Service { message, .. } = self else {
+            return None;
+        };
+        if !self.is_wrong_region() {
+            return None;
+        }
+        // Lowering ASCII letters moves none of them.
+        let at = message.to_ascii_lowercase().find(HOME_REGION)? + HOME_REGION.len();
+        let word = message[at..].split_whitespace().next()?;
+        let word = word.trim_matches(|letter: char| !letter.is_ascii_alphanumeric());
+        (word.len() == 3 && word.chars().all(|letter| letter.is_ascii_alphabetic())).then_some(word)
+    }
+
+    /// The user has all the auth tokens that one may have, or another limit of
+    /// the service is reached.
+    pub fn is_token_limit(&self) -> bool {
+        matches!(
+            self.code(),
+            Some(code::USER_CAPACITY_EXCEEDED | code::LIMIT_EXCEEDED)
+        )
+    }
+
+    /// By how many seconds our clock is ahead of the service's, when a failed
+    /// sign-in may be due to it.
+    pub fn clock_skew(&self) -> Option<i64> {
+        match self {
+            Error::Service { clock_skew, .. } | Error::Anonymous { clock_skew, .. } => *clock_skew,
+            _ => None,
+        }
+    }
+
     /// `opc-request-id`, when there is one.
     pub fn opc_request_id(&self) -> Option<&str> {
         match self {
@@ -74,5 +152,205 @@ impl Error {
             }
             _ => None,
         }
+    }
+
+    /// HTTP status of a refusal.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Error::Service { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// Oracle's code of a refusal, when there is one.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Error::Service { code, .. } if !code.is_empty() => Some(code),
+            _ => None,
+        }
+    }
+}
+
+impl From<crate::transport::Stopped> for Error {
+    fn from(_: crate::transport::Stopped) -> Self {
+        Error::Stopped
+    }
+}
+
+/// Codes that something depends on. All others are shown as they come.
+pub(super) mod code {
+    pub(crate) const INCORRECT_STATE: &str = "IncorrectState";
+    pub(crate) const LIMIT_EXCEEDED: &str = "LimitExceeded";
+    pub(crate) const LOCK_CONFLICT: &str = "LockConflict";
+    pub(crate) const NAMESPACE_CONFLICT: &str = "NAMESPACE_CONFLICT";
+    pub(crate) const NOT_ALLOWED: &str = "NotAllowed";
+    pub(crate) const USER_CAPACITY_EXCEEDED: &str = "UserCapacityExceeded";
+}
+
+/// Code and message out of the body of a refusal. Gateways and identity
+/// domains have bodies of their own.
+pub(super) fn code_and_message(body: &[u8]) -> (String, String) {
+    let Ok(Value::Object(members)) = serde_json::from_slice(body) else {
+        return (String::new(), excerpt(&String::from_utf8_lossy(body)));
+    };
+    let text = |name: &str| match members.get(name) {
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(Value::Number(number)) => Some(number.to_string()),
+        _ => None,
+    };
+    let code = text("code").unwrap_or_default();
+    let message = ["message", "detail", "error_description"]
+        .into_iter()
+        .find_map(text);
+    match message {
+        Some(message) => (code, message),
+        None => (code, excerpt(&String::from_utf8_lossy(body))),
+    }
+}
+
+/// `opc-request-id` of an answer.
+pub(super) fn request_id(headers: &HeaderMap) -> String {
+    headers
+        .get("opc-request-id")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// The beginning of a text in one line that can be shown.
+fn excerpt(text: &str) -> String {
+    let mut line = String::new();
+    for word in text.split(|letter: char| letter.is_whitespace() || letter.is_control()) {
+        if word.is_empty() {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+        if line.chars().count() > EXCERPT {
+            return line.chars().take(EXCERPT).chain(['…']).collect();
+        }
+    }
+    line
+}
+
+const EXCERPT: usize = 200;
+
+const HOME_REGION: &str = "home region";
+
+/// What the service said, as far as it said something.
+struct Said<'a> {
+    code: &'a str,
+    message: &'a str,
+}
+
+impl fmt::Display for Said<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.code.is_empty() {
+            write!(f, " {}", self.code)?;
+        }
+        if !self.message.is_empty() {
+            write!(f, ": {}", self.message)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    fn refusal(status: u16, body: &str) -> Error {
+        let (code, message) = code_and_message(body.as_bytes());
+        Error::Service {
+            operation: "CreateAuthToken",
+            service: "identity",
+            host: "identity.sa-saopaulo-1.oci.oraclecloud.com".to_owned(),
+            status,
+            code,
+            message,
+            opc_request_id: "ABC/DEF".to_owned(),
+            clock_skew: None,
+        }
+    }
+
+    /// Bodies as services, gateways and nobody write them.
+    #[test]
+    fn text_of_refusals() {
+        let text = |status, body: &str| refusal(status, body).to_string();
+        expect!["CreateAuthToken answered 409 NAMESPACE_CONFLICT: Repository already exists"]
+            .assert_eq(&text(
+                409,
+                r#"{"code": "NAMESPACE_CONFLICT", "message": "Repository already exists"}"#,
+            ));
+        expect!["CreateAuthToken answered 503"].assert_eq(&text(503, ""));
+        expect!["CreateAuthToken answered 502: <html> <head><title>502 Bad Gateway</title></head> </html>"].assert_eq(&text(
+            502,
+            "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n</html>",
+        ));
+        expect!["CreateAuthToken answered 400: Too bad"]
+            .assert_eq(&text(400, r#"{"detail": "Too bad", "status": "400"}"#));
+        expect![[r#"CreateAuthToken answered 400 17: {"code": 17}"#]]
+            .assert_eq(&text(400, r#"{"code": 17}"#));
+        expect![[r#"CreateAuthToken answered 400: ["code"]"#]].assert_eq(&text(400, r#"["code"]"#));
+        let long = text(500, &"word ".repeat(1000));
+        assert_eq!(
+            long.chars().count(),
+            "CreateAuthToken answered 500: ".len() + 201
+        );
+        expect!["CreateAuthToken answered 400: a b"].assert_eq(&text(400, "a\u{1b}b\n"));
+    }
+
+    /// The questions, each with the answer that makes it true.
+    #[test]
+    fn questions() {
+        let body = |code: &str| format!(r#"{{"code": "{code}", "message": "m"}}"#);
+        assert!(refusal(404, &body("NotAuthorizedOrNotFound")).is_not_found());
+        assert!(refusal(409, &body("NAMESPACE_CONFLICT")).is_name_conflict());
+        assert!(refusal(409, &body("NAMESPACE_CONFLICT")).is_conflict());
+        assert!(!refusal(409, &body("Conflict")).is_name_conflict());
+        assert!(refusal(429, &body("TooManyRequests")).is_throttled());
+        assert!(refusal(401, &body("NotAuthenticated")).is_unauthenticated());
+        for status in [400, 409] {
+            assert!(refusal(status, &body("UserCapacityExceeded")).is_token_limit());
+            assert!(refusal(status, &body("LimitExceeded")).is_token_limit());
+        }
+        assert!(!refusal(400, &body("QuotaExceeded")).is_token_limit());
+        assert_eq!(refusal(400, &body("x")).opc_request_id(), Some("ABC/DEF"));
+        assert!(!Error::Stopped.is_not_found());
+    }
+
+    /// IAM tells where to go, in its message only.
+    #[test]
+    fn home_region() {
+        let key = |code: &str, message: &str| {
+            let body = serde_json::json!({"code": code, "message": message}).to_string();
+            let error = refusal(403, &body);
+            (
+                error.is_wrong_region(),
+                error.home_region_key().map(str::to_owned),
+            )
+        };
+        assert_eq!(
+            key(
+                "NotAllowed",
+                "Please go to your home region FRA to execute CREATE, UPDATE and DELETE operations."
+            ),
+            (true, Some("FRA".to_owned()))
+        );
+        assert_eq!(
+            key("NotAllowed", "Go to your HOME REGION <GRU>."),
+            (true, Some("GRU".to_owned()))
+        );
+        assert_eq!(key("NotAllowed", "Only in the home region"), (true, None));
+        assert_eq!(
+            key("NotAllowed", "The home region is elsewhere."),
+            (true, None)
+        );
+        assert_eq!(key("NotAllowed", "No."), (false, None));
+        assert_eq!(key("NotAuthorized", "home region FRA"), (false, None));
     }
 }

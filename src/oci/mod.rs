@@ -10,6 +10,8 @@ mod namespace;
 mod registry_token;
 mod user;
 
+use serde::{Deserialize, Deserializer};
+
 pub use auth_token::AuthToken;
 pub use client::{Client, Config};
 pub use container_image::{
@@ -22,3 +24,12 @@ pub use container_repository::{
 pub use error::Error;
 pub use registry_token::RegistryToken;
 pub use user::User;
+
+/// Reads a member that may be absent or null, which both mean "not set".
+fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}

@@ -2,7 +2,18 @@
 //!
 //! API: `GET /20180419/docker/token` on the registry's own host.
 
-use super::{Client, Error};
+use std::{fmt, time::Duration};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::Method;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{
+    Client, Error,
+    client::{Call, host_header, parse_address},
+};
+use crate::region::Service;
 
 /// A registry token. Its `Debug` does not show it.
 #[derive(Clone)]
@@ -10,7 +21,7 @@ pub struct RegistryToken {
     /// The bearer token. A secret.
     pub token: String,
     /// How long it is good for, from now.
-    pub expires_in: std::time::Duration,
+    pub expires_in: Duration,
 }
 
 impl Client {
@@ -18,7 +29,137 @@ impl Client {
     /// (scheme and authority of the registry). An anonymous token, which is
     /// what the endpoint gives to a signature it does not accept, is
     /// [`Error::Anonymous`].
-    pub async fn get_registry_token(&self, _base: &str) -> Result<RegistryToken, Error> {
-        todo!()
+    ///
+    /// Asks for no scope: such a token is good for everything that the
+    /// identity may do in the registry.
+    pub async fn get_registry_token(&self, base: &str) -> Result<RegistryToken, Error> {
+        let base = parse_address(base)?;
+        let host = host_header(&base);
+        let call = Call::at(OPERATION, Service::ContainerRegistry, Method::GET, base)
+            .path("20180419/docker/token");
+        let answer = self.send(&call).await?;
+        let body: Answer = answer.json(OPERATION)?;
+        let token = [body.token, body.access_token]
+            .into_iter()
+            .flatten()
+            .find(|token| !token.is_empty())
+            .ok_or_else(|| answer.unreadable(OPERATION, "there is no token in it"))?;
+        if is_anonymous(&token) {
+            return Err(Error::Anonymous {
+                host,
+                clock_skew: answer.clock_skew(),
+            });
+        }
+        Ok(RegistryToken {
+            token,
+            expires_in: body
+                .expires_in
+                .map_or(DEFAULT_LIFETIME, Duration::from_secs),
+        })
+    }
+}
+
+/// The answer; both names stand for the same token.
+#[derive(Deserialize)]
+struct Answer {
+    token: Option<String>,
+    access_token: Option<String>,
+    expires_in: Option<u64>,
+}
+
+/// Whether a token says that its bearer is nobody. A token of a shape that is
+/// not known here is accepted: the registry knows better.
+fn is_anonymous(token: &str) -> bool {
+    user_id(token).is_some_and(|user_id| user_id.starts_with("anon-"))
+}
+
+/// The user in the JWT: its `sub` is a JSON document written as a string.
+fn user_id(token: &str) -> Option<String> {
+    let payload = token.split('.').nth(1)?;
+    let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
+    let payload: Value = serde_json::from_slice(&payload).ok()?;
+    let subject = match &payload["sub"] {
+        Value::String(document) => serde_json::from_str(document).ok()?,
+        other => other.clone(),
+    };
+    subject["userId"].as_str().map(str::to_owned)
+}
+
+impl fmt::Debug for RegistryToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryToken")
+            .field("token", &"[redacted]")
+            .field("expires_in", &self.expires_in)
+            .finish()
+    }
+}
+
+const OPERATION: &str = "GetRegistryToken";
+
+/// What the distribution specification says of an answer without `expires_in`.
+/// <https://distribution.github.io/distribution/spec/auth/token/>
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::json;
+
+    use super::*;
+
+    fn token(payload: &Value) -> String {
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        format!(
+            "{}.{}.c2lnbmF0dXJl",
+            part(&json!({"alg": "RS256"})),
+            part(payload)
+        )
+    }
+
+    /// Who is in a token: a user, nobody, or something new, which is let through.
+    #[test]
+    fn recognises_anonymous_tokens() {
+        let nobody = json!({"userId": "anon-5f2c", "tenantId": null}).to_string();
+        assert!(is_anonymous(&token(&json!({"sub": nobody}))));
+        assert!(is_anonymous(&token(
+            &json!({"sub": {"userId": "anon-5f2c"}})
+        )));
+        let padded = token(&json!({"sub": nobody})).replacen(".c2", "=.c2", 1);
+        assert!(is_anonymous(&padded));
+
+        let somebody = json!({"userId": "ocid1.user.oc1..a", "tenantId": "t"}).to_string();
+        assert!(!is_anonymous(&token(&json!({"sub": somebody}))));
+        for unknown in [
+            token(&json!({"sub": "anon-5f2c"})),
+            token(&json!({"sub": 5})),
+            token(&json!([])),
+            "eyJ.fake.jwt".to_owned(),
+            "opaque".to_owned(),
+            String::new(),
+        ] {
+            assert!(!is_anonymous(&unknown), "{unknown}");
+        }
+    }
+
+    /// The body as the service sends it; the lifetime is in seconds.
+    #[test]
+    fn decodes_an_answer() -> anyhow::Result<()> {
+        let answer: Answer =
+            serde_json::from_str(include_str!("../../tests/fixtures/oci/registry-token.json"))?;
+        assert_eq!(answer.token.as_deref(), Some("eyJ.fake.jwt"));
+        assert_eq!(answer.access_token, answer.token);
+        assert_eq!(answer.expires_in, Some(3600));
+        Ok(())
+    }
+
+    /// A token is not printed.
+    #[test]
+    fn debug_shows_no_secret() {
+        let token = RegistryToken {
+            token: "eyJTOKEN".to_owned(),
+            expires_in: Duration::from_secs(3600),
+        };
+        expect![[r#"RegistryToken { token: "[redacted]", expires_in: 3600s }"#]]
+            .assert_eq(&format!("{token:?}"));
     }
 }

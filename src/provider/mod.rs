@@ -1,33 +1,66 @@
-//! Where Terraform meets Oracle.
+//! Where Terraform meets Oracle: the provider block, the tables of resources
+//! and data sources, and the diagnostics.
+//!
+//! Configuring makes no connection and reads no file. [`Clients`] builds what a
+//! resource asks for when it is first asked, so `validate`, and a plan without
+//! resources, work without credentials.
 
-use crate::framework::{Context, DataSourceType, Model, Provider, ResourceType, Result};
+mod clients;
+mod config;
+mod data_sources;
+mod diagnose;
+mod registry_token;
+mod resources;
+mod validate;
+
+use crate::{
+    credentials::Environment,
+    framework::{Context, DataSourceType, Diagnostics, Provider, ResourceType, Result},
+};
+
+use self::clients::Clients;
 
 /// The provider.
-#[derive(Debug)]
-pub struct Ocir {}
+pub struct Ocir {
+    environment: Environment,
+}
 
 impl Ocir {
-    /// The provider in the environment of this process.
+    /// A provider that looks for unset arguments in `environment`.
+    pub fn new(environment: Environment) -> Self {
+        Self { environment }
+    }
+
+    /// A provider that looks for unset arguments in the environment of this
+    /// process. Variables that are not Unicode are passed over.
     pub fn from_process() -> Self {
-        Self {}
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Self::new(Environment {
+            variables,
+            home: std::env::home_dir(),
+        })
     }
 }
 
-/// Where the objects are.
-#[derive(Clone, Debug, Model)]
-pub struct Config {}
-
 impl Provider for Ocir {
-    type Clients = ();
-    type Config = Config;
+    type Clients = Clients;
+    type Config = config::Config;
 
-    async fn configure(&self, _: &mut Context, _: Config) -> Result<()> {
-        Ok(())
+    fn validate(config: &config::Config) -> Diagnostics {
+        config.validate()
     }
-    fn resources(&self) -> Vec<ResourceType<()>> {
-        Vec::new()
+
+    async fn configure(&self, _: &mut Context, config: config::Config) -> Result<Clients> {
+        Clients::new(config, self.environment.clone())
     }
-    fn data_sources(&self) -> Vec<DataSourceType<()>> {
-        Vec::new()
+
+    fn resources(&self) -> Vec<ResourceType<Clients>> {
+        resources::all()
+    }
+
+    fn data_sources(&self) -> Vec<DataSourceType<Clients>> {
+        data_sources::all()
     }
 }

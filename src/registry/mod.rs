@@ -6,11 +6,14 @@
 
 mod auth;
 mod blob;
+mod body;
 mod client;
 mod error;
+mod location;
 mod manifest;
 mod push;
 mod reference;
+mod retry;
 
 pub use auth::{Credentials, Token, TokenSource};
 pub use client::{Client, Config};

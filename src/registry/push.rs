@@ -1,8 +1,20 @@
 //! Pushing an image: order, deduplication, mounts and progress over the whole
 //! process.
 
-use super::{Client, Error};
-use crate::image::{Digest, Image};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::{Client, Error, auth::Access, blob::Mount, client::lock, error::code};
+use crate::image::{Blob, Digest, Image, Manifest};
 
 /// What to push, and where.
 #[derive(Debug)]
@@ -26,13 +38,438 @@ pub struct Pushed {
     pub mounted: (usize, u64),
     /// Blobs and bytes that were there already.
     pub existing: (usize, u64),
+    /// What the registry warned of, each text once.
+    pub warnings: Vec<String>,
     /// Time from start to confirmation.
-    pub elapsed: std::time::Duration,
+    pub elapsed: Duration,
 }
 
 impl Client {
     /// Pushes an image. Sends nothing when the tag points to it already.
-    pub async fn push(&self, _push: &Push<'_>) -> Result<Pushed, Error> {
-        todo!()
+    ///
+    /// Blobs go first, the largest at the head; manifests follow, children
+    /// before the index that names them; the tag is last. Whatever ends a push
+    /// half-way leaves the tag as it was, and blobs that the next push finds.
+    pub async fn push(&self, push: &Push<'_>) -> Result<Pushed, Error> {
+        self.until_stopped(self.push_image(push)).await
+    }
+
+    async fn push_image(&self, push: &Push<'_>) -> Result<Pushed, Error> {
+        let job = Job::new(push);
+        let root = push.image.root();
+        let there = self.find_manifest(&job.access, push.tag).await?;
+        if there.is_some_and(|there| there.digest == root.digest) {
+            for blob in &push.image.blobs {
+                job.note(blob, Outcome::Existing);
+            }
+            return Ok(self.summary(&job, push));
+        }
+        self.push_blobs(&job, &push.image.blobs, &HashSet::new())
+            .await?;
+        if let Err(error) = self.push_manifests(&job, push).await {
+            if error.code() != code::MANIFEST_BLOB_UNKNOWN {
+                return Err(error);
+            }
+            // What we saw or remember is not there any more: somebody deleted
+            // the repository in between, or the registry's cache is stale.
+            tracing::info!(reason = %error, "Looking for the blobs again");
+            self.inner
+                .uploads
+                .forget(push.repository, &push.image.blobs);
+            let missing = named_digests(&error);
+            self.push_blobs(&job, &push.image.blobs, &missing).await?;
+            self.push_manifests(&job, push).await?;
+        }
+        Ok(self.summary(&job, push))
+    }
+
+    /// Brings all blobs there, and says now and then how far it is. `missing`
+    /// are blobs that are not to be looked for, since the registry said that
+    /// they are not there.
+    async fn push_blobs(
+        &self,
+        job: &Job<'_>,
+        blobs: &[Blob],
+        missing: &HashSet<Digest>,
+    ) -> Result<(), Error> {
+        let mut order: Vec<&Blob> = blobs.iter().collect();
+        // A big blob that begins last is waited for alone.
+        order.sort_by_key(|blob| std::cmp::Reverse(blob.size));
+        let mut running: FuturesUnordered<_> = order
+            .into_iter()
+            .map(|blob| async move {
+                let known_missing = missing.contains(&blob.digest);
+                let outcome = self.push_blob(job, blob, known_missing).await?;
+                job.note(blob, outcome);
+                Ok::<_, Error>(())
+            })
+            .collect();
+        let mut report = tokio::time::interval(REPORT_EVERY);
+        report.tick().await;
+        loop {
+            tokio::select! {
+                next = running.next() => match next {
+                    Some(result) => result?,
+                    None => return Ok(()),
+                },
+                _ = report.tick() => job.report(self.host(), blobs),
+            }
+        }
+    }
+
+    /// Brings one blob there, unless it is, or is on its way.
+    async fn push_blob(
+        &self,
+        job: &Job<'_>,
+        blob: &Blob,
+        known_missing: bool,
+    ) -> Result<Outcome, Error> {
+        let uploads = &self.inner.uploads;
+        // One at a time per repository; and, as long as mounts work, per
+        // registry, since a blob that arrives elsewhere need not be sent twice.
+        let here = uploads.flight(Some(job.repository), &blob.digest);
+        let _here = here.lock().await;
+        let anywhere = uploads.flight(None, &blob.digest);
+        let mut anywhere = match uploads.mounts_work() {
+            true => Some(anywhere.lock().await),
+            false => None,
+        };
+        if !uploads.mounts_work() {
+            anywhere = None;
+        }
+        if uploads.is_known(job.repository, &blob.digest) {
+            return Ok(Outcome::Existing);
+        }
+        if !known_missing {
+            let _check = permit(&uploads.checks).await?;
+            if self.has_blob(job, blob).await? {
+                uploads.know(job.repository, &blob.digest);
+                return Ok(Outcome::Existing);
+            }
+        }
+        let _slot = permit(&uploads.slots).await?;
+        let mut session = None;
+        if let Some(from) = uploads.other_repository(job.repository, &blob.digest) {
+            match self.mount(job, blob, &from).await? {
+                Mount::Done => {
+                    uploads.know(job.repository, &blob.digest);
+                    return Ok(Outcome::Mounted);
+                }
+                Mount::Session(url) => session = Some(url),
+                Mount::Refused => {}
+            }
+            // It is there, and the registry would not: it is not worth waiting
+            // for other repositories any more.
+            uploads.mounts_refused.store(true, Ordering::Relaxed);
+            anywhere = None;
+        }
+        self.upload(job, blob, session).await?;
+        drop(anywhere);
+        uploads.know(job.repository, &blob.digest);
+        Ok(Outcome::Uploaded)
+    }
+
+    /// Writes all manifests, and the root under its tag.
+    async fn push_manifests(&self, job: &Job<'_>, push: &Push<'_>) -> Result<(), Error> {
+        let root = push.image.root();
+        let children = &push.image.manifests[..push.image.manifests.len() - 1];
+        // Images do not depend on each other, indexes on what they name.
+        let (images, indexes): (Vec<&Manifest>, Vec<&Manifest>) = children
+            .iter()
+            .partition(|manifest| manifest.config.is_some());
+        let mut running: FuturesUnordered<_> = images
+            .into_iter()
+            .map(|manifest| async move {
+                let _check = permit(&self.inner.uploads.checks).await?;
+                self.put_manifest(job, manifest.digest.as_str(), manifest)
+                    .await
+            })
+            .collect();
+        while let Some(result) = running.next().await {
+            result?;
+        }
+        for manifest in indexes {
+            self.put_manifest(job, manifest.digest.as_str(), manifest)
+                .await?;
+        }
+        self.put_manifest(job, push.tag, root).await
+    }
+
+    fn summary(&self, job: &Job<'_>, push: &Push<'_>) -> Pushed {
+        let outcomes = lock(&job.outcomes);
+        let sum = |outcome| {
+            push.image
+                .blobs
+                .iter()
+                .filter(|blob| outcomes.get(&blob.digest) == Some(&outcome))
+                .fold((0, 0), |(count, bytes), blob| {
+                    (count + 1, bytes + blob.size)
+                })
+        };
+        let pushed = Pushed {
+            digest: push.image.root().digest.clone(),
+            uploaded: sum(Outcome::Uploaded),
+            mounted: sum(Outcome::Mounted),
+            existing: sum(Outcome::Existing),
+            warnings: lock(&job.warnings).clone(),
+            elapsed: job.start.elapsed(),
+        };
+        tracing::info!(
+            host = self.host(),
+            repository = push.repository,
+            tag = push.tag,
+            digest = %pushed.digest,
+            "Pushed image in {:.1} s: {} uploaded, {} mounted, {} there already",
+            pushed.elapsed.as_secs_f64(),
+            amount(pushed.uploaded),
+            amount(pushed.mounted),
+            amount(pushed.existing),
+        );
+        pushed
+    }
+}
+
+/// One push on its way.
+pub(super) struct Job<'a> {
+    pub(super) repository: &'a str,
+    tag: &'a str,
+    pub(super) access: Access,
+    /// Bytes sent, also those of blobs that are not complete.
+    pub(super) sent: Arc<AtomicU64>,
+    pub(super) warnings: Mutex<Vec<String>>,
+    outcomes: Mutex<HashMap<Digest, Outcome>>,
+    start: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Existing,
+    Mounted,
+    Uploaded,
+}
+
+impl<'a> Job<'a> {
+    fn new(push: &Push<'a>) -> Self {
+        Self {
+            repository: push.repository,
+            tag: push.tag,
+            access: Access::push(push.repository),
+            sent: Arc::default(),
+            warnings: Mutex::default(),
+            outcomes: Mutex::default(),
+            start: Instant::now(),
+        }
+    }
+
+    fn note(&self, blob: &Blob, outcome: Outcome) {
+        let mut outcomes = lock(&self.outcomes);
+        // Looked for a second time, what was sent is there.
+        if outcome != Outcome::Existing || !outcomes.contains_key(&blob.digest) {
+            outcomes.insert(blob.digest.clone(), outcome);
+        }
+    }
+
+    fn report(&self, host: &str, blobs: &[Blob]) {
+        let sent = self.sent.load(Ordering::Relaxed);
+        let outcomes = lock(&self.outcomes);
+        let (mut saved, mut open) = ((0, 0), 0);
+        for blob in blobs {
+            match outcomes.get(&blob.digest) {
+                Some(Outcome::Existing | Outcome::Mounted) => {
+                    saved = (saved.0 + 1, saved.1 + blob.size);
+                }
+                Some(Outcome::Uploaded) => {}
+                None => open += 1,
+            }
+        }
+        let total: u64 = blobs.iter().map(|blob| blob.size).sum();
+        let seconds = self.start.elapsed().as_secs_f64();
+        tracing::info!(
+            host,
+            repository = self.repository,
+            tag = self.tag,
+            "Pushing image: {} of {} sent in {seconds:.0} s ({}/s), {} need not be sent, {open} blobs to go",
+            size(sent),
+            size(total - saved.1),
+            size((sent as f64 / seconds.max(0.001)) as u64),
+            amount(saved),
+        );
+    }
+}
+
+const REPORT_EVERY: Duration = Duration::from_secs(5);
+
+/// What all pushes of a client have in common.
+pub(super) struct Uploads {
+    /// Uploads at once.
+    slots: Semaphore,
+    /// Small requests at once.
+    checks: Semaphore,
+    /// Blobs on their way: to a repository, or to any.
+    flights: Mutex<HashMap<(Option<String>, Digest), Flight>>,
+    /// Repositories that have a blob.
+    known: Mutex<HashMap<Digest, Vec<String>>>,
+    /// Whether the registry would not mount a blob that was there.
+    mounts_refused: AtomicBool,
+}
+
+type Flight = Arc<tokio::sync::Mutex<()>>;
+
+impl Uploads {
+    pub(super) fn new(at_once: usize) -> Self {
+        let at_once = at_once.clamp(1, MOST_AT_ONCE);
+        Self {
+            slots: Semaphore::new(at_once),
+            checks: Semaphore::new(at_once.max(CHECKS_AT_ONCE)),
+            flights: Mutex::default(),
+            known: Mutex::default(),
+            mounts_refused: AtomicBool::new(false),
+        }
+    }
+
+    fn flight(&self, repository: Option<&str>, digest: &Digest) -> Flight {
+        lock(&self.flights)
+            .entry((repository.map(Into::into), digest.clone()))
+            .or_default()
+            .clone()
+    }
+    fn mounts_work(&self) -> bool {
+        !self.mounts_refused.load(Ordering::Relaxed)
+    }
+    fn is_known(&self, repository: &str, digest: &Digest) -> bool {
+        lock(&self.known)
+            .get(digest)
+            .is_some_and(|repositories| repositories.iter().any(|known| known == repository))
+    }
+    fn know(&self, repository: &str, digest: &Digest) {
+        let mut known = lock(&self.known);
+        let repositories = known.entry(digest.clone()).or_default();
+        if !repositories.iter().any(|known| known == repository) {
+            repositories.push(repository.into());
+        }
+    }
+    fn other_repository(&self, repository: &str, digest: &Digest) -> Option<String> {
+        lock(&self.known)
+            .get(digest)?
+            .iter()
+            .find(|known| *known != repository)
+            .cloned()
+    }
+    fn forget(&self, repository: &str, blobs: &[Blob]) {
+        let mut known = lock(&self.known);
+        for blob in blobs {
+            if let Some(repositories) = known.get_mut(&blob.digest) {
+                repositories.retain(|known| known != repository);
+            }
+        }
+    }
+}
+
+const CHECKS_AT_ONCE: usize = 8;
+/// More only makes registries angry.
+const MOST_AT_ONCE: usize = 64;
+
+async fn permit(semaphore: &Semaphore) -> Result<SemaphorePermit<'_>, Error> {
+    // Nobody closes these, so an error would mean that all is over.
+    semaphore.acquire().await.map_err(|_| Error::Stopped)
+}
+
+/// The blobs that the registry misses, as the detail of its error names them.
+fn named_digests(error: &Error) -> HashSet<Digest> {
+    let Error::Registry {
+        detail, message, ..
+    } = error
+    else {
+        return HashSet::new();
+    };
+    [detail, message]
+        .into_iter()
+        .flat_map(|text| {
+            text.match_indices("sha256:")
+                .map(move |(at, _)| &text[at..])
+        })
+        .filter_map(|rest| rest.get(..71)?.parse().ok())
+        .collect()
+}
+
+fn amount((count, bytes): (usize, u64)) -> String {
+    match count {
+        0 => "none".into(),
+        1 => format!("1 blob ({})", size(bytes)),
+        _ => format!("{count} blobs ({})", size(bytes)),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sizes and amounts as people read them.
+    #[test]
+    fn amounts_are_readable() {
+        assert_eq!(size(999), "999 B");
+        assert_eq!(size(4_096), "4.1 kB");
+        assert_eq!(size(535_000_000), "535.0 MB");
+        assert_eq!(size(1_417_000_000), "1.42 GB");
+        assert_eq!(amount((0, 0)), "none");
+        assert_eq!(amount((1, 5)), "1 blob (5 B)");
+        assert_eq!(amount((2, 5)), "2 blobs (5 B)");
+    }
+
+    /// A registry's complaint about missing blobs names them somewhere.
+    #[test]
+    fn missing_blobs_are_found_in_an_error() {
+        let digest = Digest::of(b"layer");
+        let error = Error::Registry {
+            operation: String::new(),
+            host: String::new(),
+            repository: String::new(),
+            status: 404,
+            code: code::MANIFEST_BLOB_UNKNOWN.into(),
+            message: "blob unknown to registry, not sha256:123".into(),
+            detail: format!("{{\"Digest\":\"{digest}\"}}"),
+            request_id: String::new(),
+            retry_after: None,
+        };
+        assert_eq!(named_digests(&error), HashSet::from([digest]));
+        assert!(named_digests(&Error::Stopped).is_empty());
+    }
+
+    /// A blob is mounted only from somewhere else, and forgotten where it vanished.
+    #[test]
+    fn repositories_of_a_blob_are_remembered() {
+        let uploads = Uploads::new(0);
+        let digest = Digest::of(b"layer");
+        uploads.know("a", &digest);
+        uploads.know("a", &digest);
+        assert_eq!(uploads.other_repository("a", &digest), None);
+        assert_eq!(uploads.other_repository("b", &digest).as_deref(), Some("a"));
+        uploads.know("b", &digest);
+        assert_eq!(uploads.other_repository("a", &digest).as_deref(), Some("b"));
+        let blob = Blob {
+            digest: digest.clone(),
+            size: 0,
+            source: Arc::new(Nothing),
+        };
+        uploads.forget("b", &[blob]);
+        assert!(!uploads.is_known("b", &digest) && uploads.is_known("a", &digest));
+    }
+
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl crate::image::BlobSource for Nothing {
+        fn open(&self) -> Result<Box<dyn std::io::Read + Send>, crate::image::Error> {
+            Ok(Box::new(std::io::empty()))
+        }
     }
 }

@@ -1,41 +1,19 @@
 //! How HTTP is spoken: the client's construction and the retry policy. Knows
 //! neither Oracle nor registries.
+//!
+//! A client costs next to nothing until it connects: the system's certificates
+//! are read at the first TLS handshake (Terraform starts a provider several
+//! times for one plan, mostly to be told that there is nothing to do), and a
+//! machine without certificates can still speak plain HTTP to an emulator.
+
+mod proxy;
+mod retry;
+mod tls;
 
 use std::time::Duration;
 
-/// When a failed request is sent again.
-#[derive(Clone, Debug)]
-pub struct RetryPolicy {
-    /// Attempts in all, the first included.
-    pub max_attempts: u32,
-    /// No new attempt begins after this long.
-    pub max_elapsed: Duration,
-    /// Upper bound of one wait.
-    pub max_delay: Duration,
-    /// Whether to wait at all; tests do not.
-    pub wait: bool,
-}
-
-impl Default for RetryPolicy {
-    fn default() -> Self {
-        Self {
-            max_attempts: 8,
-            max_elapsed: Duration::from_secs(600),
-            max_delay: Duration::from_secs(30),
-            wait: true,
-        }
-    }
-}
-
-impl RetryPolicy {
-    /// The same decisions without the waits, for tests.
-    pub fn without_waiting() -> Self {
-        Self {
-            wait: false,
-            ..Self::default()
-        }
-    }
-}
+pub use retry::{Again, RetryPolicy, Stopped, is_transient_status, retry, retry_after};
+pub use tls::is_certificate_error;
 
 /// What a client is built from.
 #[derive(Clone, Debug, Default)]
@@ -44,8 +22,160 @@ pub struct Options {
     pub ca_certificates: Option<Vec<u8>>,
 }
 
-/// A client with our time-outs (connect 10 s, idle read 60 s, none in total),
-/// no redirects followed, the environment's proxies.
-pub fn http_client(_options: &Options) -> Result<reqwest::Client, reqwest::Error> {
-    todo!()
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The PEM text of the extra certificates.
+    #[error("cannot read the CA certificates: {0}")]
+    Certificates(String),
+    /// The HTTP library.
+    #[error("cannot set up HTTP")]
+    Client(#[source] reqwest::Error),
+    /// A variable that names a proxy. Its value may hold a password and is not shown.
+    #[error("the environment variable {variable} is no address of a proxy")]
+    Proxy {
+        /// Name of the variable.
+        variable: &'static str,
+    },
+    /// The TLS library.
+    #[error("cannot set up TLS")]
+    Tls(#[source] rustls::Error),
+}
+
+/// A client with our time-outs, no redirects followed, HTTP/1.1 only, and the
+/// environment's proxies, which are not asked for loopback addresses.
+///
+/// Connecting may take [`CONNECT_TIMEOUT`]; there is no time-out in total.
+/// Neither is there one for reading: the library's own starts when a request
+/// begins and covers the sending of its body, so it would end every upload
+/// that takes longer. Whoever sends a request bounds the wait for its answer,
+/// with [`READ_TIMEOUT`]. A peer that is gone is noticed below HTTP.
+pub fn http_client(options: &Options) -> Result<reqwest::Client, Error> {
+    client(options, |name| std::env::var(name).ok())
+}
+
+/// How long a connection may take, TLS included.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a peer may be silent when it is its turn.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(60);
+
+fn client(
+    options: &Options,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<reqwest::Client, Error> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(USER_AGENT)
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .http1_only()
+        // What is sent again is decided here, and signed anew.
+        .retry(reqwest::retry::never())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(Duration::from_secs(30))
+        .tcp_keepalive(Duration::from_secs(30))
+        .tcp_keepalive_interval(Duration::from_secs(10))
+        .tcp_keepalive_retries(3)
+        .tls_backend_preconfigured(tls::config(options.ca_certificates.as_deref())?)
+        .no_proxy();
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    {
+        builder = builder.tcp_user_timeout(READ_TIMEOUT);
+    }
+    for proxy in proxy::from_environment(variable)? {
+        builder = builder.proxy(proxy);
+    }
+    builder.build().map_err(Error::Client)
+}
+
+const USER_AGENT: &str = concat!("terraform-provider-ocir/", env!("CARGO_PKG_VERSION"));
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// Answers one request and gives its head back.
+    async fn serve_one(listener: TcpListener, answer: &str) -> anyhow::Result<String> {
+        let (mut stream, _) = listener.accept().await?;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await?);
+        }
+        stream.write_all(answer.as_bytes()).await?;
+        Ok(String::from_utf8(head)?)
+    }
+
+    /// A redirect is an answer like any other, and the server learns who asks.
+    #[tokio::test]
+    async fn redirects_are_not_followed() -> anyhow::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let client = http_client(&Options::default())?;
+        let url = format!("http://{address}/here");
+        let (answer, head) = tokio::join!(
+            client.get(url).send(),
+            serve_one(
+                listener,
+                "HTTP/1.1 302 Found\r\nlocation: /there\r\ncontent-length: 0\r\n\r\n"
+            ),
+        );
+        assert_eq!(answer?.status(), 302);
+        let head = head?;
+        let first = head.lines().next().unwrap_or_default();
+        expect!["GET /here HTTP/1.1"].assert_eq(first);
+        assert!(
+            head.contains(&format!("user-agent: {USER_AGENT}\r\n")),
+            "{head}"
+        );
+        Ok(())
+    }
+
+    /// The proxy of the environment is asked for hosts elsewhere, and left
+    /// alone for loopback, where emulators and tests are.
+    #[tokio::test]
+    async fn proxy_is_for_hosts_elsewhere() -> anyhow::Result<()> {
+        let proxy = TcpListener::bind("127.0.0.1:0").await?;
+        let direct = TcpListener::bind("127.0.0.1:0").await?;
+        let address = proxy.local_addr()?;
+        let client = client(&Options::default(), |name| {
+            (name == "http_proxy").then(|| format!("http://user:secret@{address}"))
+        })?;
+        let ok = "HTTP/1.1 204 No Content\r\n\r\n";
+
+        let (answer, head) = tokio::join!(
+            client.get("http://registry.example/v2/").send(),
+            serve_one(proxy, ok),
+        );
+        assert_eq!(answer?.status(), 204);
+        let head = head?;
+        assert!(
+            head.starts_with("GET http://registry.example/v2/ HTTP/1.1\r\n"),
+            "{head}"
+        );
+        assert!(head.contains("proxy-authorization: Basic "), "{head}");
+
+        let url = format!("http://{}/v2/", direct.local_addr()?);
+        let (answer, head) = tokio::join!(client.get(url).send(), serve_one(direct, ok));
+        assert_eq!(answer?.status(), 204);
+        assert!(head?.starts_with("GET /v2/ HTTP/1.1\r\n"));
+        Ok(())
+    }
+
+    /// A proxy that is no address is an error that does not show its password.
+    #[test]
+    fn wrong_proxy_is_named() {
+        let error = client(&Options::default(), |name| {
+            (name == "HTTPS_PROXY").then(|| "http://user:secret@[::".to_owned())
+        })
+        .err()
+        .map(|error| format!("{error} {error:?}"));
+        expect![[r#"Some("the environment variable HTTPS_PROXY is no address of a proxy Proxy { variable: \"HTTPS_PROXY\" }")"#]]
+            .assert_eq(&format!("{error:?}"));
+    }
 }

@@ -1,5 +1,11 @@
 //! The one integration test binary.
 
+mod cli;
+mod client;
+mod docs;
+mod layers;
 #[cfg(unix)]
 mod protocol;
+mod resources;
 mod support;
+mod table;

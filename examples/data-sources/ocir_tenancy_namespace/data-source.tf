@@ -1,0 +1,1 @@
+data "ocir_tenancy_namespace" "this" {}

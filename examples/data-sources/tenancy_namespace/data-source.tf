@@ -1,0 +1,3 @@
+data "tenancy_namespace" "this" {
+  provider = ocir
+}

@@ -1,0 +1,267 @@
+//! A private key as people have it: PEM text, with the usual mistakes.
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+
+use crate::signing::{KeyError, SigningKey};
+
+/// Why a text is no key to sign with. Its sentence goes on after "the
+/// key in …", and says what to do.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyProblem {
+    /// A certificate.
+    #[error(
+        "is a certificate; the private key that belongs to it is needed, from `-----BEGIN PRIVATE KEY-----` on"
+    )]
+    Certificate,
+    /// The bytes between the lines.
+    #[error("is damaged; copy it once more, whole and in one piece")]
+    Damaged,
+    /// A passphrase is on it.
+    #[error(
+        "is encrypted with a passphrase, which this version of the provider cannot read yet; \
+         `openssl rsa -in KEY.pem -out NEWKEY.pem` writes it without one"
+    )]
+    Encrypted,
+    /// Nothing that begins like PEM.
+    #[error(
+        "is not in PEM form: there is no line such as `-----BEGIN PRIVATE KEY-----`. \
+         A path belongs into private_key_path or OCI_CLI_KEY_FILE"
+    )]
+    NotPem,
+    /// A key for something else than RSA.
+    #[error(
+        "is for {0}, and Oracle takes RSA keys only; `openssl genrsa -out oci_api_key.pem 2048` makes one"
+    )]
+    NotRsa(&'static str),
+    /// The format of `ssh-keygen`.
+    #[error("is in OpenSSH's format; `ssh-keygen -p -m PEM -f KEY` rewrites the file in PEM form")]
+    OpenSsh,
+    /// The other half.
+    #[error("is the public key; the private one is needed, from `-----BEGIN PRIVATE KEY-----` on")]
+    Public,
+    /// More than the library takes.
+    #[error("has {0} bits, more than the 8192 that can be used")]
+    TooLong(usize),
+    /// Fewer than Oracle takes.
+    #[error(
+        "has {0} bits, and Oracle takes RSA keys from 2048 bits on; `openssl genrsa -out oci_api_key.pem 2048` makes one"
+    )]
+    TooShort(usize),
+    /// The end line is missing.
+    #[error("has no `-----END` line, so a part of it is missing")]
+    Truncated,
+    /// Another kind of PEM.
+    #[error(
+        "holds `-----BEGIN {0}-----`, which is no private key; `-----BEGIN PRIVATE KEY-----` or `-----BEGIN RSA PRIVATE KEY-----` is expected"
+    )]
+    UnknownLabel(String),
+}
+
+impl From<KeyError> for KeyProblem {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Damaged => KeyProblem::Damaged,
+            KeyError::NotRsa { algorithm } => KeyProblem::NotRsa(algorithm),
+            KeyError::TooLong { bits } => KeyProblem::TooLong(bits),
+            KeyError::TooShort { bits } => KeyProblem::TooShort(bits),
+        }
+    }
+}
+
+/// Reads a key. What comes before the BEGIN line and after the END line is
+/// ignored: Oracle tells people to append a line `OCI_API_KEY`. Literal `\n`
+/// pairs, as an environment variable or a JSON text has them, are line breaks.
+pub(super) fn read(text: &str) -> Result<SigningKey, KeyProblem> {
+    let text = text.replace("\\r", "").replace("\\n", "\n");
+    let block = first_block(&text)?;
+    match block.label {
+        "RSA PRIVATE KEY" if block.body.contains("ENCRYPTED") => Err(KeyProblem::Encrypted),
+        "RSA PRIVATE KEY" => Ok(SigningKey::from_pkcs1_der(&block.der()?)?),
+        "PRIVATE KEY" => Ok(SigningKey::from_pkcs8_der(&block.der()?)?),
+        "ENCRYPTED PRIVATE KEY" => Err(KeyProblem::Encrypted),
+        "OPENSSH PRIVATE KEY" => Err(KeyProblem::OpenSsh),
+        "EC PRIVATE KEY" => Err(KeyProblem::NotRsa("elliptic curves (EC)")),
+        "DSA PRIVATE KEY" => Err(KeyProblem::NotRsa("DSA")),
+        "CERTIFICATE" => Err(KeyProblem::Certificate),
+        label if label.ends_with("PUBLIC KEY") => Err(KeyProblem::Public),
+        label => Err(KeyProblem::UnknownLabel(
+            // A label is a few words; anything longer is not one.
+            label.chars().take(40).collect(),
+        )),
+    }
+}
+
+struct Block<'a> {
+    label: &'a str,
+    body: &'a str,
+}
+
+impl Block<'_> {
+    fn der(&self) -> Result<Vec<u8>, KeyProblem> {
+        let base64: String = self.body.split_whitespace().collect();
+        BASE64.decode(base64).map_err(|_| KeyProblem::Damaged)
+    }
+}
+
+/// The first block that is not merely the parameters of a curve, which
+/// `openssl ecparam` writes before the key.
+fn first_block(mut text: &str) -> Result<Block<'_>, KeyProblem> {
+    loop {
+        let Some((_, rest)) = text.split_once("-----BEGIN ") else {
+            let public = ["ssh-rsa ", "ssh-ed25519 ", "ssh-dss ", "ecdsa-sha2-"];
+            return Err(if public.iter().any(|kind| text.trim().starts_with(kind)) {
+                KeyProblem::Public
+            } else {
+                KeyProblem::NotPem
+            });
+        };
+        let (label, rest) = rest.split_once("-----").ok_or(KeyProblem::Truncated)?;
+        let (body, after) = rest
+            .split_once(&format!("-----END {label}-----"))
+            .ok_or(KeyProblem::Truncated)?;
+        if label.ends_with("PARAMETERS") && after.contains("-----BEGIN ") {
+            text = after;
+            continue;
+        }
+        return Ok(Block { label, body });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn vectors() -> anyhow::Result<Value> {
+        Ok(serde_json::from_str(include_str!(
+            "../../tests/fixtures/signing-vectors.json"
+        ))?)
+    }
+
+    /// The shapes in which one key is handed around, all of them the same key.
+    #[test]
+    fn reads_every_plain_shape() -> anyhow::Result<()> {
+        let vectors = vectors()?;
+        let fingerprint = vectors["fingerprint"].as_str();
+        for name in ["pkcs1_pem", "pkcs8_pem", "pkcs1_pem_with_label"] {
+            let pem = vectors["key"][name].as_str().unwrap_or_default();
+            let shapes = [
+                pem.to_owned(),
+                pem.replace('\n', "\r\n"),
+                pem.replace('\n', "\\n"),
+                pem.replace('\n', "\\r\\n"),
+                // A variable that lost its line breaks.
+                pem.replace('\n', " "),
+                format!("a remark\n{pem}\nOCI_API_KEY"),
+                format!("\u{feff}{pem}"),
+            ];
+            for shape in shapes {
+                let key = read(&shape).map_err(|problem| anyhow::anyhow!("{name}: {problem}"))?;
+                assert_eq!(Some(key.fingerprint()), fingerprint, "{name}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Every encrypted shape of the vectors is recognised as such.
+    #[test]
+    fn recognises_encrypted_keys() -> anyhow::Result<()> {
+        let vectors = vectors()?;
+        let encrypted = vectors["key"]["encrypted"].as_object();
+        assert_eq!(encrypted.map(serde_json::Map::len), Some(7));
+        for (name, pem) in encrypted.into_iter().flatten() {
+            assert_eq!(
+                read(pem.as_str().unwrap_or_default()).err(),
+                Some(KeyProblem::Encrypted),
+                "{name}"
+            );
+        }
+        Ok(())
+    }
+
+    /// Each mistake has a message of its own that says how to go on.
+    #[test]
+    fn mistakes_have_messages() -> anyhow::Result<()> {
+        let vectors = vectors()?;
+        let message = |text: &str| match read(text) {
+            Err(problem) => format!("the key {problem}"),
+            Ok(_) => "no problem".to_owned(),
+        };
+        let pem = vectors["key"]["pkcs8_pem"].as_str().unwrap_or_default();
+        let keys: [(&str, &str); 12] = [
+            (
+                "encrypted",
+                "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----",
+            ),
+            (
+                "public",
+                include_str!("../../tests/fixtures/keys/public.pem"),
+            ),
+            (
+                "ssh public",
+                include_str!("../../tests/fixtures/keys/openssh.pub"),
+            ),
+            (
+                "openssh",
+                include_str!("../../tests/fixtures/keys/openssh.pem"),
+            ),
+            (
+                "ec",
+                include_str!("../../tests/fixtures/keys/ec-traditional.pem"),
+            ),
+            (
+                "dsa",
+                include_str!("../../tests/fixtures/keys/dsa-traditional.pem"),
+            ),
+            (
+                "ed25519",
+                include_str!("../../tests/fixtures/keys/ed25519.pem"),
+            ),
+            (
+                "1024",
+                include_str!("../../tests/fixtures/keys/rsa-1024.pem"),
+            ),
+            ("path", "/home/docker/.oci/oci_api_key.pem"),
+            ("truncated", &pem[..500]),
+            (
+                "certificate",
+                vectors["certificate"]["pem"].as_str().unwrap_or_default(),
+            ),
+            (
+                "request",
+                "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----",
+            ),
+        ];
+        let mut messages: Vec<String> = keys
+            .iter()
+            .map(|(name, text)| format!("{name}: {}", message(text)))
+            .collect();
+        messages.push(format!("damaged: {}", message(&pem.replace("Bz", "Cz"))));
+        messages.push(format!(
+            "no base64: {}",
+            message(&pem.replace("MIIE", "M?IE"))
+        ));
+        expect![[r#"
+            encrypted: the key is encrypted with a passphrase, which this version of the provider cannot read yet; `openssl rsa -in KEY.pem -out NEWKEY.pem` writes it without one
+            public: the key is the public key; the private one is needed, from `-----BEGIN PRIVATE KEY-----` on
+            ssh public: the key is the public key; the private one is needed, from `-----BEGIN PRIVATE KEY-----` on
+            openssh: the key is in OpenSSH's format; `ssh-keygen -p -m PEM -f KEY` rewrites the file in PEM form
+            ec: the key is for elliptic curves (EC), and Oracle takes RSA keys only; `openssl genrsa -out oci_api_key.pem 2048` makes one
+            dsa: the key is for DSA, and Oracle takes RSA keys only; `openssl genrsa -out oci_api_key.pem 2048` makes one
+            ed25519: the key is for Ed25519, and Oracle takes RSA keys only; `openssl genrsa -out oci_api_key.pem 2048` makes one
+            1024: the key has 1024 bits, and Oracle takes RSA keys from 2048 bits on; `openssl genrsa -out oci_api_key.pem 2048` makes one
+            path: the key is not in PEM form: there is no line such as `-----BEGIN PRIVATE KEY-----`. A path belongs into private_key_path or OCI_CLI_KEY_FILE
+            truncated: the key has no `-----END` line, so a part of it is missing
+            certificate: the key is a certificate; the private key that belongs to it is needed, from `-----BEGIN PRIVATE KEY-----` on
+            request: the key holds `-----BEGIN CERTIFICATE REQUEST-----`, which is no private key; `-----BEGIN PRIVATE KEY-----` or `-----BEGIN RSA PRIVATE KEY-----` is expected
+            damaged: no problem
+            no base64: the key is damaged; copy it once more, whole and in one piece"#]].assert_eq(&messages.join("\n"));
+        assert_eq!(
+            message(include_str!("../../tests/fixtures/keys/ec-pkcs8.pem")),
+            message(keys[4].1)
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,693 @@
+//! Archives as `docker save` writes them.
+//!
+//! All of them have a `manifest.json` that names configuration and layers of
+//! each image: Docker before 25 with a directory for every layer and links for
+//! repeated ones, podman and buildah with a file for every layer, later Dockers with an
+//! image layout around it. A pushed archive is an image of Docker's schema 2, as
+//! `docker push` makes it, written from `manifest.json`: the same image gives the
+//! same digest whichever of these programs saved it. Two kinds of archives hold
+//! manifests that are to be kept instead, and then their original bytes are
+//! pushed: an image whose layers all come compressed (containerd's store), and
+//! an index of several platforms, of which `manifest.json` names just one.
+
+use std::collections::{HashMap, hash_map::Entry};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Descriptor, Digest, Error, Image, Loader, Manifest,
+    archive::Archive,
+    blob::{Memory, Stored},
+    file::Extent,
+    layout,
+    manifest::{
+        self, DOCKER_CONFIG, DOCKER_LAYERS, DOCKER_MANIFEST, Format, ImageBuilder, Store, canonical,
+    },
+};
+
+/// An image of `manifest.json`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+#[serde(expecting = "an object")]
+struct Item {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    #[serde(default)]
+    layers: Option<Vec<String>>,
+}
+
+/// Reads the image with a name from an archive, or the only one.
+pub(super) fn load(
+    loader: &Loader,
+    archive: &Archive,
+    reference: Option<&str>,
+    stop: &CancellationToken,
+) -> Result<Image, Error> {
+    let store = Store::Archive(archive);
+    let Some(list) = archive.find("manifest.json")? else {
+        let hint = match archive.find(layout::INDEX)? {
+            Some(_) => "; it is an image layout in an archive: unpack it, and write oci:DIRECTORY",
+            None => ", so docker save did not write it",
+        };
+        return Err(archive.missing("manifest.json", hint));
+    };
+    let items: Vec<Item> = store.json(&list, "the list of images that docker save writes")?;
+    let item = choose(archive, &items, reference)?;
+    let config = archive.get(&item.config, NAMED)?;
+    let config_bytes = config.document()?;
+    if let Some(index) = archive.find(layout::INDEX)? {
+        let digest = Digest::of(&config_bytes);
+        for image in in_order(layout::images(&store, &index)?, item) {
+            let survey = manifest::survey(&store, &image, &index.place())?;
+            if survey.configs.contains(digest.as_str()) && (survey.is_ready || survey.images > 1) {
+                return manifest::load(loader, &store, &image, &index.place(), stop);
+            }
+        }
+    }
+    schema2(loader, archive, item, &config, config_bytes, stop)
+}
+
+/// The images of the layout, those with a name of the chosen image first.
+fn in_order(mut images: Vec<manifest::RawDescriptor>, item: &Item) -> Vec<manifest::RawDescriptor> {
+    let tags = item.repo_tags.as_deref().unwrap_or_default();
+    images.sort_by_key(|image| {
+        let is_named = image
+            .image_name()
+            .is_some_and(|name| tags.iter().any(|tag| same_name(tag, name)));
+        !is_named
+    });
+    images
+}
+
+fn choose<'a>(
+    archive: &Archive,
+    items: &'a [Item],
+    reference: Option<&str>,
+) -> Result<&'a Item, Error> {
+    let position = reference.and_then(|text| text.strip_prefix('@')?.parse::<usize>().ok());
+    let found: Vec<&Item> = match (position, reference) {
+        (Some(position), _) => items.get(position).into_iter().collect(),
+        (None, Some(name)) => items
+            .iter()
+            .filter(|item| {
+                item.repo_tags
+                    .iter()
+                    .flatten()
+                    .any(|tag| same_name(tag, name))
+            })
+            .collect(),
+        (None, None) => items.iter().collect(),
+    };
+    match found.as_slice() {
+        [item] => Ok(item),
+        [] if items.is_empty() => Err(Error::NoImage {
+            file: archive.path().to_owned(),
+        }),
+        [] => Err(Error::NoSuchImage {
+            file: archive.path().to_owned(),
+            wanted: reference.unwrap_or_default().to_owned(),
+            choices: choices(items),
+        }),
+        _ => Err(Error::Ambiguous {
+            file: archive.path().to_owned(),
+            syntax: "docker-archive:FILE:NAME:TAG, or docker-archive:FILE:@NUMBER with its place in manifest.json",
+            choices: choices(items),
+        }),
+    }
+}
+
+fn choices(items: &[Item]) -> String {
+    let name = |(position, item): (usize, &Item)| match item.repo_tags.as_deref() {
+        None | Some([]) => format!("@{position} without a name"),
+        Some(tags) => {
+            let tags: Vec<String> = tags.iter().take(3).map(|tag| format!("{tag:?}")).collect();
+            format!("@{position} is {}", tags.join(" and "))
+        }
+    };
+    layout::listed(items.iter().enumerate().map(name))
+}
+
+/// Whether two names mean one image: Docker leaves out its own registry and
+/// `latest`.
+fn same_name(one: &str, other: &str) -> bool {
+    fn whole(name: &str) -> String {
+        let name = ["index.docker.io/", "docker.io/"]
+            .into_iter()
+            .find_map(|registry| name.strip_prefix(registry))
+            .unwrap_or(name);
+        let name = name.strip_prefix("library/").unwrap_or(name);
+        let last = name.rsplit('/').next().unwrap_or(name);
+        if last.contains(':') {
+            name.to_owned()
+        } else {
+            format!("{name}:latest")
+        }
+    }
+    whole(one) == whole(other)
+}
+
+/// Writes a manifest of Docker's schema 2 for an image of `manifest.json`.
+fn schema2(
+    loader: &Loader,
+    archive: &Archive,
+    item: &Item,
+    config: &Extent,
+    config_bytes: Vec<u8>,
+    stop: &CancellationToken,
+) -> Result<Image, Error> {
+    let names = item.layers.as_deref().unwrap_or_default();
+    let diff_ids = diff_ids(config, &config_bytes)?;
+    if names.len() != diff_ids.len() {
+        return Err(Error::Malformed {
+            place: config.place(),
+            problem: format!(
+                "it describes {} layers, and manifest.json names {}",
+                diff_ids.len(),
+                names.len()
+            ),
+        });
+    }
+    let mut image = ImageBuilder::default();
+    let config_descriptor = Descriptor {
+        media_type: DOCKER_CONFIG.to_owned(),
+        digest: Digest::of(&config_bytes),
+        size: config_bytes.len() as u64,
+    };
+    image.blob(
+        &config_descriptor.digest,
+        config_descriptor.size,
+        Memory(config_bytes.into()),
+    );
+    let mut layers = Vec::with_capacity(names.len());
+    let mut done: HashMap<(u64, Digest), Descriptor> = HashMap::new();
+    for (name, diff_id) in names.iter().zip(diff_ids) {
+        if stop.is_cancelled() {
+            return Err(Error::Stopped);
+        }
+        let extent = archive.get(name, NAMED)?;
+        // The same empty layer is in many images several times.
+        let descriptor = match done.entry((extent.offset, diff_id)) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(new) => {
+                let descriptor = layer(loader, &mut image, &extent, &new.key().1, stop)?;
+                new.insert(descriptor).clone()
+            }
+        };
+        layers.push(descriptor);
+    }
+    let bytes = canonical(&json!({
+        "schemaVersion": 2,
+        "mediaType": DOCKER_MANIFEST,
+        "config": written(&config_descriptor),
+        "layers": layers.iter().map(written).collect::<Vec<_>>(),
+    }));
+    image.manifest(Manifest {
+        media_type: DOCKER_MANIFEST.to_owned(),
+        digest: Digest::of(&bytes),
+        bytes,
+        config: Some(config_descriptor),
+        layers,
+    });
+    Ok(image.finish())
+}
+
+/// A layer by its bytes: archives do not say how it is compressed, and names lie.
+fn layer(
+    loader: &Loader,
+    image: &mut ImageBuilder,
+    extent: &Extent,
+    diff_id: &Digest,
+    stop: &CancellationToken,
+) -> Result<Descriptor, Error> {
+    let media_type = match Format::of(extent)? {
+        Format::Gzip => DOCKER_LAYERS[1],
+        Format::Zstd => DOCKER_LAYERS[2],
+        Format::Tar | Format::Other => {
+            let compressed = loader.compress(extent, stop)?;
+            if compressed.diff_id != *diff_id {
+                return Err(Error::Digest {
+                    place: extent.place(),
+                    expected: diff_id.clone(),
+                    actual: compressed.diff_id,
+                });
+            }
+            image.packed(loader, extent, &compressed);
+            return Ok(Descriptor {
+                media_type: DOCKER_LAYERS[1].to_owned(),
+                digest: compressed.digest,
+                size: compressed.size,
+            });
+        }
+    };
+    // Whether it unpacks to its diff_id is for those who unpack it.
+    let digest = match promised(extent) {
+        Some(digest) => digest,
+        None => loader.memo().digest(extent, || extent.digest(stop))?,
+    };
+    let source = Stored {
+        extent: extent.clone(),
+        digest: digest.clone(),
+    };
+    image.blob(&digest, extent.length, source);
+    Ok(Descriptor {
+        media_type: media_type.to_owned(),
+        digest,
+        size: extent.length,
+    })
+}
+
+/// The digest that an entry's name says; it is checked while the layer is sent.
+fn promised(extent: &Extent) -> Option<Digest> {
+    let hex = extent.entry.as_ref()?.strip_prefix("blobs/sha256/")?;
+    format!("sha256:{hex}").parse().ok()
+}
+
+fn diff_ids(config: &Extent, bytes: &[u8]) -> Result<Vec<Digest>, Error> {
+    #[derive(Deserialize)]
+    #[serde(expecting = "an object")]
+    struct Config {
+        #[serde(default)]
+        rootfs: RootFs,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(expecting = "an object")]
+    struct RootFs {
+        #[serde(default)]
+        diff_ids: Option<Vec<String>>,
+    }
+    let parsed: Config = manifest::parse(bytes, &config.place(), "the configuration of an image")?;
+    let diff_ids = parsed.rootfs.diff_ids.unwrap_or_default();
+    let checked = |text: &String| {
+        text.parse().map_err(|error: Error| Error::Malformed {
+            place: config.place(),
+            problem: error.to_string(),
+        })
+    };
+    diff_ids.iter().map(checked).collect()
+}
+
+fn written(descriptor: &Descriptor) -> Value {
+    json!({
+        "mediaType": descriptor.media_type,
+        "size": descriptor.size,
+        "digest": descriptor.digest.as_str(),
+    })
+}
+
+const NAMED: &str = ", which its manifest.json names";
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::image::{
+        Source,
+        manifest::{OCI_INDEX, OCI_MANIFEST},
+        testing::{
+            ArchiveFile, OCI_CONFIG, OCI_GZIP, OCI_TAR, Tar, check, descriptor, gunzip, gzip,
+            image_json, index_json, layer, read,
+        },
+    };
+
+    fn config(layers: &[&[u8]]) -> Vec<u8> {
+        let diff_ids: Vec<String> = layers.iter().map(|it| Digest::of(it).to_string()).collect();
+        json!({"os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids}})
+            .to_string()
+            .into_bytes()
+    }
+
+    fn blob(bytes: &[u8]) -> String {
+        format!("blobs/sha256/{}", Digest::of(bytes).hex())
+    }
+
+    /// What Docker before 25 writes: a directory per layer, links for repeated ones.
+    fn old_docker(one: &[u8], two: &[u8]) -> Tar {
+        let config = config(&[one, two, one]);
+        let name = format!("{}.json", Digest::of(&config).hex());
+        Tar::new()
+            .raw(tar::EntryType::Directory, "1a/", b"")
+            .file("1a/VERSION", b"1.0")
+            .file("1a/json", b"{}")
+            .file("1a/layer.tar", one)
+            .file("2b/layer.tar", two)
+            .link(tar::EntryType::Symlink, "3c/layer.tar", "../1a/layer.tar")
+            .file(&name, &config)
+            .json(
+                "manifest.json",
+                &json!([{
+                    "Config": name,
+                    "RepoTags": ["motando/webapp:1.0"],
+                    "Layers": ["1a/layer.tar", "2b/layer.tar", "3c/layer.tar"],
+                }]),
+            )
+            .file("repositories", b"{}")
+    }
+
+    /// What Docker from 25 on writes: a layout with uncompressed layers around it.
+    fn new_docker(one: &[u8], two: &[u8]) -> Tar {
+        let config = config(&[one, two, one]);
+        let layers = [one, two, one].map(|it| descriptor(OCI_TAR, it));
+        let manifest = image_json(&descriptor(OCI_CONFIG, &config), &layers).to_string();
+        Tar::new()
+            .file(&blob(one), one)
+            .file(&blob(two), two)
+            .file(&blob(&config), &config)
+            .file(&blob(manifest.as_bytes()), manifest.as_bytes())
+            .json(
+                "index.json",
+                &index_json(&[descriptor(OCI_MANIFEST, manifest.as_bytes())]),
+            )
+            .json(
+                "manifest.json",
+                &json!([{
+                    "Config": blob(&config),
+                    "RepoTags": ["motando/webapp:1.0"],
+                    "Layers": [blob(one), blob(two), blob(one)],
+                }]),
+            )
+            .file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)
+    }
+
+    /// What podman and buildah write: a file per layer, named by its content.
+    fn podman(one: &[u8], two: &[u8]) -> Tar {
+        let config = config(&[one, two, one]);
+        let name = format!("{}.json", Digest::of(&config).hex());
+        let file = |bytes| format!("{}.tar", Digest::of(bytes).hex());
+        Tar::new()
+            .file(&file(one), one)
+            .file(&file(two), two)
+            .link(
+                tar::EntryType::Symlink,
+                "5e/layer.tar",
+                &format!("../{}", file(one)),
+            )
+            .file(&name, &config)
+            .json(
+                "manifest.json",
+                &json!([{
+                    "Config": name,
+                    "RepoTags": ["localhost/motando/webapp:1.0"],
+                    "Layers": [file(one), file(two), file(one)],
+                }]),
+            )
+    }
+
+    fn layers() -> (Vec<u8>, Vec<u8>) {
+        (layer("one", &[b'1'; 1_500_000]), layer("two", b"2"))
+    }
+
+    /// Whoever saved an image, it is the same image: schema 2, as `docker push`
+    /// makes it, with the configuration's own bytes.
+    #[test]
+    fn all_savers_agree() -> anyhow::Result<()> {
+        let (one, two) = layers();
+        let files = [old_docker, new_docker, podman].map(|saver| saver(&one, &two).save());
+        let [old_file, new_file, podman_file] = files;
+        let (old_file, new_file, podman_file) = (old_file?, new_file?, podman_file?);
+        let old = old_file.load(None)?;
+        let new = new_file.load(None)?;
+        let podman = podman_file.load(None)?;
+        for image in [&old, &new, &podman] {
+            check(image)?;
+        }
+        let written = std::str::from_utf8(&old.root().bytes)?;
+        expect![[r#"{"config":{"digest":"sha256:6844cbc740cbefe412e03cf50e9a70b2247e9baef7ceada053e49ff91a8bbf2b","mediaType":"application/vnd.docker.container.image.v1+json","size":276},"layers":[{"digest":"sha256:ad0e6065b7ee998139be10b9dae0010b78d3fc6f577ac9e0b631bace40895ab0","mediaType":"application/vnd.docker.image.rootfs.diff.tar.gzip","size":1843},{"digest":"sha256:936cd6fd56f1d507da5837ea1896773c69c155ab81bc8e5faa79e91d6261504e","mediaType":"application/vnd.docker.image.rootfs.diff.tar.gzip","size":79},{"digest":"sha256:ad0e6065b7ee998139be10b9dae0010b78d3fc6f577ac9e0b631bace40895ab0","mediaType":"application/vnd.docker.image.rootfs.diff.tar.gzip","size":1843}],"mediaType":"application/vnd.docker.distribution.manifest.v2+json","schemaVersion":2}"#]].assert_eq(written);
+        assert_eq!(new.root().bytes, written);
+        assert_eq!(podman.root().bytes, written);
+        assert_eq!(
+            old.image_id(),
+            Some(&Digest::of(&config(&[&one, &two, &one])))
+        );
+        // A configuration and two layers, one of them used twice.
+        assert_eq!(old.blobs.len(), 3);
+        assert!(gunzip(&read(&old.blobs[1])?)? == one);
+        Ok(())
+    }
+
+    /// An archive of containerd's store holds compressed layers and the manifest
+    /// they were pulled or built with, which is pushed as it is.
+    fn containerd(platforms: &[&str], is_missing: impl Fn(&str) -> bool) -> (Tar, String) {
+        let mut tar = Tar::new();
+        let mut children = Vec::new();
+        let mut first = None;
+        for platform in platforms {
+            let plain = layer(platform, b"content");
+            let (config, packed) = (config(&[&plain]), gzip(&plain));
+            let config_descriptor = descriptor(OCI_CONFIG, &config);
+            let layers = [descriptor(OCI_GZIP, &packed)];
+            let manifest = format!("{:#}", image_json(&config_descriptor, &layers));
+            let mut child = descriptor(OCI_MANIFEST, manifest.as_bytes());
+            child["platform"] = json!({"os": "linux", "architecture": platform});
+            children.push(child);
+            if !is_missing(platform) {
+                tar = tar
+                    .file(&blob(&packed), &packed)
+                    .file(&blob(&config), &config)
+                    .file(&blob(manifest.as_bytes()), manifest.as_bytes());
+                first.get_or_insert((blob(&config), blob(&packed)));
+            }
+        }
+        let statement = b"{}";
+        let config = descriptor(OCI_CONFIG, b"{\"a\":1}");
+        let layers = [descriptor("application/vnd.in-toto+json", statement)];
+        let attestation = image_json(&config, &layers).to_string();
+        let mut child = descriptor(OCI_MANIFEST, attestation.as_bytes());
+        child["platform"] = json!({"os": "unknown", "architecture": "unknown"});
+        child["annotations"] = json!({"vnd.docker.reference.type": "attestation-manifest"});
+        children.push(child);
+        let index = format!("{:#}", index_json(&children));
+        let (config, packed) = first.unwrap_or_default();
+        let tar = tar
+            .file(&blob(statement), statement)
+            .file(&blob(b"{\"a\":1}"), b"{\"a\":1}")
+            .file(&blob(attestation.as_bytes()), attestation.as_bytes())
+            .file(&blob(index.as_bytes()), index.as_bytes())
+            .json(
+                "index.json",
+                &index_json(&[descriptor(OCI_INDEX, index.as_bytes())]),
+            )
+            .json(
+                "manifest.json",
+                &json!([{"Config": config, "RepoTags": ["web:1"], "Layers": [packed]}]),
+            )
+            .file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
+        (tar, index)
+    }
+
+    /// An image with its attestation, as `docker build` leaves it in containerd's
+    /// store: the index keeps its bytes.
+    #[test]
+    fn compressed_layers_keep_their_index() -> anyhow::Result<()> {
+        for platforms in [&["amd64"][..], &["amd64", "arm64"]] {
+            let (tar, index) = containerd(platforms, |_| false);
+            let file = tar.save()?;
+            let image = file.load(Some("docker.io/library/web:1"))?;
+            check(&image)?;
+            assert_eq!(image.root().bytes, index);
+            assert_eq!(image.manifests.len(), platforms.len() + 2);
+        }
+        Ok(())
+    }
+
+    /// Platforms that were never pulled are missing in the archive.
+    #[test]
+    fn missing_platforms() -> anyhow::Result<()> {
+        let (tar, _) = containerd(&["amd64", "arm64", "s390x"], |platform| platform != "amd64");
+        expect![[r#"
+            "DIR/image.tar" holds an index of several platforms, but not the images for linux/arm64, linux/s390x (it has linux/amd64); fetch them all before saving, or save one platform only, for example:
+                docker save --platform linux/amd64 --output FILE IMAGE"#]].assert_eq(&tar.save()?.error(None));
+        Ok(())
+    }
+
+    /// Other builders write compressed layers and no layout.
+    #[test]
+    fn compressed_layers_without_a_layout() -> anyhow::Result<()> {
+        let plain = layer("file", b"content");
+        let (config, packed) = (config(&[&plain]), gzip(&plain));
+        let file = Tar::new()
+            .file("sha256:config", &config)
+            .file("layer.tar", &packed)
+            .json(
+                "manifest.json",
+                &json!([{"Config": "sha256:config", "RepoTags": null, "Layers": ["layer.tar"]}]),
+            )
+            .save()?;
+        let image = file.load(None)?;
+        check(&image)?;
+        assert_eq!(image.root().layers[0].digest, Digest::of(&packed));
+        assert_eq!(image.root().layers[0].media_type, DOCKER_LAYERS[1]);
+        Ok(())
+    }
+
+    /// An image may have no layers.
+    #[test]
+    fn no_layers() -> anyhow::Result<()> {
+        let file = Tar::new()
+            .file("config", b"{}")
+            .json(
+                "manifest.json",
+                &json!([{"Config": "config", "Layers": null}]),
+            )
+            .save()?;
+        let image = file.load(None)?;
+        check(&image)?;
+        assert!(image.root().layers.is_empty());
+        Ok(())
+    }
+
+    /// Two images, the second with two names; Docker's own registry and `latest` go
+    /// without saying.
+    fn two_images() -> anyhow::Result<ArchiveFile> {
+        Tar::new()
+            .file("a.json", b"{\"a\":1}")
+            .file("b.json", b"{\"b\":2}")
+            .file("c.json", b"{\"c\":3}")
+            .json(
+                "manifest.json",
+                &json!([
+                    {"Config": "a.json", "RepoTags": ["alpine:latest"]},
+                    {"Config": "b.json", "RepoTags": ["docker.io/me/b:1", "localhost:5000/b:1"]},
+                    {"Config": "c.json", "RepoTags": null},
+                ]),
+            )
+            .save()
+    }
+
+    /// An image is chosen by any of its names, long or short, or by its place.
+    #[test]
+    fn chosen() -> anyhow::Result<()> {
+        let file = two_images()?;
+        let id = |reference| {
+            let image = file.load(Some(reference))?;
+            anyhow::Ok(image.image_id().cloned())
+        };
+        let [a, b, c] =
+            ["{\"a\":1}", "{\"b\":2}", "{\"c\":3}"].map(|it| Some(Digest::of(it.as_bytes())));
+        for name in ["alpine", "alpine:latest", "docker.io/library/alpine", "@0"] {
+            assert_eq!(id(name)?, a, "{name}");
+        }
+        for name in ["me/b:1", "docker.io/me/b:1", "localhost:5000/b:1", "@1"] {
+            assert_eq!(id(name)?, b, "{name}");
+        }
+        assert_eq!(id("@2")?, c);
+        Ok(())
+    }
+
+    /// Without a name, or with one that nobody has, the choices are listed.
+    #[test]
+    fn choices_are_listed() -> anyhow::Result<()> {
+        let file = two_images()?;
+        expect![[r#""DIR/image.tar" holds several images; choose one by writing docker-archive:FILE:NAME:TAG, or docker-archive:FILE:@NUMBER with its place in manifest.json: @0 is "alpine:latest", @1 is "docker.io/me/b:1" and "localhost:5000/b:1", @2 without a name"#]].assert_eq(&file.error(None));
+        expect![[r#""DIR/image.tar" holds no image "alpine:3"; what it holds: @0 is "alpine:latest", @1 is "docker.io/me/b:1" and "localhost:5000/b:1", @2 without a name"#]].assert_eq(&file.error(Some("alpine:3")));
+        expect![[r#""DIR/image.tar" holds no image "@7"; what it holds: @0 is "alpine:latest", @1 is "docker.io/me/b:1" and "localhost:5000/b:1", @2 without a name"#]].assert_eq(&file.error(Some("@7")));
+        let empty = Tar::new().json("manifest.json", &json!([])).save()?;
+        expect![[r#""DIR/image.tar" holds no image"#]].assert_eq(&empty.error(None));
+        Ok(())
+    }
+
+    /// Archives whose content does not fit together.
+    #[test]
+    fn spoilt() -> anyhow::Result<()> {
+        let plain = layer("file", b"content");
+        let with = |config: &[u8], layer: &[u8], manifest: Value| {
+            Tar::new()
+                .file("config.json", config)
+                .file("layer.tar", layer)
+                .json("manifest.json", &manifest)
+                .save()
+                .map(|file| file.error(None))
+        };
+        let right = config(&[&plain]);
+        let names = json!([{"Config": "config.json", "Layers": ["layer.tar"]}]);
+        let mut damaged = plain.clone();
+        damaged[600] ^= 1;
+        let item = |config: &str, layer: &str| json!([{"Config": config, "Layers": [layer]}]);
+        let found = [
+            with(&right, &damaged, names.clone())?,
+            with(&right, b"neither tar nor gzip", names.clone())?,
+            with(b"{\"rootfs\":{}}", &plain, names.clone())?,
+            with(b"no json", &plain, names.clone())?,
+            with(b"{\"rootfs\":{\"diff_ids\":[\"md5:0\"]}}", &plain, names)?,
+            with(&right, &plain, item("nothing.json", "layer.tar"))?,
+            with(&right, &plain, item("config.json", "nothing.tar"))?,
+            with(&right, &plain, item("config.json", "../../../etc/passwd"))?,
+            with(&right, &plain, item("/etc/passwd", "layer.tar"))?,
+            with(&right, &plain, json!({"Config": 1}))?,
+            Tar::new().file("manifest.json", b"{[}").save()?.error(None),
+            Tar::new().file("file", b"").save()?.error(None),
+            Tar::new()
+                .file("index.json", b"{}")
+                .file("oci-layout", b"{}")
+                .save()?
+                .error(None),
+            Tar::new()
+                .file("manifest.json", &vec![b' '; 5 << 20])
+                .save()?
+                .error(None),
+        ];
+        expect![[r#"
+            entry "layer.tar" of "DIR/image.tar" is corrupt: it should have the digest sha256:8229149a36ac664421ab2e9b4df0bf20e32246e9342fbdd42b1d80feface63d9, and has sha256:3827f34217fcb714d8c48c579207e76d3277d314d57c7079e91fd7d7e1c34d52
+            entry "layer.tar" of "DIR/image.tar" is corrupt: it should have the digest sha256:8229149a36ac664421ab2e9b4df0bf20e32246e9342fbdd42b1d80feface63d9, and has sha256:03426137acf25782bb85a3440eb37efb248b8c82d00081337696be3b16a8bb9e
+            entry "config.json" of "DIR/image.tar" cannot be used: it describes 0 layers, and manifest.json names 1
+            entry "config.json" of "DIR/image.tar" is not the configuration of an image: expected ident at line 1 column 2
+            entry "config.json" of "DIR/image.tar" cannot be used: "md5:0" is not a digest of the form "sha256:" and 64 lower-case hexadecimal digits
+            "DIR/image.tar" has no entry "nothing.json", which its manifest.json names
+            "DIR/image.tar" has no entry "nothing.tar", which its manifest.json names
+            entry "../../../etc/passwd" of "DIR/image.tar" points outside the archive
+            entry "/etc/passwd" of "DIR/image.tar" points outside the archive
+            entry "manifest.json" of "DIR/image.tar" is not the list of images that docker save writes: invalid type: map, expected a sequence at line 1 column 0
+            entry "manifest.json" of "DIR/image.tar" is not the list of images that docker save writes: invalid type: map, expected a sequence at line 1 column 0
+            "DIR/image.tar" has no entry "manifest.json", so docker save did not write it
+            "DIR/image.tar" has no entry "manifest.json"; it is an image layout in an archive: unpack it, and write oci:DIRECTORY
+            entry "manifest.json" of "DIR/image.tar" has 5242880 bytes, more than the 4194304 that such a document may have"#]].assert_eq(&found.join("\n"));
+        Ok(())
+    }
+
+    /// An archive that was cut off anywhere is refused, and makes nothing panic.
+    #[test]
+    fn cut_off_anywhere() -> anyhow::Result<()> {
+        let bytes = old_docker(&layer("one", b"1"), &layer("two", b"2")).bytes();
+        ArchiveFile::new(&bytes)?.load(None)?;
+        // What follows the end of manifest.json is not needed.
+        let end = bytes.windows(3).rposition(|window| window == b"}]\0");
+        let needed = end.expect("manifest.json ends somewhere") + 2;
+        for length in (0..needed).step_by(100) {
+            assert!(
+                ArchiveFile::new(&bytes[..length])?.load(None).is_err(),
+                "{length}"
+            );
+        }
+        Ok(())
+    }
+
+    /// A byte that flipped anywhere makes nothing panic.
+    #[test]
+    fn flipped_anywhere() -> anyhow::Result<()> {
+        let bytes = new_docker(&layer("one", b"1"), &layer("two", b"2")).bytes();
+        for at in (0..bytes.len()).step_by(61) {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 0x41;
+            let _ = ArchiveFile::new(&bytes)?.load(None);
+        }
+        Ok(())
+    }
+
+    /// A cancelled run reads nothing.
+    #[test]
+    fn stopped() -> anyhow::Result<()> {
+        let file = two_images()?;
+        let source = Source::DockerArchive {
+            file: file.path.clone(),
+            reference: Some("@0".to_owned()),
+        };
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let result = Loader::default().load(&source, &stop);
+        assert!(matches!(result, Err(Error::Stopped)));
+        Ok(())
+    }
+}

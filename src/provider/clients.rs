@@ -1,0 +1,290 @@
+//! What resources work with, built when it is first needed.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::OnceCell;
+
+use super::{
+    config::{Config, Effective},
+    diagnose,
+    registry_token::IdentityTokens,
+};
+use crate::{
+    credentials::{self, Environment},
+    cty::Path,
+    framework::{Context, Diagnostic, Diagnostics, Result},
+    image, oci,
+    region::Region,
+    registry,
+    transport::{self, RetryPolicy},
+};
+
+/// The clients of one provider configuration: shared by all its resources, so
+/// that they share connections, tokens, and the bound on uploads.
+pub struct Clients {
+    effective: Effective,
+    environment: Environment,
+    unknown_argument: Option<&'static str>,
+    control_plane: OnceLock<Result<oci::Client>>,
+    registry: OnceLock<Result<Registry>>,
+    namespace: OnceCell<String>,
+    loader: Arc<image::Loader>,
+}
+
+/// The registry that images are pushed to.
+#[derive(Clone)]
+pub(crate) struct Registry {
+    pub(crate) client: registry::Client,
+    /// Whether it is Oracle's, which has an API for single tags beside it.
+    pub(crate) is_ocir: bool,
+    /// Who signs in, for messages.
+    pub(crate) identity: Arc<str>,
+}
+
+impl Clients {
+    pub(super) fn new(config: Config, environment: Environment) -> Result<Self> {
+        let unknown_argument = config.unknown_argument();
+        Ok(Self {
+            effective: config.with_environment(&environment)?,
+            environment,
+            unknown_argument,
+            control_plane: OnceLock::new(),
+            registry: OnceLock::new(),
+            namespace: OnceCell::new(),
+            loader: Arc::default(),
+        })
+    }
+
+    /// Whether every argument of the provider is known. While planning one may
+    /// come from a resource that does not exist yet; then nobody can be asked.
+    pub(crate) fn is_known(&self) -> bool {
+        self.unknown_argument.is_none()
+    }
+
+    /// The control plane; its waits end when the call is stopped.
+    pub(crate) fn oci(&self, cx: &Context) -> Result<oci::Client> {
+        let client = self
+            .control_plane
+            .get_or_init(|| self.build_control_plane())
+            .clone()?;
+        Ok(client.with_stop(cx.stop.clone()))
+    }
+
+    /// The registry; its waits and uploads end when the call is stopped.
+    pub(crate) fn registry(&self, cx: &Context) -> Result<Registry> {
+        let registry = self
+            .registry
+            .get_or_init(|| self.build_registry())
+            .clone()?;
+        Ok(Registry {
+            client: registry.client.with_stop(cx.stop.clone()),
+            ..registry
+        })
+    }
+
+    /// Host (and port) of the registry. Asks nobody.
+    pub(crate) fn registry_host(&self, cx: &Context) -> Result<String> {
+        if let (None, Some(host)) = (self.unknown_argument, &self.effective.registry.host) {
+            return Ok(host.clone());
+        }
+        let oci = self.oci(cx)?;
+        match &self.effective.endpoint {
+            Some(endpoint) => Ok(endpoint_authority(endpoint, oci.region())?.1),
+            None => Ok(oci.region().registry_host()),
+        }
+    }
+
+    /// All names under which the registry answers, the preferred one first.
+    pub(crate) fn registry_hosts(&self, cx: &Context) -> Result<Vec<String>> {
+        let host = self.registry_host(cx)?;
+        let region_hosts = self.oci(cx)?.region().registry_hosts();
+        if region_hosts.contains(&host) {
+            Ok(region_hosts)
+        } else {
+            Ok(vec![host])
+        }
+    }
+
+    /// The tenancy's namespace, which never changes: asked once per process.
+    pub(crate) async fn namespace(&self, cx: &Context) -> Result<String> {
+        let oci = self.oci(cx)?;
+        let namespace = self.namespace.get_or_try_init(async || {
+            oci.get_namespace(None).await.map_err(|error| {
+                diagnose::oci(
+                    "Cannot read namespace",
+                    "The namespace of the tenancy could not be read",
+                    &error,
+                    &oci,
+                )
+            })
+        });
+        Ok(namespace.await?.clone())
+    }
+
+    /// Reads an image's source, which may take a while, off the runtime's threads.
+    pub(crate) async fn load(
+        &self,
+        cx: &Context,
+        source: image::Source,
+    ) -> std::result::Result<image::Image, image::Error> {
+        let (loader, stop) = (self.loader.clone(), cx.stop.clone());
+        match tokio::task::spawn_blocking(move || loader.load(&source, &stop)).await {
+            Ok(loaded) => loaded,
+            Err(failed) => match failed.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(image::Error::Stopped),
+            },
+        }
+    }
+
+    fn build_control_plane(&self) -> Result<oci::Client> {
+        if let Some(argument) = self.unknown_argument {
+            return Err(unknown_argument(argument));
+        }
+        let resolved = credentials::resolve(&self.effective.settings, &self.environment)
+            .map_err(|error| diagnose::credentials(&error))?;
+        let Some(region) = resolved.region else {
+            return Err(Diagnostic::error(
+                "No region",
+                "No region is set. Set the argument \"region\" of the provider, the environment variable OCI_REGION, \
+                 or \"region\" in the profile of the configuration file, for example to \"sa-saopaulo-1\".",
+            )
+            .at(Path::attribute("region"))
+            .into());
+        };
+        let region = Region::parse(&region).map_err(|error| {
+            Diagnostic::error(
+                "Unknown region",
+                format!(
+                    "{}. A region is named by its identifier, such as \"sa-saopaulo-1\", or by its key, such as \"GRU\".",
+                    diagnose::sentence(&error)
+                ),
+            )
+            .at(Path::attribute("region"))
+        })?;
+        tracing::debug!(
+            identity = resolved.source.describe(),
+            region = region.identifier,
+            "signing in to Oracle Cloud"
+        );
+        oci::Client::new(oci::Config {
+            http: self.http(None)?,
+            region,
+            endpoint: self.effective.endpoint.clone(),
+            credentials: resolved.source,
+            retry: RetryPolicy::default(),
+        })
+        .map_err(|error| {
+            Diagnostic::error(
+                "Invalid endpoint",
+                format!("{}.", diagnose::sentence(&error)),
+            )
+            .at(Path::attribute("endpoint"))
+            .into()
+        })
+    }
+
+    fn build_registry(&self) -> Result<Registry> {
+        if let Some(argument) = self.unknown_argument {
+            return Err(unknown_argument(argument));
+        }
+        let settings = &self.effective.registry;
+        // A registry elsewhere needs nothing of Oracle's, so nothing of Oracle's has to be configured.
+        let control_plane = self
+            .control_plane
+            .get_or_init(|| self.build_control_plane())
+            .clone();
+        let (own_host, own_scheme) = match (&control_plane, &self.effective.endpoint) {
+            (Ok(oci), Some(endpoint)) => {
+                let (scheme, authority) = endpoint_authority(endpoint, oci.region())?;
+                (Some(authority), scheme)
+            }
+            (Ok(oci), None) => (Some(oci.region().registry_host()), "https".to_owned()),
+            (Err(_), _) => (None, "https".to_owned()),
+        };
+        let host = match (&settings.host, own_host.clone()) {
+            (Some(host), _) => host.clone(),
+            (None, Some(host)) => host,
+            (None, None) => return Err(control_plane.err().unwrap_or_default()),
+        };
+        let is_ocir = own_host.as_deref() == Some(&host)
+            || control_plane
+                .as_ref()
+                .is_ok_and(|oci| oci.region().registry_hosts().contains(&host));
+        let plain_http = settings
+            .plain_http
+            .unwrap_or(own_host.as_deref() == Some(&host) && own_scheme == "http");
+        let (credentials, identity) = match (&settings.login, control_plane) {
+            (Some((username, password)), _) => (
+                registry::Credentials::Basic { username: username.clone(), password: password.expose().clone() },
+                format!("user \"{username}\" of the registry"),
+            ),
+            (None, Ok(oci)) if is_ocir => {
+                let identity = oci.credentials().describe();
+                let scheme = if plain_http { "http" } else { "https" };
+                let tokens = IdentityTokens::new(oci, format!("{scheme}://{host}"));
+                (registry::Credentials::Token(Arc::new(tokens)), identity)
+            }
+            _ => (registry::Credentials::Anonymous, "nobody: neither \"registry.username\" nor an identity of this registry's own is configured".to_owned()),
+        };
+        Ok(Registry {
+            client: registry::Client::new(registry::Config {
+                http: self.http(settings.ca_certificate.as_deref())?,
+                host,
+                plain_http,
+                credentials,
+                max_concurrent_uploads: settings.max_concurrent_uploads.unwrap_or(4),
+                retry: RetryPolicy::default(),
+            }),
+            is_ocir,
+            identity: identity.into(),
+        })
+    }
+
+    fn http(&self, ca_certificate: Option<&str>) -> Result<reqwest::Client> {
+        let options = transport::Options {
+            ca_certificates: ca_certificate.map(|pem| pem.as_bytes().to_vec()),
+        };
+        transport::http_client(&options).map_err(|error| {
+            let detail = format!(
+                "The HTTP client could not be set up: {}.",
+                diagnose::chain(&error)
+            );
+            let diagnostic = Diagnostic::error("Cannot set up HTTPS", detail);
+            match ca_certificate {
+                Some(_) => diagnostic.at(Path::attribute("registry")).into(),
+                None => diagnostic.into(),
+            }
+        })
+    }
+}
+
+/// Scheme and authority of an endpoint, with its placeholders filled in.
+fn endpoint_authority(endpoint: &str, region: &Region) -> Result<(String, String)> {
+    let filled = endpoint
+        .replace("{service}", "ocir")
+        .replace("{region}", &region.identifier);
+    let parsed = url::Url::parse(&filled).ok().filter(|url| url.has_host());
+    let Some(url) = parsed else {
+        return Err(Diagnostic::error(
+            "Invalid endpoint",
+            "Argument \"endpoint\" must be an address such as \"http://127.0.0.1:8080\".",
+        )
+        .at(Path::attribute("endpoint"))
+        .into());
+    };
+    Ok((url.scheme().to_owned(), url.authority().to_owned()))
+}
+
+fn unknown_argument(argument: &str) -> Diagnostics {
+    Diagnostic::error(
+        "Provider configuration is not known yet",
+        format!(
+            "Argument \"{argument}\" of the provider comes from something that does not exist yet, so an existing object \
+             cannot be read. Create what it comes from first:\n    tofu apply -target=ADDRESS\n\
+             or give the argument a value that is known while planning."
+        ),
+    )
+    .at(Path::attribute(argument.split('.').next().unwrap_or(argument)))
+    .into()
+}

@@ -1,0 +1,518 @@
+//! `ocir_image_push`: an image from a file, under a tag in the registry.
+//!
+//! API: <https://github.com/opencontainers/distribution-spec/blob/main/spec.md>
+//! for the push; Oracle's ContainerImage for taking single tags away, which the
+//! distribution API cannot.
+
+use std::sync::Arc;
+
+use crate::{
+    cty::Path,
+    framework::{Attr, Context, Diagnostic, Diagnostics, Failed, Model, Plan, Resource, Result},
+    image, oci,
+    provider::{
+        clients::{Clients, Registry},
+        diagnose, validate,
+    },
+    registry::{self, Push},
+};
+
+pub(crate) struct ImagePush {
+    clients: Arc<Clients>,
+}
+
+/// Pushes an image to a repository, without a Docker daemon and without a stored
+/// password: the provider's own identity is exchanged for a login that lives an hour.
+///
+/// The digest is known while planning. It depends on the source and the arguments
+/// only, so a plan that shows no change means that the tag points to this image.
+#[derive(Clone, Debug, Default, Model)]
+pub(crate) struct State {
+    /// Where the image comes from: `docker-archive:FILE[:REF]`, a file as
+    /// `docker save` writes it, or `oci:DIR[:TAG]`, an image layout directory. Paths
+    /// are relative to the directory the CLI runs in. Layers that are not
+    /// compressed are compressed, the same on every machine and every run.
+    #[tf(required, validate = source)]
+    source: Attr<String>,
+    /// Name of the repository, without the namespace. It has to exist: refer to the
+    /// `display_name` of an `ocir_repository`.
+    #[tf(required, replace, validate = validate::repository_name)]
+    repository: Attr<String>,
+    /// Tag. A change pushes under the new tag; what becomes of the old one,
+    /// `on_destroy` says.
+    #[tf(default = "latest", validate = validate::tag)]
+    tag: Attr<String>,
+    /// Namespace; by default the tenancy's.
+    #[tf(optional, computed, keep, replace)]
+    namespace: Attr<String>,
+    /// What becomes of the tag when it is given up, if it still points to this
+    /// image: `keep` leaves it, `untag` takes it off the image, and `delete` deletes
+    /// the image too, unless another tag points to it.
+    #[tf(default = "keep", validate = validate::on_destroy)]
+    on_destroy: Attr<String>,
+    /// Digest of the manifest or index: `sha256:…`.
+    #[tf(computed)]
+    digest: Attr<String>,
+    /// The image by tag: `<host>/<namespace>/<repository>:<tag>`.
+    #[tf(computed)]
+    reference: Attr<String>,
+    /// The image by digest: `<host>/<namespace>/<repository>@sha256:…`.
+    #[tf(computed)]
+    digest_reference: Attr<String>,
+    /// Digest of the image's configuration, which `docker images` calls the image's
+    /// id. Null for an index.
+    #[tf(computed)]
+    image_id: Attr<String>,
+    /// Media type of the manifest or index.
+    #[tf(computed)]
+    media_type: Attr<String>,
+    /// Bytes of all distinct blobs, as the registry stores them.
+    #[tf(computed)]
+    size_bytes: Attr<i64>,
+    /// The layers, base first. Null for an index.
+    #[tf(computed, nested)]
+    layers: Attr<Vec<Layer>>,
+}
+
+/// A layer.
+#[derive(Clone, Debug, Default, PartialEq, Model)]
+pub(crate) struct Layer {
+    /// Digest as it is stored, that is, compressed.
+    #[tf(computed)]
+    digest: Attr<String>,
+    /// Media type.
+    #[tf(computed)]
+    media_type: Attr<String>,
+    /// Size in bytes as it is stored.
+    #[tf(computed)]
+    size_bytes: Attr<i64>,
+}
+
+impl Resource for ImagePush {
+    type Clients = Clients;
+    type State = State;
+
+    fn new(clients: Arc<Clients>) -> Self {
+        Self { clients }
+    }
+
+    fn validate(config: &State) -> Diagnostics {
+        let mut diagnostics = Diagnostics::default();
+        if config.tag.is_null() {
+            diagnostics.push(
+                Diagnostic::warning(
+                    "Image is pushed as \"latest\"",
+                    "Argument \"tag\" is left out, so the tag is \"latest\", which says nothing about what is in the image. \
+                     Set it to a version, such as \"1.0.0\".",
+                )
+                .at(Path::attribute("tag")),
+            );
+        }
+        diagnostics
+    }
+
+    async fn plan(&self, cx: &mut Context, plan: &mut Plan<'_, State>) -> Result<()> {
+        if plan.planned.namespace.is_unknown()
+            && plan.config.namespace.is_null()
+            && self.clients.is_known()
+        {
+            plan.planned.namespace = Attr::Known(self.clients.namespace(cx).await?);
+        }
+        match plan.planned.source.known() {
+            None => plan.planned.forget_content(),
+            Some(text) => match self.load(cx, text).await {
+                Ok(image) => plan.planned.show(&image),
+                Err(error) if error.is_missing() => {
+                    plan.planned.forget_content();
+                    cx.warn(
+                        Diagnostic::warning(
+                            "Image source does not exist yet",
+                            format!(
+                                "{}. It may be made during the apply; until then the digest is not known. If the path is mistyped, \
+                                 the apply will fail.",
+                                diagnose::sentence(&error)
+                            ),
+                        )
+                        .at(Path::attribute("source")),
+                    );
+                }
+                Err(error) => return Err(cannot_read_source(&error)),
+            },
+        }
+        let host = if self.clients.is_known() {
+            Some(self.clients.registry_host(cx)?)
+        } else {
+            None
+        };
+        plan.planned.refer(host.as_deref());
+        Ok(())
+    }
+
+    async fn create(
+        &self,
+        cx: &mut Context,
+        _: &State,
+        planned: State,
+    ) -> Result<State, Failed<State>> {
+        self.push(cx, planned).await.map_err(Failed::from)
+    }
+
+    async fn read(&self, cx: &mut Context, mut state: State) -> Result<Option<State>> {
+        let registry = self.clients.registry(cx)?;
+        let (path, tag) = (state.path(), known(&state.tag));
+        let found = registry.client.head_manifest(&path, &tag).await;
+        let found = found.map_err(|error| {
+            diagnose::registry(
+                "Cannot read image",
+                &format!("What tag \"{tag}\" of repository \"{path}\" points to could not be read"),
+                &error,
+                &registry,
+            )
+        })?;
+        match found {
+            None => {
+                self.prove_absence(cx, &registry, &state).await?;
+                Ok(None)
+            }
+            Some(manifest) => {
+                if Attr::Known(manifest.digest.to_string()) != state.digest {
+                    // Somebody moved the tag. What else is in the other image is not
+                    // ours to show; that it is another one, the two digests do.
+                    state.digest = Attr::Known(manifest.digest.to_string());
+                    state.media_type = Attr::Known(manifest.media_type);
+                    state.image_id = Attr::Null;
+                    state.size_bytes = Attr::Null;
+                    state.layers = Attr::Null;
+                }
+                state.refer(Some(registry.client.host()));
+                Ok(Some(state))
+            }
+        }
+    }
+
+    async fn update(
+        &self,
+        cx: &mut Context,
+        _: &State,
+        prior: &State,
+        planned: State,
+    ) -> Result<State, Failed<State>> {
+        let moved = planned.tag != prior.tag;
+        let state = if moved || planned.digest != prior.digest || !planned.digest.is_known() {
+            self.push(cx, planned).await?
+        } else {
+            planned
+        };
+        if moved && let Err(diagnostics) = self.give_up(cx, prior, &state).await {
+            // The image is where it should be; only the old tag is left over.
+            return Err(Failed {
+                diagnostics,
+                partial: Some(state),
+            });
+        }
+        Ok(state)
+    }
+
+    async fn delete(&self, cx: &mut Context, state: State) -> Result<()> {
+        let wish = state.clone();
+        self.give_up(cx, &state, &wish).await
+    }
+}
+
+impl State {
+    /// Path of the repository at the registry.
+    fn path(&self) -> String {
+        format!("{}/{}", known(&self.namespace), known(&self.repository))
+    }
+
+    /// The content is not known yet.
+    fn forget_content(&mut self) {
+        self.digest = Attr::Unknown;
+        self.image_id = Attr::Unknown;
+        self.media_type = Attr::Unknown;
+        self.size_bytes = Attr::Unknown;
+        self.layers = Attr::Unknown;
+    }
+
+    /// Takes over what is known from the image itself.
+    fn show(&mut self, image: &image::Image) {
+        let root = image.root();
+        self.digest = Attr::Known(root.digest.to_string());
+        self.media_type = Attr::Known(root.media_type.clone());
+        self.image_id = root
+            .config
+            .as_ref()
+            .map(|config| config.digest.to_string())
+            .into();
+        self.size_bytes = Attr::Known(bytes(image.total_size()));
+        self.layers = if image.is_index() {
+            Attr::Null
+        } else {
+            Attr::Known(root.layers.iter().map(Layer::from).collect())
+        };
+    }
+
+    /// Writes the references, as far as their parts are known.
+    fn refer(&mut self, host: Option<&str>) {
+        let path = match (host, self.namespace.known(), self.repository.known()) {
+            (Some(host), Some(namespace), Some(repository)) => {
+                Some(format!("{host}/{namespace}/{repository}"))
+            }
+            _ => None,
+        };
+        let join = |separator: char, part: &Attr<String>| match (&path, part.known()) {
+            (Some(path), Some(part)) => Attr::Known(format!("{path}{separator}{part}")),
+            _ => Attr::Unknown,
+        };
+        self.reference = join(':', &self.tag);
+        self.digest_reference = join('@', &self.digest);
+    }
+}
+
+impl From<&image::Descriptor> for Layer {
+    fn from(layer: &image::Descriptor) -> Self {
+        Self {
+            digest: Attr::Known(layer.digest.to_string()),
+            media_type: Attr::Known(layer.media_type.clone()),
+            size_bytes: Attr::Known(bytes(layer.size)),
+        }
+    }
+}
+
+impl ImagePush {
+    async fn load(&self, cx: &Context, source: &str) -> Result<image::Image, image::Error> {
+        self.clients.load(cx, image::Source::parse(source)?).await
+    }
+
+    async fn push(&self, cx: &mut Context, mut planned: State) -> Result<State> {
+        let source = known(&planned.source);
+        let image = self
+            .load(cx, &source)
+            .await
+            .map_err(|error| cannot_read_source(&error))?;
+        if let Some(promised) = planned.digest.known()
+            && promised != image.root().digest.as_str()
+        {
+            return Err(Diagnostic::error(
+                "Image source changed",
+                format!(
+                    "The plan promised {promised}, and {source} now holds {}. Nothing was pushed. Plan again.",
+                    image.root().digest
+                ),
+            )
+            .at(Path::attribute("source"))
+            .into());
+        }
+        let registry = self.clients.registry(cx)?;
+        if !planned.namespace.is_known() {
+            planned.namespace = Attr::Known(self.clients.namespace(cx).await?);
+        }
+        let (path, tag) = (planned.path(), known(&planned.tag));
+        let push = Push {
+            repository: &path,
+            tag: &tag,
+            image: &image,
+        };
+        let pushed = registry.client.push(&push).await.map_err(|error| {
+            diagnose::registry(
+                "Cannot push image",
+                &format!(
+                    "{source} could not be pushed to repository \"{path}\" under tag \"{tag}\""
+                ),
+                &error,
+                &registry,
+            )
+        })?;
+        for warning in pushed.warnings {
+            cx.warn(Diagnostic::warning(
+                "Warning of the registry",
+                format!("{} says: {warning}", registry.client.host()),
+            ));
+        }
+        planned.show(&image);
+        planned.refer(Some(registry.client.host()));
+        Ok(planned)
+    }
+
+    /// The registry knows no such tag. It says so too to those who lost the
+    /// right to look, and an image must not be taken for gone because a policy
+    /// was. So something else is asked that tells the two apart: the list of the
+    /// repository's tags, and when that is denied as well, whether Oracle's
+    /// control plane, which lists what the caller may see, has the repository.
+    async fn prove_absence(&self, cx: &Context, registry: &Registry, state: &State) -> Result<()> {
+        let (path, tag) = (state.path(), known(&state.tag));
+        let what = format!(
+            "Whether tag \"{tag}\" of repository \"{path}\" is gone could not be found out"
+        );
+        let tags = registry.client.tags(&path).await;
+        match tags {
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) if !registry.is_ocir => return Ok(()),
+            Ok(None) => {}
+            Err(error) => {
+                return Err(diagnose::registry(
+                    "Cannot read image",
+                    &what,
+                    &error,
+                    registry,
+                ));
+            }
+        }
+        let oci = self.clients.oci(cx)?;
+        let Some(tenancy_id) = oci.credentials().tenancy_id() else {
+            return Ok(());
+        };
+        let query = oci::ListContainerRepositories {
+            compartment_id: tenancy_id.to_owned(),
+            compartment_id_in_subtree: true,
+            display_name: state.repository.known().cloned(),
+        };
+        let repositories = oci
+            .list_container_repositories(&query)
+            .await
+            .map_err(|error| diagnose::oci("Cannot read image", &what, &error, &oci))?;
+        if repositories.is_empty() {
+            return Ok(());
+        }
+        Err(Diagnostic::error(
+            "Cannot read image",
+            format!(
+                "{what}: the repository exists, and {} answers {} as if it did not. The right to read it may be missing:\n    \
+                 Allow group GROUP to read repos in compartment COMPARTMENT",
+                registry.client.host(),
+                registry.identity,
+            ),
+        )
+        .into())
+    }
+
+    /// Gives up the tag of `prior` as `wish.on_destroy` says, if it still points
+    /// to the image we pushed.
+    async fn give_up(&self, cx: &mut Context, prior: &State, wish: &State) -> Result<()> {
+        let delete = match wish.on_destroy.known().map(String::as_str) {
+            Some("untag") => false,
+            Some("delete") => true,
+            _ => return Ok(()),
+        };
+        let registry = self.clients.registry(cx)?;
+        let (path, tag, digest) = (prior.path(), known(&prior.tag), known(&prior.digest));
+        let what = format!("Tag \"{tag}\" of repository \"{path}\" could not be removed");
+        let summary = "Cannot remove image tag";
+        let cannot = |error: &registry::Error| diagnose::registry(summary, &what, error, &registry);
+
+        let found = registry
+            .client
+            .head_manifest(&path, &tag)
+            .await
+            .map_err(|error| cannot(&error))?;
+        if found.is_none_or(|found| found.digest.as_str() != digest) {
+            return Ok(());
+        }
+        if registry.is_ocir {
+            let oci = self.clients.oci(cx)?;
+            let result = take_off(&oci, &path, &tag, delete).await;
+            result.map_err(|error| diagnose::oci(summary, &what, &error, &oci))?;
+            return Ok(());
+        }
+        // The distribution API deletes a manifest with every tag on it.
+        if !delete {
+            cx.warn(Diagnostic::warning(
+                "Tag is kept",
+                format!(
+                    "{} is not Oracle's registry, and the distribution API cannot take one tag off an image without deleting it, \
+                     so tag \"{tag}\" of repository \"{path}\" was left alone.",
+                    registry.client.host()
+                ),
+            ));
+            return Ok(());
+        }
+        for other in registry
+            .client
+            .tags(&path)
+            .await
+            .map_err(|error| cannot(&error))?
+            .unwrap_or_default()
+        {
+            if other == tag {
+                continue;
+            }
+            let found = registry
+                .client
+                .head_manifest(&path, &other)
+                .await
+                .map_err(|error| cannot(&error))?;
+            if found.is_some_and(|found| found.digest.as_str() == digest) {
+                cx.warn(Diagnostic::warning(
+                    "Image is kept",
+                    format!("Tag \"{other}\" of repository \"{path}\" points to the same image, so neither it nor tag \"{tag}\" was deleted."),
+                ));
+                return Ok(());
+            }
+        }
+        let digest = digest
+            .parse()
+            .map_err(|error: image::Error| cannot_read_source(&error))?;
+        registry
+            .client
+            .delete_manifest(&path, &digest)
+            .await
+            .map_err(|error| cannot(&error))
+    }
+}
+
+/// Takes `tag` off its image, and deletes the image when that is wished and no
+/// other tag points to it. Deleting by OCID would take the other tags along.
+async fn take_off(
+    oci: &oci::Client,
+    path: &str,
+    tag: &str,
+    delete: bool,
+) -> Result<(), oci::Error> {
+    let image = match oci
+        .lookup_container_image_by_uri(&format!("{path}:{tag}"))
+        .await
+    {
+        Err(error) if error.is_not_found() => return Ok(()),
+        image => image?,
+    };
+    let others = image.versions.iter().any(|version| version.version != tag);
+    let result = if delete && !others {
+        oci.delete_container_image(&image.id).await
+    } else {
+        oci.remove_container_version(&image.id, tag).await.map(drop)
+    };
+    match result {
+        Err(error) if error.is_not_found() => Ok(()),
+        result => result,
+    }
+}
+
+fn cannot_read_source(error: &image::Error) -> Diagnostics {
+    Diagnostic::error(
+        "Cannot read image source",
+        format!("{}.", diagnose::sentence(error)),
+    )
+    .at(Path::attribute("source"))
+    .into()
+}
+
+/// Checks how the source is written.
+fn source(value: &crate::cty::Value) -> Result<(), String> {
+    match value {
+        crate::cty::Value::String(text) => image::Source::parse(text)
+            .map(drop)
+            .map_err(|error| format!("is not understood: {}", diagnose::chain(&error))),
+        _ => Ok(()),
+    }
+}
+
+/// A size as Terraform's numbers carry it here; no image is 8 EiB.
+fn bytes(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}
+
+/// The value of an attribute that is always known where this is called: the
+/// host sends nothing unknown to an apply or a refresh.
+fn known(attribute: &Attr<String>) -> String {
+    attribute.known().cloned().unwrap_or_default()
+}

@@ -1,0 +1,445 @@
+//! The body of an upload: a blob that is read by a thread of its own while the
+//! connection sends, never more than a few pieces in memory.
+
+use std::{
+    io::{self, Read},
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc as blocking,
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tokio::sync::mpsc;
+
+use super::{Error, client::lock};
+use crate::image::{self, Blob, Digest};
+
+/// What an upload is doing, seen from outside.
+pub(super) struct Meter {
+    size: u64,
+    start: Instant,
+    sent: AtomicU64,
+    /// When the last piece was taken, in milliseconds since `start`.
+    moved: AtomicU64,
+    /// Whether the connection waits for the source, and not the other way round.
+    starving: AtomicBool,
+    /// Why the source ended too early.
+    failure: Mutex<Option<Error>>,
+    /// Bytes of the whole push.
+    total: Arc<AtomicU64>,
+}
+
+impl Meter {
+    pub(super) fn new(size: u64, total: &Arc<AtomicU64>) -> Arc<Self> {
+        Arc::new(Self {
+            size,
+            start: Instant::now(),
+            sent: AtomicU64::new(0),
+            moved: AtomicU64::new(0),
+            starving: AtomicBool::new(false),
+            failure: Mutex::default(),
+            total: total.clone(),
+        })
+    }
+    /// Bytes that the connection has taken.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+    /// Why the source failed, if it did.
+    pub(super) fn failure(&self) -> Option<Error> {
+        lock(&self.failure).take()
+    }
+    /// What this upload sent was in vain.
+    pub(super) fn discount(&self) {
+        self.total.fetch_sub(self.sent(), Ordering::Relaxed);
+    }
+    /// What has been waited for too long, if anything.
+    pub(super) fn stalled(&self, idle: Duration, patience: Duration) -> Option<String> {
+        let moved = Duration::from_millis(self.moved.load(Ordering::Relaxed));
+        let still = self.start.elapsed().saturating_sub(moved);
+        if self.sent() == self.size {
+            return (still > patience).then(|| {
+                format!(
+                    "no answer within {} s after the last byte",
+                    patience.as_secs()
+                )
+            });
+        }
+        let waits = !self.starving.load(Ordering::Relaxed);
+        (waits && still > idle).then(|| {
+            format!(
+                "nothing could be sent for {} s, after {} of {} bytes",
+                idle.as_secs(),
+                self.sent(),
+                self.size
+            )
+        })
+    }
+
+    fn took(&self, bytes: usize) {
+        self.total.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        let now = self.start.elapsed().as_millis();
+        self.moved
+            .store(u64::try_from(now).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.starving.store(false, Ordering::Relaxed);
+    }
+}
+
+/// A blob as a body of known length.
+pub(super) struct BlobBody {
+    pieces: mpsc::Receiver<Bytes>,
+    left: u64,
+    meter: Arc<Meter>,
+}
+
+impl BlobBody {
+    /// Begins to read. Must be called in a runtime.
+    pub(super) fn open(blob: &Blob, meter: &Arc<Meter>) -> Self {
+        let (sender, pieces) = mpsc::channel(PIECES);
+        let (blob, failed) = (blob.clone(), meter.clone());
+        let left = blob.size;
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = read(&blob, &sender) {
+                *lock(&failed.failure) = Some(error);
+            }
+            // The sender goes only now, so that whoever sees the end sees why.
+            drop(sender);
+        });
+        Self {
+            pieces,
+            left,
+            meter: meter.clone(),
+        }
+    }
+}
+
+impl http_body::Body for BlobBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        match self.pieces.poll_recv(context) {
+            Poll::Ready(Some(piece)) => {
+                self.left = self.left.saturating_sub(piece.len() as u64);
+                self.meter.took(piece.len());
+                Poll::Ready(Some(Ok(Frame::data(piece))))
+            }
+            Poll::Ready(None) => {
+                Poll::Ready(Some(Err(io::Error::other("the source of the blob failed"))))
+            }
+            Poll::Pending => {
+                self.meter.starving.store(true, Ordering::Relaxed);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+/// Bytes of a piece. Larger ones cost more processor time, since they fall out
+/// of the cache between reading, encrypting and sending.
+const PIECE: usize = 64 << 10;
+/// Pieces of one upload in memory at a time.
+const PIECES: usize = 4;
+
+/// Reads a blob to the end, into buffers that come back when they are sent.
+/// Ends early, without an error, when nobody takes the pieces any more.
+fn read(blob: &Blob, sender: &mpsc::Sender<Bytes>) -> Result<(), Error> {
+    if blob.size == 0 {
+        return Ok(());
+    }
+    let (home, free) = blocking::channel();
+    for _ in 0..PIECES {
+        // The receiver is in this function.
+        let _ = home.send(Vec::new());
+    }
+    let mut source = open(blob)?;
+    let mut left = blob.size;
+    while left > 0 {
+        let Ok(mut buffer) = free.recv() else {
+            return Ok(());
+        };
+        let want = PIECE.min(usize::try_from(left).unwrap_or(PIECE));
+        buffer.resize(want, 0);
+        let mut have = 0;
+        while have < want {
+            match source.read(&mut buffer[have..]) {
+                Ok(0) => {
+                    return Err(changed(
+                        blob,
+                        format!(
+                            "it ends after {} of {} bytes",
+                            blob.size - left + have as u64,
+                            blob.size
+                        ),
+                    ));
+                }
+                Ok(count) => have += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(unreadable(&blob.digest, error)),
+            }
+        }
+        left -= have as u64;
+        // Before the last piece goes: after it the upload is complete.
+        if left == 0 {
+            expect_end(blob, &mut source)?;
+        }
+        let piece = Piece {
+            buffer,
+            home: home.clone(),
+        };
+        if sender.blocking_send(Bytes::from_owner(piece)).is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Reads a blob once more to see whether it still has its digest.
+pub(super) fn verify(blob: &Blob, stopped: impl Fn() -> bool) -> Result<(), Error> {
+    use sha2::Digest as _;
+
+    let mut source = open(blob)?;
+    let mut hash = sha2::Sha256::new();
+    let mut buffer = vec![0; PIECE];
+    let mut size = 0;
+    loop {
+        if stopped() {
+            return Err(Error::Stopped);
+        }
+        match source.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => {
+                hash.update(&buffer[..count]);
+                size += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(unreadable(&blob.digest, error)),
+        }
+    }
+    let mut actual = String::from("sha256:");
+    for byte in hash.finalize() {
+        actual.push_str(&format!("{byte:02x}"));
+    }
+    if actual == blob.digest.as_str() {
+        return Ok(());
+    }
+    Err(changed(
+        blob,
+        format!("its {size} bytes have the digest {actual}"),
+    ))
+}
+
+fn open(blob: &Blob) -> Result<Box<dyn Read + Send>, Error> {
+    blob.source
+        .open()
+        .map_err(|source| Error::from((blob.digest.clone(), source)))
+}
+
+fn expect_end(blob: &Blob, source: &mut dyn Read) -> Result<(), Error> {
+    loop {
+        match source.read(&mut [0]) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {
+                return Err(changed(
+                    blob,
+                    format!("it goes on after its {} bytes", blob.size),
+                ));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(unreadable(&blob.digest, error)),
+        }
+    }
+}
+
+fn changed(blob: &Blob, message: String) -> Error {
+    Error::BlobChanged {
+        digest: blob.digest.clone(),
+        message,
+    }
+}
+
+/// Readers wrap the errors of their source.
+fn unreadable(digest: &Digest, error: io::Error) -> Error {
+    match error.downcast::<image::Error>() {
+        Ok(source) => Error::from((digest.clone(), source)),
+        Err(error) => Error::Blob {
+            digest: digest.clone(),
+            source: error.into(),
+        },
+    }
+}
+
+/// A filled buffer that goes back to its pool when it is sent.
+struct Piece {
+    buffer: Vec<u8>,
+    home: blocking::Sender<Vec<u8>>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        // The reader may have ended.
+        let _ = self.home.send(std::mem::take(&mut self.buffer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::image::BlobSource;
+
+    /// Gives bytes, and fails at the end if told to.
+    #[derive(Clone, Debug)]
+    struct Bits(Vec<u8>, Option<&'static str>);
+
+    impl BlobSource for Bits {
+        fn open(&self) -> Result<Box<dyn Read + Send>, image::Error> {
+            let end: Box<dyn Read + Send> = match self.1 {
+                None => Box::new(io::empty()),
+                Some(text) => Box::new(Broken(text)),
+            };
+            Ok(Box::new(io::Cursor::new(self.0.clone()).chain(end)))
+        }
+    }
+
+    struct Broken(&'static str);
+
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(match self.0 {
+                "stopped" => io::Error::other(image::Error::Stopped),
+                text => io::Error::other(text),
+            })
+        }
+    }
+
+    fn blob(bytes: &[u8], size: u64, failure: Option<&'static str>) -> Blob {
+        Blob {
+            digest: Digest::of(b"hello"),
+            size,
+            source: Arc::new(Bits(bytes.to_vec(), failure)),
+        }
+    }
+
+    async fn send(blob: &Blob) -> (Option<Vec<u8>>, Option<String>, u64) {
+        let total = Arc::new(AtomicU64::new(0));
+        let meter = Meter::new(blob.size, &total);
+        let mut body = BlobBody::open(blob, &meter);
+        let mut sent = Some(Vec::new());
+        // Pieces are let go one by one, as a connection does: they are few.
+        while let Some(frame) = body.frame().await {
+            match (frame, &mut sent) {
+                (Ok(frame), Some(sent)) => sent.extend(frame.into_data().unwrap()),
+                _ => {
+                    sent = None;
+                    break;
+                }
+            }
+        }
+        assert_eq!(total.load(Ordering::Relaxed), meter.sent());
+        (
+            sent,
+            meter.failure().map(|error| error.to_string()),
+            meter.sent(),
+        )
+    }
+
+    /// A blob of several pieces arrives as it is, and is counted.
+    #[tokio::test]
+    async fn bytes_arrive() {
+        let bytes: Vec<u8> = (0..PIECE * 9 + 17).map(|i| (i % 251) as u8).collect();
+        let size = bytes.len() as u64;
+        let (sent, failure, count) = send(&blob(&bytes, size, None)).await;
+        assert_eq!((sent, failure, count), (Some(bytes), None, size));
+        assert_eq!(send(&blob(b"", 0, None)).await, (Some(vec![]), None, 0));
+    }
+
+    /// A source that is shorter, longer or broken ends the upload before its
+    /// last byte, and says why.
+    #[tokio::test]
+    async fn wrong_sources_are_not_sent_whole() {
+        let mut problems = Vec::new();
+        for blob in [
+            blob(b"hell", 5, None),
+            blob(b"hello!", 5, None),
+            blob(b"hel", 5, Some("disk on fire")),
+            blob(b"hel", 5, Some("stopped")),
+        ] {
+            let (sent, failure, count) = send(&blob).await;
+            assert_eq!((sent, count), (None, 0));
+            problems.push(failure.unwrap_or_default());
+        }
+        expect![[r#"
+            blob sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 is not what it was when the image was read: it ends after 4 of 5 bytes
+            blob sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 is not what it was when the image was read: it goes on after its 5 bytes
+            cannot read blob sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 from the image's source
+            interrupted"#]]
+        .assert_eq(&problems.join("\n"));
+    }
+
+    /// A blob whose bytes changed is recognised by reading it again.
+    #[test]
+    fn changed_bytes_are_recognised() {
+        verify(&blob(b"hello", 5, None), || false).unwrap();
+        let error = verify(&blob(b"jello", 5, None), || false).unwrap_err();
+        expect!["blob sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 is not what it was when the image was read: its 5 bytes have the digest sha256:187c9bceeb919e1b3e6d20fa50ecabf7d9d50b5343e8f9a3d912abb13929102e"]
+            .assert_eq(&error.to_string());
+        assert!(matches!(
+            verify(&blob(b"hello", 5, None), || true),
+            Err(Error::Stopped)
+        ));
+    }
+
+    /// A connection that takes nothing is stalled; one that waits for the
+    /// source or, for a while, for the answer is not.
+    #[test]
+    fn stalls_are_told_apart() {
+        let meter = Meter::new(10, &Arc::default());
+        std::thread::sleep(Duration::from_millis(20));
+        let short = Duration::from_millis(5);
+        let long = Duration::from_secs(60);
+        assert_eq!(
+            meter.stalled(short, long).as_deref(),
+            Some("nothing could be sent for 0 s, after 0 of 10 bytes")
+        );
+        assert_eq!(meter.stalled(long, long), None);
+        meter.starving.store(true, Ordering::Relaxed);
+        assert_eq!(meter.stalled(short, long), None);
+        meter.took(10);
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(meter.stalled(short, long), None);
+        assert_eq!(
+            meter.stalled(long, short).as_deref(),
+            Some("no answer within 0 s after the last byte")
+        );
+    }
+}

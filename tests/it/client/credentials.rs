@@ -1,0 +1,536 @@
+//! Where credentials come from: precedence, and every message in full.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use expect_test::{Expect, expect};
+use ocir::credentials::{Environment, Error, Resolved, Settings, resolve};
+
+/// A home directory of our own, and what is set around it.
+struct Setup {
+    directory: tempfile::TempDir,
+    settings: Settings,
+    environment: Environment,
+}
+
+impl Setup {
+    fn new() -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        fs::create_dir(directory.path().join(".oci"))?;
+        let environment = Environment {
+            home: Some(directory.path().to_owned()),
+            ..Environment::default()
+        };
+        Ok(Self {
+            directory,
+            settings: Settings::default(),
+            environment,
+        })
+    }
+
+    /// One with a key file and a default profile that uses it.
+    fn with_default_profile() -> anyhow::Result<Self> {
+        let setup = Self::new()?;
+        setup.write(".oci/key.pem", &key("pkcs8_pem")?)?;
+        setup.write(
+            ".oci/config",
+            &format!(
+                "[DEFAULT]\nuser=ocid1.user.oc1..file\ntenancy=ocid1.tenancy.oc1..file\n\
+                 fingerprint={FINGERPRINT}\nregion=eu-frankfurt-1\nkey_file=~/.oci/key.pem\n"
+            ),
+        )?;
+        Ok(setup)
+    }
+
+    fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.variables.insert(name.into(), value.into());
+        self
+    }
+
+    fn write(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
+        let path = self.directory.path().join(name);
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    fn append(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        let path = self.directory.path().join(name);
+        let before = fs::read_to_string(&path)?;
+        Ok(fs::write(&path, before + text)?)
+    }
+
+    fn home(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn resolve(&self) -> Result<Resolved, Error> {
+        resolve(&self.settings, &self.environment)
+    }
+
+    /// Who signs in and where, in one line.
+    #[track_caller]
+    fn check(&self, expected: Expect) {
+        let text = match self.resolve() {
+            Ok(resolved) => format!(
+                "{} tenancy {} region {}",
+                resolved.source.describe(),
+                resolved.source.tenancy_id().unwrap_or("unknown"),
+                resolved.region.as_deref().unwrap_or("unknown"),
+            )
+            .replace(FINGERPRINT, "FINGERPRINT"),
+            Err(error) => panic!("{error}"),
+        };
+        expected.assert_eq(&text);
+    }
+
+    /// The whole error, with its causes.
+    #[track_caller]
+    fn fails(&self, expected: Expect) {
+        let text = match self.resolve() {
+            Ok(resolved) => format!("no error: {resolved:?}"),
+            Err(error) => format!("{:#}", anyhow::Error::new(error)),
+        };
+        expected.assert_eq(&text.replace(&*self.home().to_string_lossy(), "HOME"));
+    }
+}
+
+const FINGERPRINT: &str = "56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b";
+
+fn key(name: &str) -> anyhow::Result<String> {
+    let vectors: serde_json::Value =
+        serde_json::from_str(include_str!("../../fixtures/signing-vectors.json"))?;
+    let key = &vectors["key"][name];
+    Ok(key.as_str().unwrap_or_default().to_owned())
+}
+
+/// After `oci setup config`, nothing has to be said.
+#[tokio::test]
+async fn default_profile() -> anyhow::Result<()> {
+    let setup = Setup::with_default_profile()?;
+    setup.check(expect!["user ocid1.user.oc1..file (API key FINGERPRINT, profile DEFAULT) tenancy ocid1.tenancy.oc1..file region eu-frankfurt-1"]);
+    let credential = setup.resolve()?.source.credential().await?;
+    assert_eq!(
+        credential.key_id,
+        format!("ocid1.tenancy.oc1..file/ocid1.user.oc1..file/{FINGERPRINT}")
+    );
+    assert_eq!(credential.key.fingerprint(), FINGERPRINT);
+    Ok(())
+}
+
+/// A profile by name takes what it lacks from `DEFAULT`.
+#[test]
+fn named_profile_inherits() -> anyhow::Result<()> {
+    let mut setup = Setup::with_default_profile()?;
+    setup.append(".oci/config", "[ci]\nuser=ocid1.user.oc1..ci\nregion=GRU\n")?;
+    setup.settings.config_file_profile = Some("ci".into());
+    setup.check(expect!["user ocid1.user.oc1..ci (API key FINGERPRINT, profile ci) tenancy ocid1.tenancy.oc1..file region GRU"]);
+    setup.settings.config_file_profile = None;
+    for (variable, argument) in [
+        ("TF_VAR_config_file_profile", "ci"),
+        ("OCI_CONFIG_FILE_PROFILE", "ci"),
+        ("OCI_CLI_PROFILE", "ci"),
+    ] {
+        setup.environment.variables = [(variable.into(), argument.into())].into();
+        assert_eq!(
+            setup.resolve()?.region.as_deref(),
+            Some("GRU"),
+            "{variable}"
+        );
+    }
+    Ok(())
+}
+
+/// Each place goes before the next, value by value: taking the first away
+/// uncovers the second, down to the profile.
+#[test]
+fn places_have_an_order() -> anyhow::Result<()> {
+    type Set = fn(&mut Settings) -> &mut Option<String>;
+    let values: [(&str, &str, Set); 3] = [
+        ("user_ocid", "OCI_CLI_USER", |settings| {
+            &mut settings.user_ocid
+        }),
+        ("tenancy_ocid", "OCI_CLI_TENANCY", |settings| {
+            &mut settings.tenancy_ocid
+        }),
+        ("region", "OCI_CLI_REGION", |settings| &mut settings.region),
+    ];
+    for (argument, cli, setting) in values {
+        let variables = [
+            format!("TF_VAR_{argument}"),
+            format!("OCI_{}", argument.to_uppercase()),
+            cli.to_owned(),
+        ];
+        let mut setup = Setup::with_default_profile()?;
+        *setting(&mut setup.settings) = Some(" from-argument\n".into());
+        for variable in &variables {
+            setup = setup.variable(variable, &format!("from-{variable}"));
+        }
+        let found = |setup: &Setup| -> anyhow::Result<String> {
+            let resolved = setup.resolve()?;
+            let found = match argument {
+                "user_ocid" => resolved.source.user_id().map(str::to_owned),
+                "tenancy_ocid" => resolved.source.tenancy_id().map(str::to_owned),
+                _ => resolved.region,
+            };
+            Ok(found.unwrap_or_default())
+        };
+        assert_eq!(found(&setup)?, "from-argument");
+        // An empty argument, as `var.region` with a default of "" gives it, is unset.
+        *setting(&mut setup.settings) = Some(String::new());
+        for variable in &variables {
+            assert_eq!(found(&setup)?, format!("from-{variable}"));
+            setup
+                .environment
+                .variables
+                .insert(variable.clone(), String::new());
+        }
+        assert!(
+            [
+                "ocid1.user.oc1..file",
+                "ocid1.tenancy.oc1..file",
+                "eu-frankfurt-1"
+            ]
+            .contains(&&*found(&setup)?)
+        );
+    }
+    Ok(())
+}
+
+/// A pipeline has variables and no file; each family is enough.
+#[test]
+fn variables_are_enough() -> anyhow::Result<()> {
+    let families = [
+        [
+            "TF_VAR_tenancy_ocid",
+            "TF_VAR_user_ocid",
+            "TF_VAR_private_key",
+            "TF_VAR_region",
+        ],
+        [
+            "OCI_TENANCY_OCID",
+            "OCI_USER_OCID",
+            "OCI_PRIVATE_KEY",
+            "OCI_REGION",
+        ],
+        [
+            "OCI_CLI_TENANCY",
+            "OCI_CLI_USER",
+            "OCI_CLI_KEY_CONTENT",
+            "OCI_CLI_REGION",
+        ],
+    ];
+    // As a variable often has it: one line.
+    let key = key("pkcs1_pem_with_label")?.replace('\n', "\\n");
+    for [tenancy, user, content, region] in families {
+        let mut setup = Setup::new()?
+            .variable(tenancy, "ocid1.tenancy.oc1..variable")
+            .variable(user, "ocid1.user.oc1..variable")
+            .variable(content, &key)
+            .variable(region, "gru");
+        setup.environment.home = None;
+        let resolved = setup.resolve()?;
+        assert_eq!(resolved.region.as_deref(), Some("gru"));
+        assert_eq!(
+            resolved.source.describe(),
+            format!("user ocid1.user.oc1..variable (API key {FINGERPRINT}, {content})")
+        );
+    }
+    Ok(())
+}
+
+/// A path of a higher place goes before a key of a lower one; in one place the
+/// key goes first.
+#[test]
+fn key_and_path_keep_the_order() -> anyhow::Result<()> {
+    let mut setup = Setup::with_default_profile()?
+        .variable("OCI_CLI_KEY_CONTENT", "not a key")
+        .variable("OCI_CLI_KEY_FILE", "/nowhere");
+    setup.settings.private_key_path = Some("~/.oci/key.pem".into());
+    setup.check(expect!["user ocid1.user.oc1..file (API key FINGERPRINT, argument private_key_path) tenancy ocid1.tenancy.oc1..file region eu-frankfurt-1"]);
+    setup.settings.private_key = Some(key("pkcs1_pem")?);
+    setup.settings.private_key_path = Some("/nowhere".into());
+    setup.check(expect!["user ocid1.user.oc1..file (API key FINGERPRINT, argument private_key) tenancy ocid1.tenancy.oc1..file region eu-frankfurt-1"]);
+    Ok(())
+}
+
+/// The file can be elsewhere; the variables win over the default file, unlike
+/// in Oracle's SDKs.
+#[test]
+fn file_elsewhere() -> anyhow::Result<()> {
+    let mut setup = Setup::with_default_profile()?;
+    let text = fs::read_to_string(setup.home().join(".oci/config"))?;
+    let other = setup.write("other", &text.replace("eu-frankfurt-1", "other"))?;
+    let third = setup.write("third", &text.replace("eu-frankfurt-1", "third"))?;
+    setup = setup.variable("OCI_CLI_CONFIG_FILE", &other.to_string_lossy());
+    assert_eq!(setup.resolve()?.region.as_deref(), Some("other"));
+    setup = setup.variable("OCI_CONFIG_FILE", &third.to_string_lossy());
+    assert_eq!(setup.resolve()?.region.as_deref(), Some("third"));
+    setup.settings.config_file = Some("~/.oci/config".into());
+    assert_eq!(setup.resolve()?.region.as_deref(), Some("eu-frankfurt-1"));
+    Ok(())
+}
+
+/// The place of the oldest versions is still looked at.
+#[test]
+fn file_at_its_old_place() -> anyhow::Result<()> {
+    let setup = Setup::with_default_profile()?;
+    fs::create_dir(setup.home().join(".oraclebmc"))?;
+    fs::rename(
+        setup.home().join(".oci/config"),
+        setup.home().join(".oraclebmc/config"),
+    )?;
+    assert_eq!(setup.resolve()?.region.as_deref(), Some("eu-frankfurt-1"));
+    Ok(())
+}
+
+/// The fingerprint can be computed, so it need not be configured; written in
+/// capitals it is the same.
+#[test]
+fn fingerprint_is_optional() -> anyhow::Result<()> {
+    let mut setup = Setup::with_default_profile()?;
+    let text = fs::read_to_string(setup.home().join(".oci/config"))?;
+    setup.write(".oci/config", &text.replace("fingerprint", "comment"))?;
+    setup.resolve()?;
+    setup.settings.fingerprint = Some(FINGERPRINT.to_uppercase());
+    setup.resolve()?;
+    Ok(())
+}
+
+/// Whoever gives everything does not need the default file to be in order.
+#[test]
+fn broken_default_file_is_no_obstacle_to_others() -> anyhow::Result<()> {
+    let mut setup = Setup::new()?;
+    setup.write(".oci/config", "this is no configuration")?;
+    setup.settings = Settings {
+        auth: Some("api_key".into()),
+        tenancy_ocid: Some("ocid1.tenancy.oc1..a".into()),
+        user_ocid: Some("ocid1.user.oc1..a".into()),
+        private_key: Some(key("pkcs8_pem")?),
+        // For a key that turns out not to be encrypted.
+        private_key_password: Some("unused".into()),
+        region: Some("gru".into()),
+        ..Settings::default()
+    };
+    setup.check(expect!["user ocid1.user.oc1..a (API key FINGERPRINT, argument private_key) tenancy ocid1.tenancy.oc1..a region gru"]);
+    // Somebody who names the file wants it.
+    setup.settings.config_file = Some("~/.oci/config".into());
+    setup.fails(expect!["cannot read the configuration file HOME/.oci/config: line 1: neither a profile, [NAME], nor a setting, key=value"]);
+    Ok(())
+}
+
+/// A machine where nothing is set up.
+#[test]
+fn nothing_is_there() -> anyhow::Result<()> {
+    let mut setup = Setup::new()?;
+    setup.fails(expect![[r#"
+        nobody to sign in as: there is no tenancy, no user and no private key
+          tenancy: looked at the argument tenancy_ocid, TF_VAR_tenancy_ocid, OCI_TENANCY_OCID, OCI_CLI_TENANCY
+          user: looked at the argument user_ocid, TF_VAR_user_ocid, OCI_USER_OCID, OCI_CLI_USER
+          private key: looked at the argument private_key, the argument private_key_path, TF_VAR_private_key, TF_VAR_private_key_path, OCI_PRIVATE_KEY, OCI_PRIVATE_KEY_PATH, OCI_CLI_KEY_CONTENT, OCI_CLI_KEY_FILE
+        there is no configuration file: neither HOME/.oci/config nor HOME/.oraclebmc/config
+        `oci setup config` makes a key and a configuration file"#]]);
+    setup.environment.home = None;
+    setup.settings.user_ocid = Some("ocid1.user.oc1..a".into());
+    setup.settings.private_key_path = Some("/key.pem".into());
+    setup.fails(expect![[r#"
+        nobody to sign in as: there is no tenancy
+          tenancy: looked at the argument tenancy_ocid, TF_VAR_tenancy_ocid, OCI_TENANCY_OCID, OCI_CLI_TENANCY
+        there is no configuration file: there is no home directory to look for it in
+        `oci setup config` makes a key and a configuration file"#]]);
+    Ok(())
+}
+
+/// A profile that lacks a value, beside one that has it.
+#[test]
+fn one_value_is_missing() -> anyhow::Result<()> {
+    let setup = Setup::new()?;
+    setup.write(
+        ".oci/config",
+        "[DEFAULT]\ntenancy=ocid1.tenancy.oc1..a\nkey_file=/key.pem\n[ci]\nuser=ocid1.user.oc1..a\n",
+    )?;
+    setup.fails(expect![[r#"
+        nobody to sign in as: there is no user
+          user: looked at the argument user_ocid, TF_VAR_user_ocid, OCI_USER_OCID, OCI_CLI_USER, `user` in profile DEFAULT of HOME/.oci/config
+        in HOME/.oci/config, the profiles are DEFAULT and ci
+        `oci setup config` makes a key and a configuration file"#]]);
+    Ok(())
+}
+
+/// A profile that nobody has written.
+#[test]
+fn profile_is_not_there() -> anyhow::Result<()> {
+    let mut setup = Setup::with_default_profile()?;
+    setup.settings.config_file_profile = Some("CI".into());
+    setup.fails(expect!["the argument config_file_profile names the profile [CI], which is not in HOME/.oci/config; the only profile is DEFAULT"]);
+    setup.append(".oci/config", "[ci]\n[ops]\n")?;
+    setup.fails(expect!["the argument config_file_profile names the profile [CI], which is not in HOME/.oci/config; the profiles are DEFAULT, ci and ops"]);
+    setup.write(".oci/config", "")?;
+    setup.settings.config_file_profile = None;
+    setup = setup.variable("OCI_CLI_PROFILE", "ci");
+    setup.fails(expect!["the environment variable OCI_CLI_PROFILE names the profile [ci], which is not in HOME/.oci/config; there is no profile at all"]);
+    fs::remove_file(setup.home().join(".oci/config"))?;
+    setup.fails(expect!["the environment variable OCI_CLI_PROFILE names the profile [ci], and there is no configuration file: neither HOME/.oci/config nor HOME/.oraclebmc/config"]);
+    Ok(())
+}
+
+/// A file that was named and is not there, is a directory, or is no text.
+#[test]
+fn file_cannot_be_read() -> anyhow::Result<()> {
+    let mut setup = Setup::with_default_profile()?.variable("OCI_CONFIG_FILE", "~/nowhere");
+    setup.fails(expect!["cannot read the configuration file HOME/nowhere, which the environment variable OCI_CONFIG_FILE names: No such file or directory (os error 2)"]);
+    setup.settings.config_file = Some("~/.oci".into());
+    setup.fails(expect!["cannot read the configuration file HOME/.oci, which the argument config_file names: Is a directory (os error 21)"]);
+    setup.settings.config_file = None;
+    setup.environment.variables.clear();
+    fs::write(setup.home().join(".oci/config"), b"[DEFAULT]\nuser=\xff\n")?;
+    setup.fails(expect![
+        "cannot read the configuration file HOME/.oci/config: it is not UTF-8 text"
+    ]);
+    setup.environment.home = None;
+    setup.settings.config_file = Some("~/.oci/config".into());
+    setup.fails(expect!["the argument config_file names ~/.oci/config, and there is no home directory to begin `~` with; write the path in full"]);
+    Ok(())
+}
+
+/// A line that is none.
+#[test]
+fn file_has_a_mistake() -> anyhow::Result<()> {
+    let setup = Setup::with_default_profile()?;
+    setup.append(".oci/config", "pass_phrase secret\n")?;
+    setup.fails(expect!["cannot read the configuration file HOME/.oci/config: line 7: neither a profile, [NAME], nor a setting, key=value"]);
+    Ok(())
+}
+
+/// The key file that the profile names is gone.
+#[test]
+fn key_file_cannot_be_read() -> anyhow::Result<()> {
+    let mut setup = Setup::with_default_profile()?;
+    fs::remove_file(setup.home().join(".oci/key.pem"))?;
+    setup.fails(expect!["cannot read the private key file HOME/.oci/key.pem, which `key_file` in profile DEFAULT of HOME/.oci/config names: No such file or directory (os error 2)"]);
+    setup.settings.private_key_path = Some("~".into());
+    setup.fails(expect!["cannot read the private key file HOME, which the argument private_key_path names: Is a directory (os error 21)"]);
+    Ok(())
+}
+
+/// Keys that cannot sign, from a file and from an argument; the messages for
+/// all kinds are tested where keys are read.
+#[test]
+fn key_is_of_no_use() -> anyhow::Result<()> {
+    let mut setup = Setup::with_default_profile()?;
+    let encrypted: serde_json::Value =
+        serde_json::from_str(include_str!("../../fixtures/signing-vectors.json"))?;
+    let encrypted = &encrypted["key"]["encrypted"]["pkcs1_encrypted_aes256cbc"];
+    setup.write(".oci/key.pem", encrypted.as_str().unwrap_or_default())?;
+    setup.fails(expect!["the key in HOME/.oci/key.pem is encrypted with a passphrase, which this version of the provider cannot read yet; `openssl rsa -in KEY.pem -out NEWKEY.pem` writes it without one"]);
+    // The file in DER form.
+    fs::write(setup.home().join(".oci/key.pem"), [0x30, 0x82, 0x04, 0xa4])?;
+    setup.fails(expect!["the key in HOME/.oci/key.pem is not in PEM form: there is no line such as `-----BEGIN PRIVATE KEY-----`. A path belongs into private_key_path or OCI_CLI_KEY_FILE"]);
+    setup.settings.private_key = Some("~/.oci/key.pem".into());
+    setup.fails(expect!["the key in the argument private_key is not in PEM form: there is no line such as `-----BEGIN PRIVATE KEY-----`. A path belongs into private_key_path or OCI_CLI_KEY_FILE"]);
+    setup.settings.private_key = None;
+    setup = setup.variable(
+        "TF_VAR_private_key",
+        include_str!("../../fixtures/keys/public.pem"),
+    );
+    setup.fails(expect!["the key in the environment variable TF_VAR_private_key is the public key; the private one is needed, from `-----BEGIN PRIVATE KEY-----` on"]);
+    Ok(())
+}
+
+/// The key of one user and the fingerprint of another.
+#[test]
+fn fingerprint_is_another_keys() -> anyhow::Result<()> {
+    let mut setup = Setup::with_default_profile()?;
+    setup.write(
+        ".oci/key.pem",
+        include_str!("../../fixtures/keys/other-rsa-2048.pem"),
+    )?;
+    setup.fails(expect!["the fingerprint and the private key do not belong together: `fingerprint` in profile DEFAULT of HOME/.oci/config says 56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b, and the key in HOME/.oci/key.pem has 17:0b:5d:53:06:6a:5d:12:7a:0b:90:4a:f2:0c:7c:fc"]);
+    setup.settings.private_key = Some(key("pkcs8_pem")?);
+    setup = setup.variable("OCI_FINGERPRINT", "SHA256:abc");
+    setup.fails(expect!["the fingerprint and the private key do not belong together: the environment variable OCI_FINGERPRINT says SHA256:abc, and the key in the argument private_key has 56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b"]);
+    Ok(())
+}
+
+/// Ways to sign in that a later version will have.
+#[test]
+fn other_ways_to_sign_in() -> anyhow::Result<()> {
+    let mut setup = Setup::with_default_profile()?;
+    setup.settings.auth = Some("InstancePrincipal".into());
+    setup.fails(expect![[r#"the argument auth is "InstancePrincipal", and this version of the provider signs in with API keys only; set it to "ApiKey" or leave it out, and give tenancy_ocid, user_ocid, fingerprint and private_key_path, or a profile of the configuration file that has them"#]]);
+    setup.settings.auth = None;
+    setup = setup.variable("OCI_CLI_AUTH", "security_token");
+    setup.fails(expect![[r#"the environment variable OCI_CLI_AUTH is "security_token", and this version of the provider signs in with API keys only; set it to "ApiKey" or leave it out, and give tenancy_ocid, user_ocid, fingerprint and private_key_path, or a profile of the configuration file that has them"#]]);
+    for auth in ["ApiKey", "APIKEY", "apikey", "api_key"] {
+        setup = setup.variable("OCI_CLI_AUTH", auth);
+        setup.resolve()?;
+    }
+    Ok(())
+}
+
+/// Profiles as `oci session authenticate` and Cloud Shell write them.
+#[test]
+fn profiles_for_something_else() -> anyhow::Result<()> {
+    let mut setup = Setup::with_default_profile()?;
+    setup.append(
+        ".oci/config",
+        "[session]\nsecurity_token_file=/token\n[shell]\nauthentication_type=instance_principal\n\
+         delegation_token_file=/etc/oci/delegation_token\n",
+    )?;
+    setup.settings.config_file_profile = Some("session".into());
+    setup.fails(expect!["profile session in HOME/.oci/config signs in with a session token (`security_token_file`), and this version of the provider signs in with API keys only; name a profile with `user`, `fingerprint`, `tenancy` and `key_file`, as `oci setup config` makes it, in config_file_profile"]);
+    setup.settings.config_file_profile = Some("shell".into());
+    setup.fails(expect!["profile shell in HOME/.oci/config signs in as an instance (`authentication_type`), and this version of the provider signs in with API keys only; name a profile with `user`, `fingerprint`, `tenancy` and `key_file`, as `oci setup config` makes it, in config_file_profile"]);
+    // An identity of one's own beside it, and the profile only names the region.
+    setup.settings.user_ocid = Some("ocid1.user.oc1..a".into());
+    setup.settings.private_key = Some(key("pkcs8_pem")?);
+    setup.check(expect!["user ocid1.user.oc1..a (API key FINGERPRINT, argument private_key) tenancy ocid1.tenancy.oc1..file region eu-frankfurt-1"]);
+    Ok(())
+}
+
+/// A session in `DEFAULT` does not get into the way of a profile that has a
+/// user; one with both is an API key when `auth` says so.
+#[test]
+fn session_beside_an_api_key() -> anyhow::Result<()> {
+    let mut setup = Setup::with_default_profile()?;
+    let text = fs::read_to_string(setup.home().join(".oci/config"))?;
+    let session = "[DEFAULT]\nsecurity_token_file=/token\nregion=gru\n";
+    setup.write(
+        ".oci/config",
+        &format!("{session}{}", text.replace("DEFAULT", "ci")),
+    )?;
+    setup.fails(expect!["profile DEFAULT in HOME/.oci/config signs in with a session token (`security_token_file`), and this version of the provider signs in with API keys only; name a profile with `user`, `fingerprint`, `tenancy` and `key_file`, as `oci setup config` makes it, in config_file_profile"]);
+    setup.settings.config_file_profile = Some("ci".into());
+    setup.check(expect!["user ocid1.user.oc1..file (API key FINGERPRINT, profile ci) tenancy ocid1.tenancy.oc1..file region eu-frankfurt-1"]);
+    setup.append(".oci/config", "security_token_file=/token\n")?;
+    setup.fails(expect!["profile ci in HOME/.oci/config signs in with a session token (`security_token_file`), and this version of the provider signs in with API keys only; name a profile with `user`, `fingerprint`, `tenancy` and `key_file`, as `oci setup config` makes it, in config_file_profile"]);
+    setup.settings.auth = Some("ApiKey".into());
+    setup.check(expect!["user ocid1.user.oc1..file (API key FINGERPRINT, profile ci) tenancy ocid1.tenancy.oc1..file region eu-frankfurt-1"]);
+    Ok(())
+}
+
+/// `DEFAULT` by name is what is used anyway; it need not be there.
+#[test]
+fn default_by_name() -> anyhow::Result<()> {
+    let mut setup = Setup::with_default_profile()?.variable("OCI_CLI_PROFILE", "DEFAULT");
+    setup.resolve()?;
+    fs::remove_file(setup.home().join(".oci/config"))?;
+    setup.settings.tenancy_ocid = Some("ocid1.tenancy.oc1..a".into());
+    setup.settings.user_ocid = Some("ocid1.user.oc1..a".into());
+    setup.settings.private_key_path = Some("~/.oci/key.pem".into());
+    setup.check(expect!["user ocid1.user.oc1..a (API key FINGERPRINT, argument private_key_path) tenancy ocid1.tenancy.oc1..a region unknown"]);
+    Ok(())
+}
+
+/// `key_content` in a file, which looks as if it should work.
+#[test]
+fn key_content_in_the_file() -> anyhow::Result<()> {
+    let setup = Setup::new()?;
+    setup.write(
+        ".oci/config",
+        "[DEFAULT]\nuser=u\ntenancy=t\nkey_content=-----BEGIN RSA PRIVATE KEY-----\n",
+    )?;
+    setup.fails(expect!["profile DEFAULT in HOME/.oci/config has `key_content`, which neither Oracle's tools nor this provider read from a file; write the key to a file of its own and name it with `key_file`"]);
+    Ok(())
+}

@@ -5,6 +5,7 @@ mod client;
 mod docs;
 mod emulator;
 mod layers;
+#[cfg(unix)]
 mod protocol;
 mod resources;
 mod support;

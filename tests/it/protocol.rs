@@ -270,6 +270,40 @@ async fn debugging_survives_the_host() -> Result<()> {
     Ok(())
 }
 
+/// A CLI attaches to a provider that a person started, by the line it printed.
+#[test]
+fn a_cli_attaches_for_debugging() -> Result<()> {
+    let Some(workspace) = Workspace::new("delay_ms = 0")? else {
+        return Ok(());
+    };
+    // The CLI could start none by itself.
+    std::fs::remove_file(workspace.path("bin/terraform-provider-probe"))?;
+    let provider = Command::new(support::probe())
+        .arg("-debug")
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut provider = Running(provider);
+    let output = BufReader::new(provider.0.stdout.take().context("standard output")?);
+    let marker = "TF_REATTACH_PROVIDERS=";
+    let line = output
+        .lines()
+        .find_map(|line| Some(line.ok()?.trim().strip_prefix(marker)?.to_owned()))
+        .context("a line to copy")?;
+    let providers = line
+        .trim_matches('\'')
+        .replace("motando/ocir", "motando/probe");
+    for _ in 0..2 {
+        let attach = [("TF_REATTACH_PROVIDERS", providers.as_str())];
+        workspace
+            .run(&["apply", "-auto-approve"], &attach)?
+            .success()?;
+    }
+    assert_eq!(workspace.object()?["attributes"]["id"], "thing-1");
+    signal("INT", &provider.0.id().to_string())?;
+    ensure!(provider.0.wait()?.success());
+    Ok(())
+}
+
 /// Ctrl-C reaches the whole process group, while an object is being created:
 /// the create is finished, and the object is in the state.
 #[test]
@@ -425,7 +459,7 @@ impl Identity {
 
 /// The probe, started as a host does.
 struct Plugin {
-    child: Child,
+    child: Running,
     parts: Vec<String>,
     dir: TempDir,
 }
@@ -439,8 +473,8 @@ impl Plugin {
             .env("PLUGIN_PROTOCOL_VERSIONS", "5,6")
             .env("PLUGIN_UNIX_SOCKET_DIR", dir.path())
             .stdout(Stdio::piped());
-        let mut child = set(&mut command).spawn()?;
-        let stdout = child.stdout.take().context("standard output")?;
+        let mut child = Running(set(&mut command).spawn()?);
+        let stdout = child.0.stdout.take().context("standard output")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
         let parts = line.trim_end().split('|').map(str::to_owned).collect();
@@ -488,7 +522,7 @@ impl Plugin {
     fn wait(&mut self, limit: Duration) -> Result<Option<i32>> {
         let started = Instant::now();
         while started.elapsed() < limit {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.child.0.try_wait()? {
                 return Ok(status.code());
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -497,11 +531,14 @@ impl Plugin {
     }
 }
 
-impl Drop for Plugin {
+/// A process that does not outlive its test.
+struct Running(Child);
+
+impl Drop for Running {
     fn drop(&mut self) {
         // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -1023,7 +1023,13 @@ mod tests {
             let revision = prior.revision.known().copied().unwrap_or_default();
             Ok(self.put(planned, revision + 1))
         }
-        async fn delete(&self, _: &mut Context, state: Box_) -> ocir::framework::Result<()> {
+        async fn delete(&self, cx: &mut Context, state: Box_) -> ocir::framework::Result<()> {
+            if !state.content.is_null() {
+                cx.warn(Diagnostic::warning(
+                    "Content is lost",
+                    "The box was not empty.",
+                ));
+            }
             self.shelf().remove(state.name.as_str().unwrap_or_default());
             Ok(())
         }
@@ -1251,6 +1257,28 @@ mod tests {
             (&state["name"], &state["limit"]),
             (&json!("a"), &Json::Null)
         );
+        Ok(())
+    }
+
+    /// A user may ask for a replacement, and hears what it cost.
+    #[tokio::test]
+    async fn a_tainted_object_is_replaced() -> anyhow::Result<()> {
+        let (host, _) = host().await?;
+        let mut one = host.resource("box");
+        let config = json!({ "name": "a", "content": ["x"] });
+        one.apply(config.clone()).await?;
+        one.taint();
+        assert_eq!(one.plan(config.clone()).await?.action, Action::Replace);
+        assert_eq!(one.take_warnings(), [""; 0]);
+        one.apply(config).await?;
+        expect![[r#"
+            Warning: Content is lost
+
+            The box was not empty."#]]
+        .assert_eq(&one.take_warnings().join("\n"));
+        // A stop ends what runs; what comes later runs.
+        host.stop().await?;
+        one.destroy().await?;
         Ok(())
     }
 

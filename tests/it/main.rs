@@ -1,4 +1,12 @@
 //! The one integration test binary.
 
+mod cli;
 mod client;
+mod docs;
+mod emulator;
+mod layers;
 mod peers;
+mod protocol;
+mod resources;
+mod support;
+mod table;

@@ -1,0 +1,222 @@
+//! A real Terraform CLI in a folder of its own, with our provider and an emulator.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use anyhow::Context as _;
+use ocir::emulator::Emulator;
+
+/// A folder with a configuration, and a CLI that runs in it.
+pub struct Workspace {
+    directory: tempfile::TempDir,
+    program: PathBuf,
+    variables: BTreeMap<String, String>,
+}
+
+/// How a command ended.
+pub struct Run {
+    /// Exit status; -1 when a signal ended it.
+    pub status: i32,
+    /// Both streams, the standard output first.
+    pub text: String,
+}
+
+impl Run {
+    /// The output of a command that must have succeeded.
+    #[track_caller]
+    pub fn succeeded(self) -> String {
+        assert_eq!(self.status, 0, "the command failed:\n{}", self.text);
+        self.text
+    }
+
+    /// The output of a command that must have ended with `status`.
+    #[track_caller]
+    pub fn ended_with(self, status: i32) -> String {
+        assert_eq!(
+            self.status, status,
+            "the command ended otherwise:\n{}",
+            self.text
+        );
+        self.text
+    }
+
+    /// The errors of a command that must have failed, as a person reads them.
+    #[track_caller]
+    pub fn errors(self) -> String {
+        assert_eq!(self.status, 1, "the command did not fail:\n{}", self.text);
+        let at = self.text.find("Error: ");
+        assert!(
+            at.is_some(),
+            "the command failed without an error:\n{}",
+            self.text
+        );
+        self.text[at.unwrap_or_default()..].trim_end().to_owned()
+    }
+}
+
+impl Workspace {
+    /// A folder with this configuration, and the provider installed in a mirror.
+    /// `None`, with a line that says so, when there is no CLI on this machine
+    /// and none is demanded.
+    pub fn new(configuration: &str) -> anyhow::Result<Option<Self>> {
+        let Some(program) = super::terraform() else {
+            return Ok(None);
+        };
+        let directory = tempfile::tempdir()?;
+        let mirror = directory.path().join("mirror");
+        for registry in ["registry.terraform.io", "registry.opentofu.org"] {
+            let folder = mirror
+                .join(registry)
+                .join("motando/ocir")
+                .join(env!("CARGO_PKG_VERSION"))
+                .join(platform());
+            fs::create_dir_all(&folder)?;
+            let file = folder.join(concat!(
+                "terraform-provider-ocir_v",
+                env!("CARGO_PKG_VERSION")
+            ));
+            fs::hard_link(env!("CARGO_BIN_EXE_terraform-provider-ocir"), &file).or_else(|_| {
+                fs::copy(env!("CARGO_BIN_EXE_terraform-provider-ocir"), &file).map(drop)
+            })?;
+        }
+        fs::write(
+            directory.path().join("cli.tfrc"),
+            format!(
+                "provider_installation {{\n  filesystem_mirror {{\n    path = \"{}\"\n  }}\n}}\n",
+                mirror.display()
+            ),
+        )?;
+        fs::create_dir(directory.path().join("work"))?;
+        let workspace = Self {
+            directory,
+            program,
+            variables: BTreeMap::new(),
+        };
+        workspace.write("main.tf", configuration)?;
+        Ok(Some(workspace))
+    }
+
+    /// The folder with the configuration.
+    pub fn path(&self) -> PathBuf {
+        self.directory.path().join("work")
+    }
+
+    /// Writes a file into the folder.
+    pub fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        fs::write(self.path().join(name), text).with_context(|| name.to_owned())
+    }
+
+    /// Sets an environment variable of the CLI.
+    pub fn set(&mut self, name: &str, value: impl Into<String>) -> &mut Self {
+        self.variables.insert(name.into(), value.into());
+        self
+    }
+
+    /// Signs in to an emulator with its API key, as a user with a configured
+    /// profile would.
+    pub fn sign_in(&mut self, emulator: &Emulator) -> anyhow::Result<&mut Self> {
+        let seed = emulator.seed();
+        let key = self.directory.path().join("key.pem");
+        fs::write(&key, &seed.private_key_pem)?;
+        let file = self.directory.path().join("oci-config");
+        fs::write(
+            &file,
+            format!(
+                "[DEFAULT]\nuser={}\ntenancy={}\nfingerprint={}\nregion={}\nkey_file={}\n",
+                seed.user_id,
+                seed.tenancy_id,
+                seed.fingerprint,
+                seed.region,
+                key.display()
+            ),
+        )?;
+        self.set("OCI_CONFIG_FILE", file.display().to_string());
+        self.set("OCI_ENDPOINT", emulator.url());
+        self.set("TF_VAR_compartment_id", &seed.apps_compartment_id);
+        self.set("TF_VAR_user_id", &seed.user_id);
+        Ok(self)
+    }
+
+    /// A command of the CLI, not started. Nothing of the caller's environment
+    /// that could lead it elsewhere comes along.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .stdin(Stdio::null());
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy();
+            if ["TF_", "OCI_", "PLUGIN_"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+            {
+                command.env_remove(&*name);
+            }
+        }
+        command
+            .env("TF_CLI_CONFIG_FILE", self.directory.path().join("cli.tfrc"))
+            .env("CHECKPOINT_DISABLE", "1")
+            .env("TF_IN_AUTOMATION", "1")
+            .env("HOME", self.directory.path())
+            .envs(&self.variables);
+        command
+    }
+
+    /// Runs a command of the CLI. Blocking work: the emulator of a test needs
+    /// threads of its own.
+    pub async fn run(&self, arguments: &[&str]) -> anyhow::Result<Run> {
+        let mut arguments = arguments.to_vec();
+        arguments.insert(1, "-no-color");
+        let mut command = self.command(&arguments);
+        let output: Output = tokio::task::spawn_blocking(move || command.output()).await??;
+        Ok(Run {
+            status: output.status.code().unwrap_or(-1),
+            text: format!(
+                "{}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            ),
+        })
+    }
+
+    /// `init` with the provider from the mirror.
+    pub async fn init(&self) -> anyhow::Result<()> {
+        self.run(&["init", "-input=false"]).await?.succeeded();
+        Ok(())
+    }
+
+    /// The state, as JSON.
+    pub fn state(&self) -> anyhow::Result<serde_json::Value> {
+        let text = fs::read_to_string(self.path().join("terraform.tfstate"))?;
+        Ok(serde_json::from_str(&text)?)
+    }
+}
+
+/// Copies the files of a folder of the project's.
+pub fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
+    for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+fn platform() -> String {
+    let system = match std::env::consts::OS {
+        "macos" => "darwin",
+        system => system,
+    };
+    let machine = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        machine => machine,
+    };
+    format!("{system}_{machine}")
+}

@@ -26,6 +26,7 @@ use self::{
     programs::{Workshop, present},
     pulled::{Pulled, sha256},
 };
+use crate::support::cli::Workspace;
 
 /// A registry, as these tests see it.
 trait Registry {
@@ -185,7 +186,8 @@ async fn skopeo_and_we_agree(registry: &impl Registry) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// With a password; a wrong one and none are told from each other.
+/// With a password. A wrong one and none are refused in the registry's own words;
+/// who it was that signed in, the provider adds.
 #[tokio::test(flavor = "multi_thread")]
 async fn docker_registry_asks_for_a_password() -> anyhow::Result<()> {
     if !present(&["docker-registry", "skopeo", "umoci"]) {
@@ -208,7 +210,8 @@ async fn docker_registry_asks_for_a_password() -> anyhow::Result<()> {
     expect_test::expect![[r#"
         download of manifest v1 at REGISTRY answered 401 UNAUTHORIZED: authentication required
         download of manifest v1 at REGISTRY answered 401 UNAUTHORIZED: authentication required
-    "#]].assert_eq(&found);
+    "#]]
+    .assert_eq(&found);
     Ok(())
 }
 
@@ -338,6 +341,205 @@ async fn docker_registry_deletes() -> anyhow::Result<()> {
     pull(&registry, &workshop, &path, "v1")?.compare(&made, &workshop)
 }
 
+/// The whole way, from a configuration: images of others are pushed by the
+/// provider that a CLI started, skopeo moves and deletes tags behind its back,
+/// and each time the next plan says so and the next apply repairs it.
+#[tokio::test(flavor = "multi_thread")]
+async fn terraform_pushes_to_docker_registry() -> anyhow::Result<()> {
+    if !present(&["docker-registry", "skopeo", "umoci", "buildah"]) {
+        return Ok(());
+    }
+    let Some(workspace) = Workspace::new("")? else {
+        return Ok(());
+    };
+    let registry = DockerRegistry::builder().login().start()?;
+    let workshop = Workshop::new()?;
+    let all = images::make(&workshop)?;
+    let settings = format!(
+        "plain_http = true\nusername = \"{}\"\npassword = \"{}\"",
+        docker_registry::USERNAME,
+        docker_registry::PASSWORD,
+    );
+    let configuration = configuration(&registry, &settings, &workshop, &all);
+    workspace.write("main.tf", &configuration)?;
+    workspace.init().await?;
+    let plan = ["plan", "-input=false", "-detailed-exitcode"];
+    let apply = ["apply", "-input=false", "-auto-approve"];
+
+    let text = workspace.run(&plan).await?.ended_with(2);
+    ensure!(
+        text.contains(&format!(
+            "Plan: {} to add, 0 to change, 0 to destroy.",
+            all.len()
+        )),
+        "{text}"
+    );
+    workspace.run(&apply).await?.succeeded();
+    workspace.run(&plan).await?.ended_with(0);
+    let state = workspace.state()?;
+    let resources = state["resources"]
+        .as_array()
+        .context("the state has no resources")?;
+    assert_eq!(resources.len(), all.len());
+    for made in &all {
+        let path = format!("peers/{}", made.name);
+        // The plan showed the digest, and the registry has what it names.
+        let state = resources
+            .iter()
+            .find(|resource| resource["name"] == made.name)
+            .with_context(|| format!("{} is not in the state", made.name))?;
+        let attributes = &state["instances"][0]["attributes"];
+        let digest = attributes["digest"].as_str().context("no digest")?;
+        ensure!(
+            text.contains(&format!("= \"{digest}\"")),
+            "{digest} was not planned:\n{text}"
+        );
+        let pulled = pull(&registry, &workshop, &path, "v1")?;
+        pulled.compare(made, &workshop).with_context(|| made.name)?;
+        assert_eq!(sha256(&pulled.root()?), digest);
+        let reference = format!("{}/{path}@{digest}", registry.authority());
+        assert_eq!(attributes["digest_reference"], reference);
+    }
+
+    // Somebody puts another image under a tag, and somebody deletes one.
+    let (moved, deleted) = (&all[0], &all[1]);
+    copy_to(
+        &registry,
+        &workshop,
+        deleted,
+        &format!("peers/{}", moved.name),
+    )?;
+    let reference =
+        |made: &Made| format!("docker://{}/peers/{}:v1", registry.authority(), made.name);
+    workshop.run(&format!(
+        "skopeo delete {} {}",
+        registry.skopeo(""),
+        reference(deleted)
+    ))?;
+    let text = workspace.run(&plan).await?.ended_with(2);
+    ensure!(
+        text.contains("Plan: 1 to add, 1 to change, 0 to destroy."),
+        "{text}"
+    );
+    workspace.run(&apply).await?.succeeded();
+    workspace.run(&plan).await?.ended_with(0);
+    for made in [moved, deleted] {
+        let path = format!("peers/{}", made.name);
+        pull(&registry, &workshop, &path, "v1")?.compare(made, &workshop)?;
+    }
+
+    workspace
+        .run(&["destroy", "-input=false", "-auto-approve"])
+        .await?
+        .succeeded();
+    for made in &all {
+        let inspect = format!(
+            "skopeo inspect --raw {} {}",
+            registry.skopeo(""),
+            reference(made)
+        );
+        let error = workshop.run_badly(&inspect)?;
+        ensure!(error.contains("manifest unknown"), "{}: {error}", made.name);
+    }
+    Ok(())
+}
+
+/// A registry's certificate and login come from the provider's arguments; a
+/// wrong password is a diagnostic that says whose it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn terraform_signs_in_over_tls() -> anyhow::Result<()> {
+    if !present(&["docker-registry", "skopeo", "umoci"]) {
+        return Ok(());
+    }
+    let Some(workspace) = Workspace::new("")? else {
+        return Ok(());
+    };
+    let registry = DockerRegistry::builder().tls().login().start()?;
+    let (workshop, made) = one_image()?;
+    let images = [made];
+    let settings = |password: &str| {
+        format!(
+            "username = \"{}\"\npassword = \"{password}\"\nca_certificate = <<-PEM\n{}PEM\n",
+            docker_registry::USERNAME,
+            registry.ca_certificate().unwrap_or_default(),
+        )
+    };
+    let wrong = configuration(&registry, &settings("wrong-horse"), &workshop, &images);
+    workspace.write("main.tf", &wrong)?;
+    workspace.init().await?;
+    let apply = ["apply", "-input=false", "-auto-approve"];
+    let errors = workspace.run(&apply).await?.errors();
+    // Without the place in the file, and without line breaks: where they are
+    // depends on how long a temporary folder's name is.
+    let errors: Vec<String> = errors
+        .split("\n\n")
+        .filter(|paragraph| !paragraph.contains("main.tf"))
+        .map(|paragraph| paragraph.replace('\n', " "))
+        .collect();
+    let errors = errors
+        .join("\n")
+        .replace(&registry.authority(), "REGISTRY")
+        .replace(&workshop.path().display().to_string(), "WORKSHOP");
+    expect_test::expect![[r#"
+        Error: Cannot push image
+        oci:WORKSHOP/umoci-layers:all could not be pushed to repository "peers/umoci-layers" under tag "v1": download of manifest v1 at REGISTRY answered 401 UNAUTHORIZED: authentication required.
+        Set "username" and "password" in the provider's argument "registry", and check them.
+        Signed in as: user "peer" of the registry"#]]
+    .assert_eq(&errors);
+
+    let right = configuration(
+        &registry,
+        &settings(docker_registry::PASSWORD),
+        &workshop,
+        &images,
+    );
+    workspace.write("main.tf", &right)?;
+    workspace.run(&apply).await?.succeeded();
+    let [made] = &images;
+    pull(&registry, &workshop, &format!("peers/{}", made.name), "v1")?.compare(made, &workshop)
+}
+
+/// A configuration that pushes images, each to a repository of its own.
+fn configuration(
+    registry: &DockerRegistry,
+    settings: &str,
+    workshop: &Workshop,
+    images: &[Made],
+) -> String {
+    let mut text = format!(
+        r#"
+        terraform {{
+          required_providers {{
+            ocir = {{ source = "motando/ocir" }}
+          }}
+        }}
+        provider "ocir" {{
+          registry = {{
+            host = "{}"
+            {settings}
+          }}
+        }}
+        "#,
+        registry.authority(),
+    );
+    for made in images {
+        text += &format!(
+            r#"
+            resource "ocir_image_push" "{0}" {{
+              source     = "{1}"
+              namespace  = "peers"
+              repository = "{0}"
+              tag        = "v1"
+              on_destroy = "delete"
+            }}
+            "#,
+            made.name,
+            made.source(workshop),
+        );
+    }
+    text
+}
+
 /// A workshop with the image that has a little of everything.
 fn one_image() -> anyhow::Result<(Workshop, Made)> {
     let workshop = Workshop::new()?;
@@ -392,7 +594,11 @@ fn pull(
 ) -> anyhow::Result<Pulled> {
     let reference = format!("docker://{}/{path}:{tag}", registry.authority());
     let folder = format!("pulled/{path}/{tag}");
-    fs::create_dir_all(workshop.path().join(&folder))?;
+    let parent = workshop.path().join(&folder);
+    if parent.exists() {
+        fs::remove_dir_all(&parent)?;
+    }
+    fs::create_dir_all(parent)?;
     let options = registry.skopeo("src-");
     workshop.run(&format!(
         "skopeo copy -q --all --preserve-digests {options} {reference} dir:{folder}"

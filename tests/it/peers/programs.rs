@@ -2,8 +2,10 @@
 
 use std::{
     fs,
+    io::{Read as _, Seek as _},
     path::Path,
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -111,16 +113,39 @@ impl Workshop {
             .env_remove("DOCKER_CONFIG")
             .env_remove("SSL_CERT_FILE")
             .env_remove("SSL_CERT_DIR");
-        let output = command.output().with_context(|| program.to_owned())?;
-        let out = String::from_utf8(output.stdout)?.trim().to_owned();
-        let error = match output.status.success() {
+        let (mut out, mut error) = (tempfile::tempfile()?, tempfile::tempfile()?);
+        command.stdout(out.try_clone()?).stderr(error.try_clone()?);
+        let mut process = command.spawn().with_context(|| program.to_owned())?;
+        let started = Instant::now();
+        let status = loop {
+            match process.try_wait()? {
+                Some(status) => break status.to_string(),
+                // Other people's programs have bugs, too: skopeo 1.9 waits for
+                // itself when it is asked for zstd:chunked.
+                None if started.elapsed() > PATIENCE => {
+                    process.kill()?;
+                    process.wait()?;
+                    break format!("no end after {} s", PATIENCE.as_secs());
+                }
+                None => std::thread::sleep(Duration::from_millis(2)),
+            }
+        };
+        let (out, complaint) = (written(&mut out)?, written(&mut error)?);
+        let error = match process.wait()?.success() {
             true => None,
-            false => Some(format!(
-                "{}: {}",
-                output.status,
-                String::from_utf8_lossy(&output.stderr).trim()
-            )),
+            false => Some(format!("{status}: {complaint}")),
         };
         Ok((out, error))
     }
+}
+
+/// How long a program may take; the slowest takes a second or two.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What was written to a file by somebody else.
+fn written(file: &mut fs::File) -> anyhow::Result<String> {
+    let mut text = String::new();
+    file.rewind()?;
+    file.read_to_string(&mut text)?;
+    Ok(text.trim().to_owned())
 }

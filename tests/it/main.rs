@@ -5,7 +5,7 @@ mod client;
 mod docs;
 mod emulator;
 mod layers;
-#[cfg(unix)]
+mod peers;
 mod protocol;
 mod resources;
 mod support;

@@ -116,8 +116,8 @@ impl Resource for Repository {
     ) -> Result<State, Failed<State>> {
         let oci = self.clients.oci(cx)?;
         let body = oci::CreateContainerRepository {
-            compartment_id: known(&planned.compartment_id),
-            display_name: known(&planned.display_name),
+            compartment_id: planned.compartment_id.clone().known_or_default(),
+            display_name: planned.display_name.clone().known_or_default(),
             is_public: planned.is_public.known().copied(),
             // `false` is what the service makes by itself, and `true` is what it refuses.
             is_immutable: planned
@@ -139,7 +139,7 @@ impl Resource for Repository {
 
     async fn read(&self, cx: &mut Context, state: State) -> Result<Option<State>> {
         let oci = self.clients.oci(cx)?;
-        let id = known(&state.id);
+        let id = state.id.clone().known_or_default();
         match oci.get_container_repository(&id).await {
             Ok(repository) if matches!(&*repository.lifecycle_state, "DELETING" | "DELETED") => {
                 Ok(None)
@@ -163,10 +163,10 @@ impl Resource for Repository {
         planned: State,
     ) -> Result<State, Failed<State>> {
         let oci = self.clients.oci(cx)?;
-        let id = known(&prior.id);
+        let id = prior.id.clone().known_or_default();
         let mut now = prior.clone();
         if planned.compartment_id != prior.compartment_id {
-            let target = known(&planned.compartment_id);
+            let target = planned.compartment_id.clone().known_or_default();
             oci.change_container_repository_compartment(&id, &target)
                 .await
                 .map_err(|error| {
@@ -195,7 +195,7 @@ impl Resource for Repository {
 
     async fn delete(&self, cx: &mut Context, state: State) -> Result<()> {
         let oci = self.clients.oci(cx)?;
-        let id = known(&state.id);
+        let id = state.id.clone().known_or_default();
         if state.force_delete != Attr::Known(true) {
             self.refuse_images(&oci, &state).await?;
         }
@@ -296,7 +296,7 @@ impl Repository {
     /// The service deletes a repository with everything in it, without asking.
     async fn refuse_images(&self, oci: &oci::Client, state: &State) -> Result<()> {
         let query = oci::ListContainerImages {
-            compartment_id: known(&state.compartment_id),
+            compartment_id: state.compartment_id.clone().known_or_default(),
             repository_id: state.id.known().cloned(),
             ..Default::default()
         };
@@ -315,10 +315,7 @@ impl Repository {
                 ));
             }
         };
-        let images: Vec<_> = images
-            .iter()
-            .filter(|image| !matches!(&*image.lifecycle_state, "DELETING" | "DELETED"))
-            .collect();
+        let images: Vec<_> = images.iter().filter(|image| !image.is_deleted()).collect();
         if images.is_empty() {
             return Ok(());
         }
@@ -353,8 +350,8 @@ impl Repository {
         planned: &State,
         error: &oci::Error,
     ) -> Diagnostics {
-        let name = known(&planned.display_name);
-        let compartment_id = known(&planned.compartment_id);
+        let name = planned.display_name.clone().known_or_default();
+        let compartment_id = planned.compartment_id.clone().known_or_default();
         if planned.is_immutable == Attr::Known(true) && refuses_immutability(error) {
             return immutability_refused(error);
         }
@@ -444,8 +441,8 @@ impl Repository {
 impl Readme {
     fn to_wire(&self) -> oci::Readme {
         oci::Readme {
-            content: known(&self.content),
-            format: known(&self.format),
+            content: self.content.clone().known_or_default(),
+            format: self.format.clone().known_or_default(),
         }
     }
 
@@ -473,12 +470,6 @@ impl Readme {
             _ => Attr::Null,
         }
     }
-}
-
-/// The value of an attribute that is always known where this is called: the
-/// host sends nothing unknown to an apply or a refresh.
-fn known(attribute: &Attr<String>) -> String {
-    attribute.known().cloned().unwrap_or_default()
 }
 
 fn name_or_id(state: &State) -> String {

@@ -13,7 +13,9 @@ async fn a_public_repository_is_drift() -> anyhow::Result<()> {
     let state = repository.apply(cloud.web()).await?;
     assert_eq!(state["is_public"], json!(false));
 
-    cloud.emulator.edit_repository("team/web", json!({ "isPublic": true }));
+    cloud
+        .emulator
+        .edit_repository("team/web", json!({ "isPublic": true }));
     let plan = repository.plan(cloud.web()).await?;
     assert_eq!(plan.before["is_public"], json!(true));
     assert_eq!(plan.after["is_public"], json!(false));

@@ -44,7 +44,7 @@ pub(crate) struct State {
     /// Host to log in to, for example `gru.ocir.io`.
     #[tf(computed, keep)]
     registry_host: Attr<String>,
-    /// Lifecycle state, usually `ACTIVE`.
+    /// Lifecycle state, usually `ACTIVE`. A token that became `INACTIVE` is replaced.
     #[tf(computed, keep)]
     state: Attr<String>,
     /// Why the token is inactive, as the bits of Oracle's `inactiveStatus`.
@@ -67,6 +67,12 @@ impl Resource for AuthToken {
     }
 
     async fn plan(&self, cx: &mut Context, plan: &mut Plan<'_, State>) -> Result<()> {
+        // Nothing makes a token active again.
+        let inactive = Attr::from("INACTIVE");
+        if plan.prior.is_some_and(|prior| prior.state == inactive) {
+            plan.planned.id = Attr::Unknown;
+            plan.require_replacement("id");
+        }
         if !self.clients.is_known() {
             return Ok(());
         }

@@ -1,3 +1,5 @@
 //! Stories of resources and data sources: the provider over gRPC, and an emulator.
 
+mod auth_token;
 mod repository;
+mod tenancy_namespace;

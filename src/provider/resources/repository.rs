@@ -260,13 +260,13 @@ impl Repository {
                 oci,
             )
         };
-        let defined_tags = match changed(&prior.defined_tags, &planned.defined_tags) {
+        let defined_tags = match changed_tags(&prior.defined_tags, &planned.defined_tags) {
             None => None,
             Some(tags) => {
                 // The member replaces all tags, so those that others added go along with ours.
                 let current = oci.get_container_repository(id).await.map_err(cannot)?;
                 let mut all = foreign_tags(&cx.private, &current, &tags);
-                for (namespace, keys) in nested_tags(tags.known().unwrap_or(&BTreeMap::new())) {
+                for (namespace, keys) in nested_tags(&tags) {
                     all.entry(namespace).or_default().extend(keys);
                 }
                 Some(all)
@@ -279,8 +279,7 @@ impl Repository {
             // Absent means "unchanged" to the service, so what is to be cleared is sent empty.
             readme: changed(&prior.readme, &planned.readme)
                 .map(|readme| readme.known().map_or_else(Readme::empty, Readme::to_wire)),
-            freeform_tags: changed(&prior.freeform_tags, &planned.freeform_tags)
-                .map(|tags| tags.into_known().unwrap_or_default()),
+            freeform_tags: changed_tags(&prior.freeform_tags, &planned.freeform_tags),
             defined_tags,
         };
         if body != oci::UpdateContainerRepository::default() {
@@ -492,6 +491,15 @@ fn as_configured(
     }
 }
 
+/// The new tags, when they change. To the service null and an empty map are the same.
+fn changed_tags(
+    prior: &Attr<BTreeMap<String, String>>,
+    planned: &Attr<BTreeMap<String, String>>,
+) -> Option<BTreeMap<String, String>> {
+    let planned = planned.clone().known_or_default();
+    (prior.clone().known_or_default() != planned).then_some(planned)
+}
+
 /// The service's refusal of `isImmutable: true`.
 fn refuses_immutability(error: &oci::Error) -> bool {
     matches!(error, oci::Error::Service { status: 400, message, .. } if message.contains("isImmutable"))
@@ -606,15 +614,10 @@ fn nested_tags(tags: &BTreeMap<String, String>) -> oci::DefinedTags {
 fn foreign_tags(
     private: &Private,
     current: &oci::ContainerRepository,
-    ours: &Attr<BTreeMap<String, String>>,
+    ours: &BTreeMap<String, String>,
 ) -> oci::DefinedTags {
     let foreign = foreign_keys(private);
-    let ours: BTreeSet<String> = ours
-        .known()
-        .into_iter()
-        .flatten()
-        .map(|(key, _)| key.to_lowercase())
-        .collect();
+    let ours: BTreeSet<String> = ours.keys().map(|key| key.to_lowercase()).collect();
     let mut kept = oci::DefinedTags::new();
     for (namespace, keys) in &current.defined_tags {
         for (key, value) in keys {

@@ -161,7 +161,8 @@ async fn another_image() -> anyhow::Result<()> {
             "PutBlobUpload": 1,
             "PutManifest": 1,
         }
-    "#]].assert_debug_eq(&cloud.operations());
+    "#]]
+    .assert_debug_eq(&cloud.operations());
     assert_eq!(
         cloud.emulator.tags("team/web")["1.0.0"],
         text(&plan.after, "digest")
@@ -192,6 +193,33 @@ async fn another_tag() -> anyhow::Result<()> {
         assert_eq!(found["1.1.0"], text(&push.state(), "digest"));
         push.expect_noop(config).await?;
     }
+    Ok(())
+}
+
+/// The new tag is there and the old one cannot be taken away: an error, and the
+/// state says what is there.
+#[tokio::test]
+async fn the_old_tag_stays() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let layout = Layout::of("one")?;
+    let config = with(&web(layout.source()), "on_destroy", "untag");
+    let mut push = pushed(&cloud, &config).await?;
+    let config = with(&config, "tag", "1.1.0");
+    let plan = push.plan(config.clone()).await?;
+    let denied = Fault::error(403, "NotAuthorized", "no");
+    cloud.emulator.fail_next("RemoveContainerVersion", denied);
+
+    let problems = push.apply_planned(&plan).await.unwrap_err().to_string();
+    let problems = cloud.neutral(&problems);
+    assert!(
+        problems
+            .contains("Tag \"1.0.0\" of repository \"NAMESPACE/team/web\" could not be removed"),
+        "{problems}"
+    );
+    assert_eq!(push.state()["tag"], json!("1.1.0"));
+    assert!(!push.is_tainted());
+    assert_eq!(cloud.emulator.tags("team/web").len(), 2);
+    push.expect_noop(config).await?;
     Ok(())
 }
 
@@ -369,7 +397,8 @@ async fn source_does_not_exist_yet() -> anyhow::Result<()> {
         Error: Cannot read image source
 
         Cannot read "DIRECTORY-later": No such file or directory (os error 2).
-          with source"#]].assert_eq(&neutral(&problems.to_string()));
+          with source"#]]
+    .assert_eq(&neutral(&problems.to_string()));
     assert!(push.state().is_null());
 
     layout.show(&image)?;
@@ -606,7 +635,8 @@ async fn nothing_to_send() -> anyhow::Result<()> {
             "GetRegistryToken": 1,
             "HeadManifest": 1,
         }
-    "#]].assert_debug_eq(&cloud.operations());
+    "#]]
+    .assert_debug_eq(&cloud.operations());
     Ok(())
 }
 
@@ -688,6 +718,42 @@ async fn namespace_is_configured() -> anyhow::Result<()> {
         problems.to_string().contains("\"elsewhere/team/web\""),
         "{problems}"
     );
+    Ok(())
+}
+
+/// Somebody else's registry has no API for single tags: an image goes with the
+/// manifest, unless another tag points to it.
+#[tokio::test]
+async fn destroyed_elsewhere() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let token = token.apply(json!({ "description": "push" })).await?;
+    let host = Host::start(server()).await?;
+    let registry = json!({
+        "host": cloud.emulator.authority(),
+        "username": token["username"],
+        "password": token["token"],
+        "plain_http": true,
+    });
+    host.configure(json!({ "registry": registry })).await?;
+    let layout = Layout::of("one")?;
+    let namespace = cloud.emulator.seed().namespace.clone();
+    let config = with(&web(layout.source()), "namespace", namespace);
+    let config = with(&config, "on_destroy", "delete");
+    let mut first = host.resource("ocir_image_push");
+    first.apply(config.clone()).await?;
+    let mut second = host.resource("ocir_image_push");
+    second.apply(with(&config, "tag", "stable")).await?;
+
+    first.destroy().await?;
+    expect![[r#"
+        Warning: Image is kept
+
+        Tag "stable" of repository "NAMESPACE/team/web" points to the same image, so neither it nor tag "1.0.0" was deleted."#]].assert_eq(&cloud.neutral(&first.take_warnings().join("\n\n")));
+    assert_eq!(cloud.emulator.tags("team/web").len(), 2);
+    cloud.emulator.remove_tag("team/web", "1.0.0");
+    second.destroy().await?;
+    assert_eq!(digests(&cloud), [].into());
     Ok(())
 }
 

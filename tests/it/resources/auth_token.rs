@@ -29,6 +29,7 @@ async fn a_token_for_docker() -> anyhow::Result<()> {
         assert!(state["time_created"].is_string());
         assert_eq!(state["token"].as_str().map(str::len), Some(20));
         assert!(token.is_sensitive("token"));
+        assert!(token.private().is_empty());
         token.destroy().await?;
     }
     assert!(cloud.emulator.auth_tokens().is_empty());

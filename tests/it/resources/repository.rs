@@ -254,6 +254,21 @@ async fn half_an_update() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A tainted repository is made anew.
+#[tokio::test]
+async fn tainted() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let mut repository = cloud.host.resource("ocir_repository");
+    let before = repository.apply(cloud.web()).await?;
+    repository.taint();
+    let plan = repository.plan(cloud.web()).await?;
+    assert_eq!(plan.action, Action::Replace);
+    repository.apply_planned(&plan).await?;
+    assert_ne!(repository.state()["id"], before["id"]);
+    repository.expect_noop(cloud.web()).await?;
+    Ok(())
+}
+
 /// Another name is another repository.
 #[tokio::test]
 async fn another_name_is_a_replacement() -> anyhow::Result<()> {

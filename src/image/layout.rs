@@ -213,12 +213,11 @@ mod tests {
         let image = layout.image(&[])?;
         layout.add(image.clone(), Some("v1"))?;
         expect![[r#""DIR" holds several images; choose one by writing oci:DIRECTORY:TAG, or oci:DIRECTORY:@NUMBER with its place in index.json: "#]].assert_eq(
-            &layout
+            layout
                 .error(Some("v1"))
                 .split("@0")
                 .next()
-                .unwrap_or_default()
-                .to_owned(),
+                .unwrap_or_default(),
         );
         layout.add(image.clone(), Some("twice"))?;
         layout.add(image, Some("twice"))?;

@@ -999,7 +999,7 @@ mod tests {
         let mut index = Value::Null;
         let layout = single(|layout| {
             let blob = layout.blob(OCI_GZIP, &gzip(b"one"))?;
-            let one = layout.image(&[blob.clone()])?;
+            let one = layout.image(std::slice::from_ref(&blob))?;
             let two = layout.image(&[blob.clone(), blob])?;
             let inner = layout.index(&[one.clone(), two])?;
             index = layout.index(&[one, inner])?;
@@ -1217,7 +1217,7 @@ mod tests {
                 let mut blobs = Vec::new();
                 let layout = single(|layout| {
                     let layer = layout.blob(OCI_TAR, &layer("file", b"content"))?;
-                    let manifest = layout.image(&[layer.clone()])?;
+                    let manifest = layout.image(std::slice::from_ref(&layer))?;
                     blobs = vec![layer, manifest.clone()];
                     Ok(manifest)
                 })?;

@@ -294,26 +294,31 @@ impl Repository {
 
     /// The service deletes a repository with everything in it, without asking.
     async fn refuse_images(&self, oci: &oci::Client, state: &State) -> Result<()> {
+        let cannot = |error: oci::Error| {
+            diagnose::oci(
+                "Cannot delete container repository",
+                &format!(
+                    "Whether repository {} holds images could not be found out, so it was not deleted",
+                    name_or_id(state)
+                ),
+                &error,
+                oci,
+            )
+        };
+        // Images are listed by compartment, and in one that the repository was
+        // moved out of since the last refresh there would be none.
+        let id = state.id.clone().known_or_default();
+        let repository = match oci.get_container_repository(&id).await {
+            Ok(repository) => repository,
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(cannot(error)),
+        };
         let query = oci::ListContainerImages {
-            compartment_id: state.compartment_id.clone().known_or_default(),
-            repository_id: state.id.known().cloned(),
+            compartment_id: repository.compartment_id,
+            repository_id: Some(repository.id),
             ..Default::default()
         };
-        let images = match oci.list_container_images(&query).await {
-            Ok(images) => images,
-            Err(error) if error.is_not_found() => return Ok(()),
-            Err(error) => {
-                return Err(diagnose::oci(
-                    "Cannot delete container repository",
-                    &format!(
-                        "Whether repository {} holds images could not be found out, so it was not deleted",
-                        name_or_id(state)
-                    ),
-                    &error,
-                    oci,
-                ));
-            }
-        };
+        let images = oci.list_container_images(&query).await.map_err(cannot)?;
         let images: Vec<_> = images.iter().filter(|image| !image.is_deleted()).collect();
         if images.is_empty() {
             return Ok(());

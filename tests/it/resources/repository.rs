@@ -461,6 +461,30 @@ async fn images_keep_a_repository() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Moved to another compartment since the last refresh, a repository with images
+/// in it is left alone all the same; so it is when nobody can tell.
+#[tokio::test]
+async fn images_in_another_compartment() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let ops = cloud.emulator.seed().ops_compartment_id.clone();
+    let mut repository = cloud.host.resource("ocir_repository");
+    repository.apply(cloud.web()).await?;
+    cloud.push_small("team/web", "1.0.0").await?;
+    let plan = repository.plan_destroy();
+    cloud
+        .emulator
+        .edit_repository("team/web", json!({ "compartmentId": ops }));
+    let problems = repository.apply_planned(&plan).await.unwrap_err();
+    assert!(problems.to_string().contains("holds 1 image (tag: 1.0.0)"));
+
+    let denied = Fault::status(404);
+    cloud.emulator.fail_next("ListContainerImages", denied);
+    let problems = repository.apply_planned(&plan).await.unwrap_err();
+    assert!(problems.to_string().contains("so it was not deleted"));
+    assert_eq!(cloud.emulator.repositories().len(), 1);
+    Ok(())
+}
+
 /// Gone between refresh and destroy is as good as destroyed.
 #[tokio::test]
 async fn already_gone() -> anyhow::Result<()> {

@@ -560,19 +560,19 @@ async fn delete_orphans(
         .into_iter()
         .filter(|image| !image.is_deleted() && image.id != index.id)
         .partition(|image| image.version.is_none() && named.contains(&image.digest));
-    if !orphans.is_empty() && others.len() > MOST_OTHERS {
+    if orphans.is_empty() {
+        return Ok(());
+    }
+    if others.len() > MOST_OTHERS {
         return Err(format!(
             "the repository holds {} other images, too many to see whether one of them is an index that names them too",
             others.len()
         ));
     }
     let others = others.into_iter().map(|image| image.digest);
-    let kept = match orphans.is_empty() {
-        true => BTreeSet::new(),
-        false => named_by(&registry.client, path, others)
-            .await
-            .map_err(|error| diagnose::chain(&error))?,
-    };
+    let kept = named_by(&registry.client, path, others)
+        .await
+        .map_err(|error| diagnose::chain(&error))?;
     for orphan in orphans {
         if !kept.contains(&orphan.digest) {
             let deleted = delete_image(oci, &orphan.id).await;
@@ -600,6 +600,7 @@ async fn named_by(
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Entry {
+        #[serde(default)]
         media_type: String,
         digest: String,
     }
@@ -622,11 +623,7 @@ async fn named_by(
 
 /// Whether a manifest of this media type names others.
 fn is_index(media_type: &str) -> bool {
-    matches!(
-        media_type,
-        "application/vnd.oci.image.index.v1+json"
-            | "application/vnd.docker.distribution.manifest.list.v2+json"
-    )
+    matches!(media_type, image::OCI_INDEX | image::DOCKER_INDEX)
 }
 
 /// Key of the private state: the digest that we left the tag at. A refresh puts

@@ -429,9 +429,12 @@ impl ImagePush {
             .head_manifest(&path, &tag)
             .await
             .map_err(|error| cannot(&error))?;
-        let Some(found) = found.filter(|found| found.digest.as_str() == digest) else {
-            return Ok(());
+        let Some(found) = found else {
+            return self.prove_absence(cx, &registry, prior).await;
         };
+        if found.digest.as_str() != digest {
+            return Ok(());
+        }
         if registry.is_ocir {
             let oci = self.clients.oci(cx)?;
             // What it names can be read only as long as it is there.

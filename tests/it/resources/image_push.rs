@@ -323,27 +323,31 @@ async fn vanished_repository() -> anyhow::Result<()> {
 }
 
 /// Who lost the right to read is told that there is nothing. That is an error,
-/// and the state is kept.
+/// at a refresh as at a destroy, and the state is kept.
 #[tokio::test]
 async fn lost_permission() -> anyhow::Result<()> {
     let cloud = cloud().await?;
     let layout = Layout::of("one")?;
-    let mut push = pushed(&cloud, &web(layout.source())).await?;
+    let config = with(&web(layout.source()), "on_destroy", "delete");
+    let mut push = pushed(&cloud, &config).await?;
     let state = push.state();
     for operation in ["HeadManifest", "ListTags"] {
         let denied = Fault::error(404, "NAME_UNKNOWN", "repository not found");
         cloud.emulator.fail_always(operation, denied);
     }
-    let problems = push.plan(web(layout.source())).await.unwrap_err();
+    let problems = push.plan(config.clone()).await.unwrap_err();
     expect![[r#"
         Error: Cannot read image
 
         Whether tag "1.0.0" of repository "NAMESPACE/team/web" is gone could not be found out: the repository exists, and HOST answers user USER (API key FINGERPRINT, argument private_key) as if it did not. The right to read it may be missing:
             Allow group GROUP to read repos in compartment COMPARTMENT"#]].assert_eq(&cloud.neutral(&problems.to_string()));
+    let destroy = push.plan_destroy();
+    let again = push.apply_planned(&destroy).await.unwrap_err();
+    assert_eq!(again, problems);
     assert_eq!(push.state(), state);
 
     cloud.emulator.clear_faults();
-    push.expect_noop(web(layout.source())).await?;
+    push.expect_noop(config).await?;
 
     // What another tenancy holds cannot be told by our control plane.
     push.set_state(0, &with(&state, "namespace", "elsewhere"))

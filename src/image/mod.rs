@@ -26,6 +26,7 @@ use bytes::Bytes;
 pub use compress::ALGORITHM;
 pub use digest::Digest;
 pub use error::Error;
+pub use manifest::{DOCKER_INDEX, OCI_INDEX};
 pub use source::{BlobSource, Loader, Source};
 
 /// An image, or an index of images, ready to be pushed.

@@ -422,6 +422,14 @@ impl Resource {
         &self.private
     }
 
+    /// Whether a host hides an attribute.
+    #[track_caller]
+    pub fn is_sensitive(&self, attribute: &str) -> bool {
+        let mut attributes = self.schema.block.attributes.iter();
+        let found = attributes.find(|found| found.name == attribute);
+        found.expect("there is such an attribute").sensitive
+    }
+
     /// Whether a create failed half way: the next plan replaces the object.
     pub fn is_tainted(&self) -> bool {
         self.tainted

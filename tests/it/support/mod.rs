@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod core;
+pub mod images;
 mod json;
 pub mod provider;
 mod rules;

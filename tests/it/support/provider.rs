@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use ocir::{credentials::Environment, emulator::Emulator, framework::Server, provider::Ocir};
 use serde_json::{Value as Json, json};
 
-use super::core::Host;
+use super::{core::Host, images::Layout};
 
 /// The provider, with nothing in its environment.
 pub fn server() -> Server {
@@ -54,6 +54,19 @@ impl Cloud {
         found
             .find(|repository| repository["displayName"] == name)
             .expect("the repository exists")
+    }
+
+    /// Pushes a small image, as somebody else might.
+    pub async fn push_small(&self, repository: &str, tag: &str) -> anyhow::Result<String> {
+        let layout = Layout::of(tag)?;
+        let mut push = self.host.resource("ocir_image_push");
+        let config = json!({ "source": layout.source(), "repository": repository, "tag": tag });
+        let plan = push.plan(config).await?;
+        push.apply_planned(&plan).await?;
+        Ok(push.state()["digest"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned())
     }
 
     /// How often an operation was asked for since the requests were last cleared.

@@ -483,9 +483,9 @@ mod tests {
         assert!(text.chars().count() < 400, "{text}");
         expect!["start of an upload at gru.ocir.io answered 503 Service Unavailable"]
             .assert_eq(&answer(503, "").to_string());
-        expect![
-            "start of an upload at gru.ocir.io answered 500 Internal Server Error: {\"errors\":[]}"
-        ]
+        expect![[
+            r#"start of an upload at gru.ocir.io answered 500 Internal Server Error: {"errors":[]}"#
+        ]]
         .assert_eq(&answer(500, r#"{"errors":[]}"#).to_string());
         expect!["start of an upload at gru.ocir.io answered 418 I'm a teapot: [1"]
             .assert_eq(&answer(418, "[1").to_string());

@@ -1,3 +1,4 @@
 //! Clients on loopback, and what they are made of.
 
 mod credentials;
+mod registry;

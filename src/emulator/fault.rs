@@ -1,6 +1,9 @@
 //! Faults: what goes wrong next, in one line.
 
-use std::time::Duration;
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
 /// What happens to a call instead of, or before, its answer.
 #[derive(Clone, Debug)]
@@ -83,5 +86,64 @@ impl Fault {
                 text: text.into(),
             },
         }
+    }
+}
+
+/// What is to go wrong, by operation.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    next: HashMap<String, VecDeque<Fault>>,
+    always: HashMap<String, Fault>,
+}
+
+impl Faults {
+    pub(super) fn push(&mut self, operation: &str, fault: Fault) {
+        self.next
+            .entry(operation.into())
+            .or_default()
+            .push_back(fault);
+    }
+    pub(super) fn set(&mut self, operation: &str, fault: Fault) {
+        self.always.insert(operation.into(), fault);
+    }
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+    /// The fault that this call of an operation meets.
+    pub(super) fn take(&mut self, operation: &str) -> Option<Fault> {
+        self.next
+            .get_mut(operation)
+            .and_then(VecDeque::pop_front)
+            .or_else(|| self.always.get(operation).cloned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Faults of one call come in order, then the lasting one, until all are cleared.
+    #[test]
+    fn order() {
+        let mut faults = Faults::default();
+        faults.set("GetUser", Fault::status(500));
+        faults.push("GetUser", Fault::status(429).retry_after(1));
+        faults.push("GetUser", Fault::cut_answer());
+
+        let mut taken = || {
+            faults
+                .take("GetUser")
+                .map(|fault| format!("{:?}", fault.kind))
+        };
+        assert!(
+            taken().is_some_and(|kind| kind.contains("status: 429") && kind.contains("Some(1)"))
+        );
+        assert_eq!(taken().as_deref(), Some("CutAnswer"));
+        assert!(taken().is_some_and(|kind| kind.contains("status: 500")));
+        assert!(taken().is_some_and(|kind| kind.contains("status: 500")));
+        assert!(faults.take("GetNamespace").is_none());
+
+        faults.clear();
+        assert!(faults.take("GetUser").is_none());
     }
 }

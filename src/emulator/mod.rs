@@ -4,11 +4,42 @@
 //! and is strict where the cloud is strict. One state: a push shows in
 //! `imageCount`, a deleted repository takes its images along.
 
+pub mod call;
+mod clock;
+mod control_plane;
 mod fault;
+mod identity;
+mod refusal;
+mod regions;
+mod registry;
+mod seed;
+mod server;
+mod signature;
+mod state;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio_rustls::{TlsAcceptor, rustls};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use fault::Fault;
+
+use self::{
+    clock::Clock,
+    seed::{ApiKey, Tenancy},
+    server::{Settings, Shared},
+    state::{Folder, State, Store, Version, about, new_etag},
+};
 
 /// How an emulator is started.
 #[derive(Clone, Debug, Default)]
@@ -22,11 +53,20 @@ pub struct Builder {
     tls: Option<(PathBuf, PathBuf)>,
     token_delay: Option<Duration>,
     page_size: Option<usize>,
+    oracle_tags: bool,
+    create_on_first_push: bool,
+    clock_skew: i64,
 }
 
 /// A running emulator; stops when dropped, and then panics if one of its
 /// handlers did.
-pub struct Emulator {}
+pub struct Emulator {
+    shared: Arc<Shared>,
+    url: String,
+    authority: String,
+    stop: CancellationToken,
+    connections: TaskTracker,
+}
 
 /// What the emulator is seeded with, and how to sign in to it.
 #[derive(Clone)]
@@ -61,75 +101,298 @@ pub struct Request {
     pub retry_token: Option<String>,
 }
 
+impl std::fmt::Debug for Emulator {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Emulator")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Seed {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Seed")
+            .field("tenancy_id", &self.tenancy_id)
+            .field("user_id", &self.user_id)
+            .field("region", &self.region)
+            .field("namespace", &self.namespace)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Emulator {
     /// An emulator on a free port, in memory, when nothing else is said.
     pub fn builder() -> Builder {
         Builder::default()
     }
+
     /// `http://127.0.0.1:PORT`, or `https://`.
     pub fn url(&self) -> String {
-        todo!()
+        self.url.clone()
     }
+
     /// `127.0.0.1:PORT`.
     pub fn authority(&self) -> String {
-        todo!()
+        self.authority.clone()
     }
+
     /// What it is seeded with.
     pub fn seed(&self) -> &Seed {
-        todo!()
+        &self.shared.tenancy.seed
     }
+
     /// The next call of an operation fails. Several add up, in order.
-    pub fn fail_next(&self, _operation: &str, _fault: Fault) {
-        todo!()
+    ///
+    /// # Panics
+    ///
+    /// When there is no such operation, since the fault would never be met.
+    #[track_caller]
+    pub fn fail_next(&self, operation: &str, fault: Fault) {
+        check_operation(operation);
+        self.shared
+            .locked(&self.shared.faults)
+            .push(operation, fault);
     }
-    /// Every request so far.
+
+    /// Every call of an operation fails, after those of [`Emulator::fail_next`], until
+    /// [`Emulator::clear_faults`].
+    ///
+    /// # Panics
+    ///
+    /// When there is no such operation.
+    #[track_caller]
+    pub fn fail_always(&self, operation: &str, fault: Fault) {
+        check_operation(operation);
+        self.shared
+            .locked(&self.shared.faults)
+            .set(operation, fault);
+    }
+
+    /// Nothing fails any more.
+    pub fn clear_faults(&self) {
+        self.shared.locked(&self.shared.faults).clear();
+    }
+
+    /// Puts the emulator's clock ahead by so many seconds, or behind: its
+    /// `date` header, its idea of expired tokens and of stale signatures.
+    pub fn skew_clock(&self, seconds: i64) {
+        self.shared.clock.skew(seconds);
+    }
+
+    /// Every request so far, in the order of their answers.
     pub fn requests(&self) -> Vec<Request> {
-        todo!()
+        self.shared.locked(&self.shared.log).clone()
     }
+
     /// Forgets the requests so far.
     pub fn clear_requests(&self) {
-        todo!()
+        self.shared.locked(&self.shared.log).clear();
     }
-    /// Repositories, as JSON of the control plane.
-    pub fn repositories(&self) -> Vec<serde_json::Value> {
-        todo!()
+
+    /// Repositories, as JSON of the control plane, in order of creation.
+    pub fn repositories(&self) -> Vec<Value> {
+        self.shared.store.read(|state| {
+            let mut repositories: Vec<_> = state.repositories.values().collect();
+            repositories.sort_by_key(|repository| repository.sequence);
+            repositories
+                .into_iter()
+                .map(|repository| state.repository_json(repository))
+                .collect()
+        })
     }
+
+    /// Images that can be pulled, as JSON of the control plane, in order of creation.
+    pub fn images(&self) -> Vec<Value> {
+        self.shared.store.read(|state| {
+            let mut images: Vec<_> = state
+                .images
+                .values()
+                .filter(|image| image.lifecycle_state == state::AVAILABLE)
+                .collect();
+            images.sort_by_key(|image| image.sequence);
+            images
+                .into_iter()
+                .map(|image| state.image_json(image))
+                .collect()
+        })
+    }
+
     /// Auth tokens of the seeded user, as JSON, without the tokens themselves.
-    pub fn auth_tokens(&self) -> Vec<serde_json::Value> {
-        todo!()
+    pub fn auth_tokens(&self) -> Vec<Value> {
+        self.shared.store.read(|state| {
+            control_plane::auth_tokens(state)
+                .into_iter()
+                .map(state::AuthToken::json)
+                .collect()
+        })
     }
+
     /// Tags of a repository (without namespace) and the digests they point to.
-    pub fn tags(&self, _repository: &str) -> std::collections::BTreeMap<String, String> {
-        todo!()
+    pub fn tags(&self, repository: &str) -> BTreeMap<String, String> {
+        self.shared.store.read(|state| {
+            repository_id(state, repository)
+                .map(|id| state.tags(&id))
+                .unwrap_or_default()
+        })
     }
+
     /// Changes a repository behind everybody's back: members of the JSON are merged in.
-    pub fn edit_repository(&self, _display_name: &str, _members: serde_json::Value) {
-        todo!()
+    ///
+    /// # Panics
+    ///
+    /// When there is no such repository, or no such member.
+    #[track_caller]
+    pub fn edit_repository(&self, display_name: &str, members: Value) {
+        self.edit(|state| {
+            let id = repository_id(state, display_name)?;
+            let repository = state.repositories.get_mut(&id)?;
+            merge(repository, &members);
+            repository.etag = new_etag();
+            Some(())
+        });
     }
+
     /// Removes a repository and its images behind everybody's back.
-    pub fn remove_repository(&self, _display_name: &str) {
-        todo!()
+    ///
+    /// # Panics
+    ///
+    /// When there is no such repository.
+    #[track_caller]
+    pub fn remove_repository(&self, display_name: &str) {
+        self.edit(|state| {
+            let id = repository_id(state, display_name)?;
+            state.remove_repository(&id);
+            Some(())
+        });
+        self.shared.store.collect();
     }
+
     /// Removes a tag behind everybody's back.
-    pub fn remove_tag(&self, _repository: &str, _tag: &str) {
-        todo!()
+    ///
+    /// # Panics
+    ///
+    /// When there is no such repository or tag.
+    #[track_caller]
+    pub fn remove_tag(&self, repository: &str, tag: &str) {
+        self.edit(|state| {
+            let id = repository_id(state, repository)?;
+            let image = state.image(&id, tag)?.id.clone();
+            state.images.get_mut(&image)?.untag(tag);
+            Some(())
+        });
     }
+
     /// Points a tag to another manifest of the repository behind everybody's back.
-    pub fn move_tag(&self, _repository: &str, _tag: &str, _digest: &str) {
-        todo!()
+    ///
+    /// # Panics
+    ///
+    /// When there is no such repository or manifest.
+    #[track_caller]
+    pub fn move_tag(&self, repository: &str, tag: &str, digest: &str) {
+        let version = Version {
+            version: tag.into(),
+            created_by: self.seed().user_id.clone(),
+            time_created: self.shared.clock.now().rfc3339(),
+        };
+        self.edit(|state| {
+            let id = repository_id(state, repository)?;
+            let image = state.image(&id, digest)?.id.clone();
+            state.tag(&image, version);
+            Some(())
+        });
     }
+
     /// Changes an auth token of the seeded user behind everybody's back.
-    pub fn edit_auth_token(&self, _id: &str, _members: serde_json::Value) {
-        todo!()
+    ///
+    /// # Panics
+    ///
+    /// When there is no such token, or no such member.
+    #[track_caller]
+    pub fn edit_auth_token(&self, id: &str, members: Value) {
+        self.edit(|state| {
+            let token = state.auth_tokens.get_mut(id)?;
+            merge(token, &members);
+            token.etag = new_etag();
+            Some(())
+        });
     }
+
     /// Removes an auth token behind everybody's back.
-    pub fn remove_auth_token(&self, _id: &str) {
-        todo!()
+    ///
+    /// # Panics
+    ///
+    /// When there is no such token.
+    #[track_caller]
+    pub fn remove_auth_token(&self, id: &str) {
+        self.edit(|state| state.auth_tokens.remove(id).map(|_| ()));
     }
+
     /// Stops, with data saved.
     pub async fn stop(self) {
-        todo!()
+        self.stop.cancel();
+        self.connections.wait().await;
     }
+
+    /// A change of a test, which knows what is there.
+    #[track_caller]
+    fn edit(&self, edit: impl FnOnce(&mut State) -> Option<()>) {
+        let edited = self
+            .shared
+            .store
+            .change(|state| edit(state).ok_or_else(refusal::Refusal::not_found));
+        if let Err(refusal) = edited {
+            panic!("cannot edit the emulator's state: {}", refusal.message);
+        }
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Err(error) = self.shared.store.flush() {
+            tracing::error!(%error, "cannot save the emulator's state");
+        }
+        let panics = self.shared.locked(&self.shared.panics);
+        if !panics.is_empty() && !std::thread::panicking() {
+            panic!("a handler of the emulator panicked: {}", panics.join("; "));
+        }
+    }
+}
+
+/// The repository of a name: the home region's, which sorts no differently from others.
+fn repository_id(state: &State, display_name: &str) -> Option<String> {
+    state
+        .repositories
+        .values()
+        .filter(|repository| repository.display_name == display_name)
+        .min_by_key(|repository| repository.sequence)
+        .map(|repository| repository.id.clone())
+}
+
+/// Replaces members of something by those of a JSON object.
+#[track_caller]
+fn merge<T: serde::Serialize + serde::de::DeserializeOwned>(target: &mut T, members: &Value) {
+    let mut value = serde_json::to_value(&*target).expect("the state consists of JSON");
+    for (name, member) in members.as_object().expect("members are an object") {
+        let slot = value.get_mut(name);
+        *slot.unwrap_or_else(|| panic!("no member {name} to edit")) = member.clone();
+    }
+    *target = serde_json::from_value(value)
+        .unwrap_or_else(|error| panic!("members of a wrong type: {error}"));
+}
+
+#[track_caller]
+fn check_operation(operation: &str) {
+    let known: Vec<&str> = control_plane::names()
+        .chain(registry::NAMES.iter().copied())
+        .collect();
+    assert!(
+        known.contains(&operation),
+        "no operation {operation}; there are {}",
+        known.join(", ")
+    );
 }
 
 impl Builder {
@@ -196,8 +459,125 @@ impl Builder {
             ..self
         }
     }
-    /// Binds and serves.
-    pub async fn start(self) -> std::io::Result<Emulator> {
-        todo!()
+    /// Adds the defined tags `Oracle-Tags.CreatedBy` and `CreatedOn` to what is created,
+    /// as tenancies with tag defaults do.
+    pub fn oracle_tags(self) -> Self {
+        Self {
+            oracle_tags: true,
+            ..self
+        }
     }
+
+    /// A first push creates its repository in the root compartment, in the home region.
+    ///
+    /// Off unless it is asked for here or through the configuration's API, so
+    /// that a push that misses its repository is noticed.
+    pub fn create_on_first_push(self) -> Self {
+        Self {
+            create_on_first_push: true,
+            ..self
+        }
+    }
+
+    /// Starts with a clock that is ahead by so many seconds, or behind.
+    pub fn skew_clock(self, seconds: i64) -> Self {
+        Self {
+            clock_skew: seconds,
+            ..self
+        }
+    }
+
+    /// Binds and serves, on the runtime of the caller.
+    pub async fn start(self) -> io::Result<Emulator> {
+        let kept: Vec<&Path> = [&self.config, &self.data]
+            .into_iter()
+            .flatten()
+            .map(PathBuf::as_path)
+            .collect();
+        let key = ApiKey::kept_in(&kept)?;
+        let tenancy = Tenancy::new(self.namespace.as_deref(), self.region.as_deref(), &key)?;
+        let tls = match &self.tls {
+            Some((certificate, key)) => Some(acceptor(certificate, key)?),
+            None => None,
+        };
+        let store = Store::open(Folder::open(self.data.as_deref())?)?;
+        if self.create_on_first_push {
+            store
+                .change(|state| {
+                    state
+                        .created_on_first_push
+                        .insert(tenancy.home.identifier.into());
+                    Ok(())
+                })
+                .map_err(|refusal| io::Error::other(refusal.message))?;
+        }
+        for folder in &kept {
+            key.keep_in(folder)?;
+        }
+
+        let address = self
+            .listen
+            .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        let listener = TcpListener::bind(address).await?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let authority = listener.local_addr()?.to_string();
+        let url = format!("{scheme}://{authority}");
+        if let Some(folder) = &self.config {
+            seed::write_config(folder, &url, &tenancy.seed)?;
+        }
+        let clock = Clock::default();
+        clock.skew(self.clock_skew);
+        let shared = Arc::new(Shared {
+            settings: Settings {
+                scheme,
+                accept_immutable: self.accept_immutable,
+                oracle_tags: self.oracle_tags,
+                token_delay: self.token_delay.unwrap_or_default(),
+                page_size: self.page_size.unwrap_or(DEFAULT_PAGE).max(1),
+            },
+            tenancy,
+            store,
+            uploads: Mutex::default(),
+            clock,
+            faults: Mutex::default(),
+            log: Mutex::default(),
+            panics: Mutex::default(),
+        });
+        let stop = CancellationToken::new();
+        let connections = TaskTracker::new();
+        connections.spawn(server::accept(
+            shared.clone(),
+            listener,
+            tls,
+            stop.clone(),
+            connections.clone(),
+        ));
+        connections.close();
+        Ok(Emulator {
+            shared,
+            url,
+            authority,
+            stop,
+            connections,
+        })
+    }
+}
+
+/// Small, so that clients that forget to page are noticed.
+const DEFAULT_PAGE: usize = 10;
+
+fn acceptor(certificate: &Path, key: &Path) -> io::Result<TlsAcceptor> {
+    let certificates = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| about(certificate, &error))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| about(key, &error))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_no_client_auth()
+        .with_single_cert(certificates, private)
+        .map_err(|error| about(certificate, &error))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -1,4 +1,5 @@
 //! Clients on loopback, and what they are made of.
 
 mod credentials;
+mod oci;
 mod registry;

@@ -1,0 +1,375 @@
+//! The control plane's client against the emulator, which verifies signatures
+//! by its own reading of the same documents.
+
+use std::time::{Duration, SystemTime};
+
+use expect_test::expect;
+use ocir::{
+    credentials::{self, Environment, Settings},
+    emulator::{Emulator, Fault},
+    oci::{
+        Client, Config, CreateContainerRepository, Error, ListContainerImages,
+        ListContainerRepositories, Readme, UpdateContainerRepository,
+    },
+    region::Region,
+    transport::{Options, RetryPolicy, http_client},
+};
+
+/// A client that signs in as the seeded user.
+fn client(emulator: &Emulator) -> anyhow::Result<Client> {
+    with_key(emulator, &emulator.url(), &emulator.seed().private_key_pem)
+}
+
+/// A client with a key and an address of the test's choice.
+fn with_key(emulator: &Emulator, endpoint: &str, private_key: &str) -> anyhow::Result<Client> {
+    let seed = emulator.seed();
+    let settings = Settings {
+        tenancy_ocid: Some(seed.tenancy_id.clone()),
+        user_ocid: Some(seed.user_id.clone()),
+        private_key: Some(private_key.to_owned()),
+        region: Some(seed.region.clone()),
+        ..Settings::default()
+    };
+    let resolved = credentials::resolve(&settings, &Environment::default())?;
+    Ok(Client::new(Config {
+        http: http_client(&Options::default())?,
+        region: Region::parse(&seed.region)?,
+        endpoint: Some(endpoint.to_owned()),
+        credentials: resolved.source,
+        retry: RetryPolicy::without_waiting(),
+    })?)
+}
+
+/// The key of somebody else.
+const OTHER_KEY: &str = include_str!("../../fixtures/keys/other-rsa-2048.pem");
+
+fn web(emulator: &Emulator) -> CreateContainerRepository {
+    CreateContainerRepository {
+        compartment_id: emulator.seed().apps_compartment_id.clone(),
+        display_name: "team/web".into(),
+        ..CreateContainerRepository::default()
+    }
+}
+
+/// The retry tokens of an operation's requests.
+fn retry_tokens(emulator: &Emulator, operation: &str) -> Vec<Option<String>> {
+    emulator
+        .requests()
+        .into_iter()
+        .filter(|request| request.operation == operation)
+        .map(|request| request.retry_token)
+        .collect()
+}
+
+/// A repository from its creation to its end.
+#[tokio::test]
+async fn repository() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let client = client(&emulator)?;
+    let seed = emulator.seed();
+
+    let created = client.create_container_repository(&web(&emulator)).await?;
+    assert_eq!(created.display_name, "team/web");
+    assert_eq!(created.is_public, Some(false));
+    assert_eq!(created.namespace.as_deref(), Some(&*seed.namespace));
+    assert_eq!(created.lifecycle_state, "AVAILABLE");
+
+    let updated = client
+        .update_container_repository(
+            &created.id,
+            &UpdateContainerRepository {
+                is_public: Some(true),
+                readme: Some(Readme {
+                    content: "# Große Räder".into(),
+                    format: "TEXT_MARKDOWN".into(),
+                }),
+                freeform_tags: Some([("team".into(), "web".into())].into()),
+                ..UpdateContainerRepository::default()
+            },
+        )
+        .await?;
+    assert_eq!(updated.is_public, Some(true));
+
+    client
+        .change_container_repository_compartment(&created.id, &seed.ops_compartment_id)
+        .await?;
+    let read = client.get_container_repository(&created.id).await?;
+    assert_eq!(read.compartment_id, seed.ops_compartment_id);
+    assert_eq!(read.freeform_tags["team"], "web");
+    assert_eq!(
+        read.readme.map(|readme| readme.content).as_deref(),
+        Some("# Große Räder")
+    );
+
+    let found = client
+        .list_container_repositories(&ListContainerRepositories {
+            compartment_id: seed.tenancy_id.clone(),
+            compartment_id_in_subtree: true,
+            display_name: Some("team/web".into()),
+        })
+        .await?;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].id, created.id);
+
+    client.delete_container_repository(&created.id).await?;
+    match client.get_container_repository(&created.id).await {
+        Ok(repository) => assert_eq!(repository.lifecycle_state, "DELETED"),
+        Err(error) => assert!(error.is_not_found(), "{error}"),
+    }
+    assert_eq!(emulator.repositories().len(), 0);
+    Ok(())
+}
+
+/// A user's tokens: the third one is refused, with the answer that says so.
+#[tokio::test]
+async fn auth_tokens() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let client = client(&emulator)?;
+    let user = &emulator.seed().user_id;
+
+    let first = client.create_auth_token(user, "Used by Docker").await?;
+    let second = client.create_auth_token(user, "").await?;
+    assert!(first.token.as_ref().is_some_and(|token| !token.is_empty()));
+    let error = client.create_auth_token(user, "one too many").await.err();
+    assert!(
+        error.as_ref().is_some_and(Error::is_token_limit),
+        "{error:?}"
+    );
+
+    let updated = client
+        .update_auth_token(user, &first.id, "Used by nobody")
+        .await?;
+    assert_eq!(updated.description.as_deref(), Some("Used by nobody"));
+    client.delete_auth_token(user, &second.id).await?;
+    let left = client.list_auth_tokens(user).await?;
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].id, first.id);
+    assert_eq!(left[0].token, None);
+    Ok(())
+}
+
+/// What a principal is told about itself.
+#[tokio::test]
+async fn namespace_and_user() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().namespace("examplens").start().await?;
+    let client = client(&emulator)?;
+    let seed = emulator.seed();
+    assert_eq!(client.get_namespace(None).await?, "examplens");
+    assert_eq!(
+        client
+            .get_namespace(Some(&seed.apps_compartment_id))
+            .await?,
+        "examplens"
+    );
+    let user = client.get_user(&seed.user_id).await?;
+    assert_eq!(user.name, seed.user_name);
+    Ok(())
+}
+
+/// A throttled create is repeated and makes one repository, not two.
+#[tokio::test]
+async fn create_survives_throttling() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let operation = "CreateContainerRepository";
+    emulator.fail_next(operation, Fault::status(429).retry_after(30));
+    emulator.fail_next(operation, Fault::status(500));
+    emulator.fail_next(operation, Fault::status(500));
+
+    let created = client(&emulator)?
+        .create_container_repository(&web(&emulator))
+        .await?;
+    assert_eq!(created.display_name, "team/web");
+    assert_eq!(emulator.repositories().len(), 1);
+    assert_eq!(retry_tokens(&emulator, operation).len(), 4);
+    Ok(())
+}
+
+/// The connection is cut after the repository was made and before the answer:
+/// the repetition carries the same retry token, and finds it made.
+#[tokio::test]
+async fn create_survives_a_lost_answer() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let operation = "CreateContainerRepository";
+    emulator.fail_next(operation, Fault::cut_answer());
+
+    let created = client(&emulator)?
+        .create_container_repository(&web(&emulator))
+        .await?;
+    assert_eq!(emulator.repositories().len(), 1);
+    assert_eq!(emulator.repositories()[0]["id"], created.id);
+    let tokens = retry_tokens(&emulator, operation);
+    assert_eq!(tokens.len(), 2);
+    assert!(tokens[0].is_some());
+    assert_eq!(tokens[0], tokens[1]);
+    Ok(())
+}
+
+/// The same for a delete, which finds nothing the second time.
+#[tokio::test]
+async fn delete_survives_a_lost_answer() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let client = client(&emulator)?;
+    let created = client.create_container_repository(&web(&emulator)).await?;
+    emulator.fail_next("DeleteContainerRepository", Fault::cut_answer());
+    client.delete_container_repository(&created.id).await?;
+    assert_eq!(emulator.repositories().len(), 0);
+    Ok(())
+}
+
+/// A name that is taken is told at once, after one request.
+#[tokio::test]
+async fn name_conflict_is_not_repeated() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let client = client(&emulator)?;
+    client.create_container_repository(&web(&emulator)).await?;
+    emulator.clear_requests();
+    let elsewhere = CreateContainerRepository {
+        compartment_id: emulator.seed().ops_compartment_id.clone(),
+        ..web(&emulator)
+    };
+    let error = client.create_container_repository(&elsewhere).await.err();
+    assert!(
+        error.as_ref().is_some_and(Error::is_name_conflict),
+        "{error:?}"
+    );
+    assert!(error.is_some_and(|error| error.opc_request_id().is_some()));
+    assert_eq!(emulator.requests().len(), 1);
+    Ok(())
+}
+
+/// A list of five comes in pages of two.
+#[tokio::test]
+async fn lists_are_read_to_the_end() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().page_size(2).start().await?;
+    let client = client(&emulator)?;
+    for number in 1..=5 {
+        let body = CreateContainerRepository {
+            display_name: format!("team/web-{number}"),
+            ..web(&emulator)
+        };
+        client.create_container_repository(&body).await?;
+    }
+    emulator.clear_requests();
+    let mut names: Vec<String> = client
+        .list_container_repositories(&ListContainerRepositories {
+            compartment_id: emulator.seed().apps_compartment_id.clone(),
+            ..ListContainerRepositories::default()
+        })
+        .await?
+        .into_iter()
+        .map(|repository| repository.display_name)
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "team/web-1",
+            "team/web-2",
+            "team/web-3",
+            "team/web-4",
+            "team/web-5"
+        ]
+    );
+    assert_eq!(emulator.requests().len(), 3);
+
+    let images = client
+        .list_container_images(&ListContainerImages {
+            compartment_id: emulator.seed().apps_compartment_id.clone(),
+            repository_name: Some("team/web-1".into()),
+            ..ListContainerImages::default()
+        })
+        .await?;
+    assert!(images.is_empty());
+    Ok(())
+}
+
+/// A key that the user does not have is refused once, and not tried again.
+#[tokio::test]
+async fn wrong_key() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let client = with_key(&emulator, &emulator.url(), OTHER_KEY)?;
+    let error = client.create_container_repository(&web(&emulator)).await;
+    let error = error.err().ok_or_else(|| anyhow::anyhow!("accepted"))?;
+    assert!(error.is_unauthenticated(), "{error}");
+    assert!(
+        error.clock_skew().is_some_and(|skew| skew.abs() < 60),
+        "{error:?}"
+    );
+    assert_eq!(emulator.requests().len(), 1);
+    Ok(())
+}
+
+/// A clock that is ten minutes slow: 401, and the error says by how much.
+#[tokio::test]
+async fn clock_is_off() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let client = client(&emulator)?.with_clock(|| SystemTime::now() - Duration::from_secs(600));
+    let error = client.get_namespace(None).await.err();
+    assert!(
+        error.as_ref().is_some_and(Error::is_unauthenticated),
+        "{error:?}"
+    );
+    let skew = error.and_then(|error| error.clock_skew());
+    assert!(
+        skew.is_some_and(|skew| (-660..=-540).contains(&skew)),
+        "{skew:?}"
+    );
+    Ok(())
+}
+
+/// IAM is written in the home region only, and says where that is.
+#[tokio::test]
+async fn not_the_home_region() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().region("sa-saopaulo-1").start().await?;
+    let elsewhere = format!("{}/~eu-frankfurt-1", emulator.url());
+    let client = with_key(&emulator, &elsewhere, &emulator.seed().private_key_pem)?;
+    let error = client
+        .create_auth_token(&emulator.seed().user_id, "elsewhere")
+        .await
+        .err()
+        .ok_or_else(|| anyhow::anyhow!("accepted"))?;
+    assert!(error.is_wrong_region(), "{error}");
+    expect![[r#"Some("GRU")"#]].assert_eq(&format!("{:?}", error.home_region_key()));
+    assert!(emulator.auth_tokens().is_empty());
+    Ok(())
+}
+
+/// The identity is exchanged for a registry token; a key that is not accepted
+/// gets an anonymous one, which is no token.
+#[tokio::test]
+async fn registry_token() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let token = client(&emulator)?
+        .get_registry_token(&emulator.url())
+        .await?;
+    assert!(!token.token.is_empty());
+    assert!(token.expires_in > Duration::from_secs(60));
+
+    let stranger = with_key(&emulator, &emulator.url(), OTHER_KEY)?;
+    let error = stranger.get_registry_token(&emulator.url()).await.err();
+    assert!(
+        matches!(&error, Some(Error::Anonymous { host, clock_skew: Some(_) })
+            if *host == emulator.authority()),
+        "{error:?}"
+    );
+    Ok(())
+}
+
+/// A gateway's page in the place of an answer is shown in part, and a body
+/// that is cut off is unreadable; neither is taken for success.
+#[tokio::test]
+async fn answers_that_are_none() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let client = client(&emulator)?;
+    emulator.fail_next(
+        "GetNamespace",
+        Fault::body(403, "<html>\n<h1>Blocked</h1>\n</html>"),
+    );
+    let error = client.get_namespace(None).await.err();
+    expect!["GetNamespace answered 403: <html> <h1>Blocked</h1> </html>"]
+        .assert_eq(&error.map(|error| error.to_string()).unwrap_or_default());
+    emulator.fail_next("GetNamespace", Fault::body(200, "\"half a na"));
+    let error = client.get_namespace(None).await.err();
+    assert!(matches!(error, Some(Error::Decode { .. })), "{error:?}");
+    Ok(())
+}

@@ -767,7 +767,7 @@ mod tests {
     fn unreadable() -> anyhow::Result<()> {
         use std::os::unix::fs::PermissionsExt as _;
         let file = Tar::new().file("a", b"1").save()?;
-        std::fs::set_permissions(&file.path, std::fs::Permissions::from_mode(0))?;
+        std::fs::set_permissions(&file.path, std::fs::Permissions::from_mode(0o000))?;
         // To the superuser every file is readable.
         if File::open(&file.path).is_err() {
             let error = open(&file).expect_err("it is not readable");

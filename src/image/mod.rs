@@ -13,12 +13,14 @@ mod digest;
 mod docker;
 mod error;
 mod file;
+mod layer;
 mod layout;
 mod manifest;
 mod memo;
 mod source;
 #[cfg(test)]
 mod testing;
+mod walk;
 
 use std::sync::Arc;
 

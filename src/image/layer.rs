@@ -2,7 +2,8 @@
 //!
 //! Bytes decide and not names: what is called `tar` and is in fact compressed is
 //! not compressed twice, but gets the right media type; what is called
-//! `tar+gzip` and is plainly a tar is compressed. Blobs of other media types
+//! `tar+gzip` and is plainly a tar is compressed (skopeo 1.9 writes such layouts
+//! with `--dest-oci-accept-uncompressed-layers`). Blobs of other media types
 //! (attestations, charts, signatures) are no layers and are sent as they are.
 
 use super::{Error, file::Extent};

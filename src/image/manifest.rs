@@ -309,3 +309,19 @@ pub(super) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(super) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 pub(super) const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 pub(super) const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    /// Numbers that are larger or more precise than a machine's come out as they went in.
+    #[test]
+    fn canonical_keeps_numbers_and_sorts_members() -> anyhow::Result<()> {
+        let text = r#"{ "b": [1.50, 123456789012345678901234567890, -0.0, 1e400], "a": {"z":true,"y":null}, "\u0041": "\ud83d\ude00/" }"#;
+        let value: Value = serde_json::from_str(text)?;
+        expect![[r#"{"A":"😀/","a":{"y":null,"z":true},"b":[1.50,123456789012345678901234567890,-0.0,1e+400]}"#]].assert_eq(std::str::from_utf8(&canonical(&value))?);
+        Ok(())
+    }
+}

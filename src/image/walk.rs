@@ -521,7 +521,7 @@ mod tests {
     };
     use crate::image::{
         layer::{DOCKER_LAYERS, OCI_LAYERS},
-        manifest::{DOCKER_MANIFEST, OCI_MANIFEST, canonical},
+        manifest::{DOCKER_MANIFEST, OCI_MANIFEST},
     };
 
     const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd, 0, 1, 2, 3];
@@ -591,15 +591,6 @@ mod tests {
         expect![[r#"{"annotations":{"b":"2","z":"é\"\n"},"config":{"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","mediaType":"application/vnd.oci.image.config.v1+json","size":2},"layers":[{"annotations":{"a":"b","keep":"this"},"digest":"sha256:42429bd71cc9f4bdad5198ea881d0ca99e8277d3e65112409e482dd58a883cf9","mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","size":2565},{"digest":"sha256:d7255d1b78beb643ccd228edc20eb040ab28572beabb54d8616bc8d7f0cc999a","mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","size":25}],"mediaType":"application/vnd.oci.image.manifest.v1+json","schemaVersion":2,"x-unknown":{"deep":[1,1.50,12345678901234567890123,null]}}"#]].assert_eq(std::str::from_utf8(&image.root().bytes)?);
         assert!(gunzip(&read(&image.blobs[1])?)? == plain);
         assert_eq!(layout.load(None)?.root().digest, image.root().digest);
-        Ok(())
-    }
-
-    /// Numbers that are larger or more precise than a machine's come out as they went in.
-    #[test]
-    fn canonical_keeps_numbers_and_sorts_members() -> anyhow::Result<()> {
-        let text = r#"{ "b": [1.50, 123456789012345678901234567890, -0.0, 1e400], "a": {"z":true,"y":null}, "\u0041": "\ud83d\ude00/" }"#;
-        let value: Value = serde_json::from_str(text)?;
-        expect![[r#"{"A":"😀/","a":{"y":null,"z":true},"b":[1.50,123456789012345678901234567890,-0.0,1e+400]}"#]].assert_eq(std::str::from_utf8(&canonical(&value))?);
         Ok(())
     }
 

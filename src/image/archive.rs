@@ -92,8 +92,8 @@ impl Archive {
     }
 
     /// The entry with a name that has to be there.
-    pub(super) fn get(&self, name: &str) -> Result<Extent, Error> {
-        self.find(name)?.ok_or_else(|| self.missing(name, ""))
+    pub(super) fn get(&self, name: &str, hint: &'static str) -> Result<Extent, Error> {
+        self.find(name)?.ok_or_else(|| self.missing(name, hint))
     }
 
     /// The error for an entry that has to be there and is not.
@@ -482,7 +482,7 @@ mod tests {
     }
 
     fn content(archive: &Archive, name: &str) -> anyhow::Result<String> {
-        Ok(String::from_utf8(archive.get(name)?.document()?)?)
+        Ok(String::from_utf8(archive.get(name, "")?.document()?)?)
     }
 
     /// The text of the error that opening these bytes gives.
@@ -642,8 +642,10 @@ mod tests {
         // Without the mark of the end, a missing entry was probably cut off.
         let file = ArchiveFile::new(&bytes[..1536])?;
         let archive = open(&file)?;
-        archive.get("first")?;
-        let error = archive.get("manifest.json").expect_err("it is not there");
+        archive.get("first", "")?;
+        let error = archive
+            .get("manifest.json", "")
+            .expect_err("it is not there");
         expect![[r#""DIR/image.tar" is truncated"#]]
             .assert_eq(&chain(&error, file.directory.path()));
         // No length makes it panic.
@@ -765,7 +767,7 @@ mod tests {
     fn unreadable() -> anyhow::Result<()> {
         use std::os::unix::fs::PermissionsExt as _;
         let file = Tar::new().file("a", b"1").save()?;
-        std::fs::set_permissions(&file.path, std::fs::Permissions::from_mode(0))?;
+        std::fs::set_permissions(&file.path, std::fs::Permissions::from_mode(0o000))?;
         // To the superuser every file is readable.
         if File::open(&file.path).is_err() {
             let error = open(&file).expect_err("it is not readable");

@@ -21,10 +21,10 @@ use super::{
     archive::Archive,
     blob::{Memory, Stored},
     file::Extent,
+    layer::{DOCKER_LAYERS, Format},
     layout,
-    manifest::{
-        self, DOCKER_CONFIG, DOCKER_LAYERS, DOCKER_MANIFEST, Format, ImageBuilder, Store, canonical,
-    },
+    manifest::{self, DOCKER_CONFIG, DOCKER_MANIFEST, canonical},
+    walk::{self, ImageBuilder, Store},
 };
 
 /// An image of `manifest.json`.
@@ -56,14 +56,14 @@ pub(super) fn load(
     };
     let items: Vec<Item> = store.json(&list, "the list of images that docker save writes")?;
     let item = choose(archive, &items, reference)?;
-    let config = archive.get(&item.config)?;
+    let config = archive.get(&item.config, NAMED)?;
     let config_bytes = config.document()?;
     if let Some(index) = archive.find(layout::INDEX)? {
         let digest = Digest::of(&config_bytes);
         for image in in_order(layout::images(&store, &index)?, item) {
-            let survey = manifest::survey(&store, &image, &index.place())?;
+            let survey = walk::survey(&store, &image, &index.place())?;
             if survey.configs.contains(digest.as_str()) && (survey.is_ready || survey.images > 1) {
-                return manifest::load(loader, &store, &image, &index.place(), stop);
+                return walk::load(loader, &store, &image, &index.place(), stop);
             }
         }
     }
@@ -103,6 +103,9 @@ fn choose<'a>(
     };
     match found.as_slice() {
         [item] => Ok(item),
+        [] if items.is_empty() => Err(Error::NoImage {
+            file: archive.path().to_owned(),
+        }),
         [] => Err(Error::NoSuchImage {
             file: archive.path().to_owned(),
             wanted: reference.unwrap_or_default().to_owned(),
@@ -124,10 +127,7 @@ fn choices(items: &[Item]) -> String {
             format!("@{position} is {}", tags.join(" and "))
         }
     };
-    match items {
-        [] => "no image at all".to_owned(),
-        items => layout::listed(items.iter().enumerate().map(name)),
-    }
+    layout::listed(items.iter().enumerate().map(name))
 }
 
 /// Whether two names mean one image: Docker leaves out its own registry and
@@ -187,7 +187,7 @@ fn schema2(
         if stop.is_cancelled() {
             return Err(Error::Stopped);
         }
-        let extent = archive.get(name)?;
+        let extent = archive.get(name, NAMED)?;
         // The same empty layer is in many images several times.
         let descriptor = match done.entry((extent.offset, diff_id)) {
             Entry::Occupied(known) => known.get().clone(),
@@ -278,9 +278,15 @@ fn diff_ids(config: &Extent, bytes: &[u8]) -> Result<Vec<Digest>, Error> {
         #[serde(default)]
         diff_ids: Option<Vec<String>>,
     }
-    let config: Config = manifest::parse(bytes, &config.place(), "the configuration of an image")?;
-    let diff_ids = config.rootfs.diff_ids.unwrap_or_default();
-    diff_ids.iter().map(|text| text.parse()).collect()
+    let parsed: Config = manifest::parse(bytes, &config.place(), "the configuration of an image")?;
+    let diff_ids = parsed.rootfs.diff_ids.unwrap_or_default();
+    let checked = |text: &String| {
+        text.parse().map_err(|error: Error| Error::Malformed {
+            place: config.place(),
+            problem: error.to_string(),
+        })
+    };
+    diff_ids.iter().map(checked).collect()
 }
 
 fn written(descriptor: &Descriptor) -> Value {
@@ -290,6 +296,8 @@ fn written(descriptor: &Descriptor) -> Value {
         "digest": descriptor.digest.as_str(),
     })
 }
+
+const NAMED: &str = ", which its manifest.json names";
 
 #[cfg(test)]
 mod tests {
@@ -490,7 +498,7 @@ mod tests {
     fn missing_platforms() -> anyhow::Result<()> {
         let (tar, _) = containerd(&["amd64", "arm64", "s390x"], |platform| platform != "amd64");
         expect![[r#"
-            "DIR/image.tar" holds an index of several platforms, but not the images for linux/arm64, linux/s390x (it has linux/amd64, an attestation); fetch them all before saving, or save one platform only, for example:
+            "DIR/image.tar" holds an index of several platforms, but not the images for linux/arm64, linux/s390x (it has linux/amd64); fetch them all before saving, or save one platform only, for example:
                 docker save --platform linux/amd64 --output FILE IMAGE"#]].assert_eq(&tar.save()?.error(None));
         Ok(())
     }
@@ -574,11 +582,10 @@ mod tests {
     fn choices_are_listed() -> anyhow::Result<()> {
         let file = two_images()?;
         expect![[r#""DIR/image.tar" holds several images; choose one by writing docker-archive:FILE:NAME:TAG, or docker-archive:FILE:@NUMBER with its place in manifest.json: @0 is "alpine:latest", @1 is "docker.io/me/b:1" and "localhost:5000/b:1", @2 without a name"#]].assert_eq(&file.error(None));
-        expect![[r#""DIR/image.tar" holds no image "alpine:3"; it holds @0 is "alpine:latest", @1 is "docker.io/me/b:1" and "localhost:5000/b:1", @2 without a name"#]].assert_eq(&file.error(Some("alpine:3")));
-        expect![[r#""DIR/image.tar" holds no image "@7"; it holds @0 is "alpine:latest", @1 is "docker.io/me/b:1" and "localhost:5000/b:1", @2 without a name"#]].assert_eq(&file.error(Some("@7")));
+        expect![[r#""DIR/image.tar" holds no image "alpine:3"; what it holds: @0 is "alpine:latest", @1 is "docker.io/me/b:1" and "localhost:5000/b:1", @2 without a name"#]].assert_eq(&file.error(Some("alpine:3")));
+        expect![[r#""DIR/image.tar" holds no image "@7"; what it holds: @0 is "alpine:latest", @1 is "docker.io/me/b:1" and "localhost:5000/b:1", @2 without a name"#]].assert_eq(&file.error(Some("@7")));
         let empty = Tar::new().json("manifest.json", &json!([])).save()?;
-        expect![[r#""DIR/image.tar" holds no image ""; it holds no image at all"#]]
-            .assert_eq(&empty.error(None));
+        expect![[r#""DIR/image.tar" holds no image"#]].assert_eq(&empty.error(None));
         Ok(())
     }
 
@@ -627,9 +634,9 @@ mod tests {
             entry "layer.tar" of "DIR/image.tar" is corrupt: it should have the digest sha256:8229149a36ac664421ab2e9b4df0bf20e32246e9342fbdd42b1d80feface63d9, and has sha256:03426137acf25782bb85a3440eb37efb248b8c82d00081337696be3b16a8bb9e
             entry "config.json" of "DIR/image.tar" cannot be used: it describes 0 layers, and manifest.json names 1
             entry "config.json" of "DIR/image.tar" is not the configuration of an image: expected ident at line 1 column 2
-            "md5:0" is not a digest of the form "sha256:" and 64 lower-case hexadecimal digits
-            "DIR/image.tar" has no entry "nothing.json"
-            "DIR/image.tar" has no entry "nothing.tar"
+            entry "config.json" of "DIR/image.tar" cannot be used: "md5:0" is not a digest of the form "sha256:" and 64 lower-case hexadecimal digits
+            "DIR/image.tar" has no entry "nothing.json", which its manifest.json names
+            "DIR/image.tar" has no entry "nothing.tar", which its manifest.json names
             entry "../../../etc/passwd" of "DIR/image.tar" points outside the archive
             entry "/etc/passwd" of "DIR/image.tar" points outside the archive
             entry "manifest.json" of "DIR/image.tar" is not the list of images that docker save writes: invalid type: map, expected a sequence at line 1 column 0
@@ -645,8 +652,9 @@ mod tests {
     fn cut_off_anywhere() -> anyhow::Result<()> {
         let bytes = old_docker(&layer("one", b"1"), &layer("two", b"2")).bytes();
         ArchiveFile::new(&bytes)?.load(None)?;
-        // The last entry, which nobody needs, and the mark of the end.
-        let needed = bytes.len() - 4 * 512;
+        // What follows the end of manifest.json is not needed.
+        let end = bytes.windows(3).rposition(|window| window == b"}]\0");
+        let needed = end.expect("manifest.json ends somewhere") + 2;
         for length in (0..needed).step_by(100) {
             assert!(
                 ArchiveFile::new(&bytes[..length])?.load(None).is_err(),

@@ -91,8 +91,11 @@ pub enum Error {
         present: String,
         example: String,
     },
+    /// The source holds no image at all.
+    #[error("{file:?} holds no image")]
+    NoImage { file: PathBuf },
     /// The image that was asked for is not in the source.
-    #[error("{file:?} holds no image {wanted:?}; it holds {choices}")]
+    #[error("{file:?} holds no image {wanted:?}; what it holds: {choices}")]
     NoSuchImage {
         file: PathBuf,
         wanted: String,

@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Error, Image, Loader,
     file::{self, Extent},
-    manifest::{self, RawDescriptor, Store},
+    manifest::RawDescriptor,
+    walk::{self, Store},
 };
 
 /// Reads the image with a tag from a directory, or the only one.
@@ -43,7 +44,7 @@ pub(super) fn load(
     };
     let images = images(&store, &extent)?;
     let chosen = choose(directory, &images, tag)?;
-    manifest::load(loader, &store, chosen, &extent.place(), stop)
+    walk::load(loader, &store, chosen, &extent.place(), stop)
 }
 
 /// The images that a layout names.
@@ -96,6 +97,9 @@ fn choose<'a>(
     };
     match found.as_slice() {
         [first, rest @ ..] if rest.iter().all(|image| image.same_digest(first)) => Ok(first),
+        [] if images.is_empty() => Err(Error::NoImage {
+            file: directory.to_owned(),
+        }),
         [] => Err(Error::NoSuchImage {
             file: directory.to_owned(),
             wanted: tag.unwrap_or_default().to_owned(),
@@ -117,10 +121,7 @@ fn choices(images: &[RawDescriptor]) -> String {
         };
         format!("@{position} is {name}")
     };
-    match images {
-        [] => "no image at all".to_owned(),
-        images => listed(images.iter().enumerate().map(name)),
-    }
+    listed(images.iter().enumerate().map(name))
 }
 
 /// A list for a message, cut off before it fills the screen.
@@ -161,17 +162,11 @@ mod tests {
     /// The only image needs no tag, tagged or not.
     #[test]
     fn the_only_image() -> anyhow::Result<()> {
-        let mut layout = with_images(1)?;
-        let untagged = layout.load(None)?;
-        check(&untagged)?;
+        let untagged = with_images(1)?;
+        check(&untagged.load(None)?)?;
+        let mut layout = Layout::new()?;
         let image = layout.image(&[])?;
-        layout = {
-            let mut other = Layout::new()?;
-            other.image(&[])?;
-            other.add(image, Some("v1"))?;
-            drop(layout);
-            other
-        };
+        layout.add(image, Some("v1"))?;
         let tagged = layout.load(None)?;
         assert_eq!(tagged.root().digest, layout.load(Some("v1"))?.root().digest);
         Ok(())
@@ -194,12 +189,15 @@ mod tests {
         let untagged = layout.load(Some("@0"))?.root().digest.to_string();
         let text = |tag| layout.error(tag).replace(&untagged, "sha256:…");
         expect![[r#""DIR" holds several images; choose one by writing oci:DIRECTORY:TAG, or oci:DIRECTORY:@NUMBER with its place in index.json: @0 is sha256:…, @1 is "v1", @2 is "v2""#]].assert_eq(&text(None));
-        expect![[r#""DIR" holds no image "v9"; it holds @0 is sha256:…, @1 is "v1", @2 is "v2""#]]
-            .assert_eq(&text(Some("v9")));
-        expect![[r#""DIR" holds no image "@3"; it holds @0 is sha256:…, @1 is "v1", @2 is "v2""#]]
-            .assert_eq(&text(Some("@3")));
-        expect![[r#""DIR" holds no image ""; it holds no image at all"#]]
-            .assert_eq(&Layout::new()?.error(None));
+        expect![[
+            r#""DIR" holds no image "v9"; what it holds: @0 is sha256:…, @1 is "v1", @2 is "v2""#
+        ]]
+        .assert_eq(&text(Some("v9")));
+        expect![[
+            r#""DIR" holds no image "@3"; what it holds: @0 is sha256:…, @1 is "v1", @2 is "v2""#
+        ]]
+        .assert_eq(&text(Some("@3")));
+        expect![[r#""DIR" holds no image"#]].assert_eq(&Layout::new()?.error(None));
         Ok(())
     }
 
@@ -210,12 +208,7 @@ mod tests {
         let image = layout.image(&[])?;
         layout.add(image.clone(), Some("v1"))?;
         expect![[r#""DIR" holds several images; choose one by writing oci:DIRECTORY:TAG, or oci:DIRECTORY:@NUMBER with its place in index.json: "#]].assert_eq(
-            &layout
-                .error(Some("v1"))
-                .split("@0")
-                .next()
-                .unwrap_or_default()
-                .to_owned(),
+            layout.error(Some("v1")).split("@0").next().unwrap_or_default(),
         );
         layout.add(image.clone(), Some("twice"))?;
         layout.add(image, Some("twice"))?;

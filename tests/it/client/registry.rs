@@ -469,6 +469,23 @@ async fn gives_up_on_cut_uploads() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A registry that refuses a blob before it has read it: the refusal is
+/// understood, although the rest of the blob cannot be sent, and not repeated.
+#[tokio::test]
+async fn hears_an_early_refusal() -> anyhow::Result<()> {
+    for _ in 0..10 {
+        let fake = Fake::start(SignIn::Open).await?;
+        let big = image(&[layer(20_000_000, 1)]);
+        let digest = big.blobs[0].digest.to_string().replace(':', "%3A");
+        let body = r#"{"errors":[{"code":"SIZE_INVALID","message":"too big"}]}"#;
+        fake.faults("PUT", &digest, Act::Early(413, body));
+        let error = push(&client(&fake)?, &big).await.unwrap_err();
+        assert_eq!(error.status(), Some(413), "{error}");
+        assert_eq!(fake.count("PUT", &digest), 1);
+    }
+    Ok(())
+}
+
 /// The blob arrives, but the answer is lost: it is not sent a second time.
 #[tokio::test]
 async fn finds_a_blob_whose_answer_was_lost() -> anyhow::Result<()> {

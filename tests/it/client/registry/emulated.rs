@@ -279,3 +279,63 @@ async fn a_stop_does_not_wait_for_an_answer() -> anyhow::Result<()> {
     );
     Ok(())
 }
+
+/// Over TLS, with a certificate that the user says to trust; without it the
+/// push ends at once and says what is wrong.
+#[tokio::test]
+async fn pushes_over_tls() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (certificate, key) = (
+        folder.path().join("cert.pem"),
+        folder.path().join("key.pem"),
+    );
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+    std::fs::write(&certificate, made.cert.pem())?;
+    std::fs::write(&key, made.signing_key.serialize_pem())?;
+    let emulator = Emulator::builder()
+        .tls(&certificate, &key)
+        .create_on_first_push()
+        .start()
+        .await?;
+    let seed = emulator.seed();
+    let settings = Settings {
+        tenancy_ocid: Some(seed.tenancy_id.clone()),
+        user_ocid: Some(seed.user_id.clone()),
+        private_key: Some(seed.private_key_pem.clone()),
+        region: Some(seed.region.clone()),
+        ..Settings::default()
+    };
+    let trusting = Options {
+        ca_certificates: Some(made.cert.pem().into_bytes()),
+    };
+    let source = Signed {
+        oci: oci::Client::new(oci::Config {
+            http: http_client(&trusting)?,
+            region: Region::parse(&seed.region)?,
+            endpoint: Some(emulator.url()),
+            credentials: credentials::resolve(&settings, &Environment::default())?.source,
+            retry: RetryPolicy::without_waiting(),
+        })?,
+        base: emulator.url(),
+    };
+    let credentials = Credentials::Token(Arc::new(source));
+    let client = |options: &Options| -> anyhow::Result<Client> {
+        Ok(Client::new(Config {
+            http: http_client(options)?,
+            host: emulator.authority(),
+            plain_http: false,
+            credentials: credentials.clone(),
+            max_concurrent_uploads: 4,
+            retry: RetryPolicy::without_waiting(),
+        }))
+    };
+    let image = web();
+    push(&emulator, &client(&trusting)?, "web", &image).await?;
+    assert_eq!(emulator.tags("web")["1.0"], image.root().digest.to_string());
+
+    let error = push(&emulator, &client(&Options::default())?, "web", &image)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Transport { .. }), "{error:?}");
+    Ok(())
+}

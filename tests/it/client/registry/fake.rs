@@ -31,6 +31,8 @@ pub enum Act {
     CutAnswer,
     /// The connection is cut after so many bytes of the body.
     Cut(usize),
+    /// This answer before the body is read; the connection is closed then.
+    Early(u16, &'static str),
     /// The call is read and never answered.
     Hang,
     /// The usual answer with another header; without it when the value is empty.
@@ -241,6 +243,7 @@ async fn handle(
     };
     let limit = match act {
         Some(Act::Cut(after)) => after,
+        Some(Act::Early(..)) => 0,
         _ => usize::MAX,
     };
     let mut bytes = Vec::new();
@@ -278,7 +281,7 @@ async fn handle(
     };
     let mut answer = match act {
         None => usual(),
-        Some(Act::Answer(status, text)) => plain(status, text),
+        Some(Act::Answer(status, text) | Act::Early(status, text)) => plain(status, text),
         Some(Act::AnswerWith(status, name, value, text)) => with(plain(status, text), name, &value),
         Some(Act::Header(name, value)) => with(usual(), name, &value),
         Some(Act::EndTokens) => {

@@ -225,6 +225,7 @@ impl Error {
 /// Codes of the specification that decide what happens next. Others are shown
 /// as they come.
 pub(super) mod code {
+    pub(crate) const BLOB_UNKNOWN: &str = "BLOB_UNKNOWN";
     pub(crate) const BLOB_UPLOAD_INVALID: &str = "BLOB_UPLOAD_INVALID";
     pub(crate) const BLOB_UPLOAD_UNKNOWN: &str = "BLOB_UPLOAD_UNKNOWN";
     pub(crate) const DIGEST_INVALID: &str = "DIGEST_INVALID";

@@ -33,6 +33,8 @@ pub enum Act {
     Cut(usize),
     /// This answer before the body is read; the connection is closed then.
     Early(u16, &'static str),
+    /// The body is not read, and nothing is answered.
+    Stall,
     /// The call is read and never answered.
     Hang,
     /// The usual answer with another header; without it when the value is empty.
@@ -243,7 +245,7 @@ async fn handle(
     };
     let limit = match act {
         Some(Act::Cut(after)) => after,
-        Some(Act::Early(..)) => 0,
+        Some(Act::Early(..) | Act::Stall) => 0,
         _ => usize::MAX,
     };
     let mut bytes = Vec::new();
@@ -288,7 +290,7 @@ async fn handle(
             state.lock().unwrap().tokens.clear();
             usual()
         }
-        Some(Act::Hang) => {
+        Some(Act::Hang | Act::Stall) => {
             note(0);
             std::future::pending().await
         }

@@ -11,7 +11,6 @@ use super::{
 };
 use crate::{
     credentials::{self, Environment},
-    cty::Path,
     framework::{Context, Diagnostic, Diagnostics, Result},
     image, oci,
     region::Region,
@@ -24,6 +23,7 @@ use crate::{
 pub struct Clients {
     effective: Effective,
     environment: Environment,
+    retry: RetryPolicy,
     unknown_argument: Option<&'static str>,
     control_plane: OnceLock<Result<oci::Client>>,
     registry: OnceLock<Result<Registry>>,
@@ -37,16 +37,23 @@ pub(crate) struct Registry {
     pub(crate) client: registry::Client,
     /// Whether it is Oracle's, which has an API for single tags beside it.
     pub(crate) is_ocir: bool,
+    /// Whether the provider's own identity signs in, not a user of the registry.
+    pub(crate) own_identity: bool,
     /// Who signs in, for messages.
     pub(crate) identity: Arc<str>,
 }
 
 impl Clients {
-    pub(super) fn new(config: Config, environment: Environment) -> Result<Self> {
+    pub(super) fn new(
+        config: Config,
+        environment: Environment,
+        retry: RetryPolicy,
+    ) -> Result<Self> {
         let unknown_argument = config.unknown_argument();
         Ok(Self {
             effective: config.with_environment(&environment)?,
             environment,
+            retry,
             unknown_argument,
             control_plane: OnceLock::new(),
             registry: OnceLock::new(),
@@ -149,18 +156,16 @@ impl Clients {
                 "No region is set. Set the argument \"region\" of the provider, the environment variable OCI_REGION, \
                  or \"region\" in the profile of the configuration file, for example to \"sa-saopaulo-1\".",
             )
-            .at(Path::attribute("region"))
             .into());
         };
         let region = Region::parse(&region).map_err(|error| {
             Diagnostic::error(
                 "Unknown region",
                 format!(
-                    "{}. A region is named by its identifier, such as \"sa-saopaulo-1\", or by its key, such as \"GRU\".",
+                    "{} A region is named by its identifier, such as \"sa-saopaulo-1\", or by its key, such as \"GRU\".",
                     diagnose::sentence(&error)
                 ),
             )
-            .at(Path::attribute("region"))
         })?;
         tracing::debug!(
             identity = resolved.source.describe(),
@@ -172,14 +177,13 @@ impl Clients {
             region,
             endpoint: self.effective.endpoint.clone(),
             credentials: resolved.source,
-            retry: RetryPolicy::default(),
+            retry: self.retry.clone(),
         })
         .map_err(|error| {
             Diagnostic::error(
                 "Invalid endpoint",
-                format!("{}.", diagnose::sentence(&error)),
+                diagnose::sentence(&error),
             )
-            .at(Path::attribute("endpoint"))
             .into()
         })
     }
@@ -214,12 +218,13 @@ impl Clients {
         let plain_http = settings
             .plain_http
             .unwrap_or(own_host.as_deref() == Some(&host) && own_scheme == "http");
+        let own_identity = is_ocir && settings.login.is_none();
         let (credentials, identity) = match (&settings.login, control_plane) {
             (Some((username, password)), _) => (
                 registry::Credentials::Basic { username: username.clone(), password: password.expose().clone() },
                 format!("user \"{username}\" of the registry"),
             ),
-            (None, Ok(oci)) if is_ocir => {
+            (None, Ok(oci)) if own_identity => {
                 let identity = oci.credentials().describe();
                 let scheme = if plain_http { "http" } else { "https" };
                 let tokens = IdentityTokens::new(oci, format!("{scheme}://{host}"));
@@ -234,9 +239,10 @@ impl Clients {
                 plain_http,
                 credentials,
                 max_concurrent_uploads: settings.max_concurrent_uploads.unwrap_or(4),
-                retry: RetryPolicy::default(),
+                retry: self.retry.clone(),
             }),
             is_ocir,
+            own_identity,
             identity: identity.into(),
         })
     }
@@ -247,14 +253,11 @@ impl Clients {
         };
         transport::http_client(&options).map_err(|error| {
             let detail = format!(
-                "The HTTP client could not be set up: {}.",
+                "The HTTP client could not be set up{}: {}.",
+                if ca_certificate.is_some() { " with \"registry.ca_certificate\"" } else { "" },
                 diagnose::chain(&error)
             );
-            let diagnostic = Diagnostic::error("Cannot set up HTTPS", detail);
-            match ca_certificate {
-                Some(_) => diagnostic.at(Path::attribute("registry")).into(),
-                None => diagnostic.into(),
-            }
+            Diagnostic::error("Cannot set up HTTPS", detail).into()
         })
     }
 }
@@ -270,7 +273,6 @@ fn endpoint_authority(endpoint: &str, region: &Region) -> Result<(String, String
             "Invalid endpoint",
             "Argument \"endpoint\" must be an address such as \"http://127.0.0.1:8080\".",
         )
-        .at(Path::attribute("endpoint"))
         .into());
     };
     Ok((url.scheme().to_owned(), url.authority().to_owned()))
@@ -285,6 +287,5 @@ fn unknown_argument(argument: &str) -> Diagnostics {
              or give the argument a value that is known while planning."
         ),
     )
-    .at(Path::attribute(argument.split('.').next().unwrap_or(argument)))
     .into()
 }

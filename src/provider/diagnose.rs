@@ -84,7 +84,7 @@ pub(super) fn registry(
     }
     text.push_str(&format!("\n\nSigned in as: {}", registry.identity));
     if let Some(id) = error.request_id() {
-        text.push_str(&format!("\nRequest id: {id}"));
+        text.push_str(&format!("\n\nRequest id: {id}"));
     }
     Diagnostic::error(summary, text).into()
 }
@@ -93,7 +93,7 @@ pub(super) fn registry(
 pub(super) fn credentials(error: &credentials::Error) -> Diagnostics {
     Diagnostic::error(
         "Cannot sign in to Oracle Cloud",
-        format!("{}.", sentence(error)),
+        sentence(error),
     )
     .into()
 }
@@ -113,21 +113,22 @@ pub(super) fn chain(error: &dyn StdError) -> String {
     text
 }
 
-/// [`chain`] with a capital letter, for the beginning of a detail. Without the
-/// final period.
+/// [`chain`] as a sentence, with a capital letter and a full stop.
 pub(super) fn sentence(error: &dyn StdError) -> String {
     let text = chain(error);
-    let text = text.trim_end_matches('.');
     let mut letters = text.chars();
-    letters
-        .next()
-        .map(|first| first.to_uppercase().chain(letters).collect())
-        .unwrap_or_default()
+    let capital = letters.next().into_iter().flat_map(char::to_uppercase);
+    let mut sentence: String = capital.chain(letters).collect();
+    if !sentence.ends_with(['.', '?']) {
+        sentence.push('.');
+    }
+    sentence
 }
 
 /// What to do about it.
 fn advice(error: &oci::Error, region: &str) -> Option<String> {
     let oci::Error::Service {
+        service,
         status,
         code,
         clock_skew,
@@ -137,6 +138,11 @@ fn advice(error: &oci::Error, region: &str) -> Option<String> {
         return match error {
             oci::Error::Transport { .. } => Some(
                 "Check the region, the argument \"endpoint\" if it is set, and whether a proxy is needed (HTTPS_PROXY).".to_owned(),
+            ),
+            oci::Error::Decode { .. } => Some(
+                "Something else than the service may have answered, such as a proxy or a captive portal. Whether the change was made is \
+                 not known; look before it is made again."
+                    .to_owned(),
             ),
             oci::Error::Anonymous { .. } => Some(
                 "The registry does not refuse a signature it does not accept; it treats the request as nobody's. Check the API key, \
@@ -165,10 +171,17 @@ fn advice(error: &oci::Error, region: &str) -> Option<String> {
             ),
             None => "Users and their tokens are changed in the tenancy's home region only. Configure the provider for it.".to_owned(),
         }),
-        (403 | 404, _) => Some(format!(
-            "Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region ({region}), and that \
-             a policy allows it, for example:\n    Allow group GROUP to manage repos in compartment COMPARTMENT"
-        )),
+        (403 | 404, _) => {
+            let policy = match *service {
+                "identity" => "Allow group GROUP to manage users in tenancy",
+                "objectstorage" => "Allow group GROUP to read objectstorage-namespaces in tenancy",
+                _ => "Allow group GROUP to manage repos in compartment COMPARTMENT",
+            };
+            Some(format!(
+                "Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region \
+                 ({region}), and that a policy allows it, for example:\n    {policy}"
+            ))
+        }
         (429, _) => Some("The service is throttling. Run again later, or with a lower -parallelism.".to_owned()),
         (400, "LimitExceeded" | "QuotaExceeded") => {
             Some("The tenancy's limit or quota is used up. Delete what is not needed, or ask for more in the console.".to_owned())
@@ -188,13 +201,28 @@ fn registry_advice(error: &registry::Error, registry: &Registry) -> Option<Strin
         cause = error.source();
     }
     let policy = "Allow group GROUP to manage repos in compartment COMPARTMENT";
+    match error {
+        registry::Error::Interrupted { .. } | registry::Error::TimedOut { .. } | registry::Error::Transport { .. } => {
+            return Some(
+                "Apply again: what has arrived is not sent a second time. If it breaks off at the same place each time, look for a \
+                 proxy or a gateway with a limit on sizes or times."
+                    .to_owned(),
+            );
+        }
+        registry::Error::Blob { .. } | registry::Error::BlobChanged { .. } => {
+            return Some("Nothing was tagged. Make the image's source again, and plan again.".to_owned());
+        }
+        _ => {}
+    }
     if error.is_anonymous_denial() || error.is_unauthorized() {
-        return Some(match registry.is_ocir {
+        return Some(match registry.own_identity {
             true => format!(
                 "{} did not accept the login. Check the API key, its fingerprint, the user and the tenancy.",
                 registry.client.host()
             ),
-            false => "Set \"username\" and \"password\" in the provider's argument \"registry\", and check them.".to_owned(),
+            false => "Set \"username\" and \"password\" in the provider's argument \"registry\", and check them. For Oracle's \
+                      registry they are <namespace>/<user> and an auth token, which is accepted some minutes after it was created."
+                .to_owned(),
         });
     }
     if error.is_denied() || error.is_not_found() || error.is_name_unknown() {

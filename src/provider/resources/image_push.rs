@@ -132,7 +132,7 @@ impl Resource for ImagePush {
                         Diagnostic::warning(
                             "Image source does not exist yet",
                             format!(
-                                "{}. It may be made during the apply; until then the digest is not known. If the path is mistyped, \
+                                "{} It may be made during the apply; until then the digest is not known. If the path is mistyped, \
                                  the apply will fail.",
                                 diagnose::sentence(&error)
                             ),
@@ -643,7 +643,7 @@ fn last_pushed(private: &Private, state: &State) -> String {
 fn cannot_read_source(error: &image::Error) -> Diagnostics {
     Diagnostic::error(
         "Cannot read image source",
-        format!("{}.", diagnose::sentence(error)),
+        diagnose::sentence(error),
     )
     .at(Path::attribute("source"))
     .into()

@@ -75,11 +75,13 @@ impl Layout {
         format!("oci:{}", self.path().display())
     }
 
-    fn path(&self) -> PathBuf {
+    /// The directory.
+    pub fn path(&self) -> PathBuf {
         self.directory.path().to_owned()
     }
 
-    fn blob(&self, media_type: &str, bytes: &[u8]) -> anyhow::Result<Json> {
+    /// Stores a blob and gives its descriptor.
+    pub fn blob(&self, media_type: &str, bytes: &[u8]) -> anyhow::Result<Json> {
         let digest = ocir::image::Digest::of(bytes).to_string();
         let hex = digest.trim_start_matches("sha256:");
         fs::write(self.path().join("blobs/sha256").join(hex), bytes)?;

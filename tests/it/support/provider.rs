@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use ocir::{credentials::Environment, emulator::Emulator, framework::Server, provider::Ocir};
+use ocir::{
+    credentials::Environment, emulator::Emulator, framework::Server, provider::Ocir,
+    transport::RetryPolicy,
+};
 use serde_json::{Value as Json, json};
 
 use super::{core::Host, images::Layout};
@@ -33,6 +36,15 @@ impl Cloud {
     /// A provider with these arguments.
     pub async fn configured(emulator: Emulator, config: Json) -> anyhow::Result<Self> {
         let host = Host::start(server()).await?;
+        host.configure(config).await?;
+        Ok(Self { emulator, host })
+    }
+
+    /// A provider with these arguments that tries again without waiting.
+    pub async fn impatient(emulator: Emulator, config: Json) -> anyhow::Result<Self> {
+        let retry = RetryPolicy::without_waiting();
+        let provider = Ocir::new(Environment::default()).with_retry(retry);
+        let host = Host::start(Server::new(provider)).await?;
         host.configure(config).await?;
         Ok(Self { emulator, host })
     }

@@ -194,13 +194,14 @@ impl Client {
                 None
             };
             let meter = Meter::new(blob.size, &job.sent);
+            let (body, _reading) = BlobBody::open(blob, &meter);
             let mut request = self
                 .inner
                 .http
                 .put(url.clone())
                 .header(CONTENT_TYPE, "application/octet-stream")
                 .header(CONTENT_LENGTH, blob.size)
-                .body(reqwest::Body::wrap(BlobBody::open(blob, &meter)));
+                .body(reqwest::Body::wrap(body));
             if let Some(pass) = &pass {
                 request = request.header(AUTHORIZATION, pass.header().clone());
             }

@@ -489,6 +489,58 @@ async fn hears_an_early_refusal() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A registry that refuses a blob and neither reads it nor closes the connection.
+#[tokio::test]
+async fn hears_a_refusal_while_it_cannot_send() -> anyhow::Result<()> {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+    async fn refuse(stream: tokio::net::TcpStream) -> std::io::Result<()> {
+        let mut stream = BufReader::new(stream);
+        loop {
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                if stream.read_line(&mut head).await? == 0 {
+                    return Ok(());
+                }
+            }
+            let answer = match head.split(' ').next() {
+                Some("POST") => "202 Accepted\r\nlocation: /v2/upload",
+                Some("PUT") => "413 Payload Too Large",
+                _ => "404 Not Found",
+            };
+            let answer = format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await?;
+            if head.starts_with("PUT") {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let host = listener.local_addr()?.to_string();
+    let server = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(refuse(stream));
+        }
+    });
+    let client = Client::new(Config {
+        http: http_client(&Options::default())?,
+        host,
+        plain_http: true,
+        credentials: Credentials::Anonymous,
+        max_concurrent_uploads: 1,
+        retry: RetryPolicy::without_waiting(),
+    });
+    let start = Instant::now();
+    let error = push(&client, &image(&[layer(50_000_000, 1)]))
+        .await
+        .unwrap_err();
+    assert_eq!(error.status(), Some(413), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(20));
+    server.abort();
+    Ok(())
+}
+
 /// The blob arrives, but the answer is lost: it is not sent a second time.
 #[tokio::test]
 async fn finds_a_blob_whose_answer_was_lost() -> anyhow::Result<()> {
@@ -994,8 +1046,8 @@ async fn stop_ends_a_push() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A stop in the middle of a blob ends its sending: neither the connection nor
-/// the thread that reads the source stays behind.
+/// A stop in the middle of a blob that nobody takes: the thread that reads its
+/// source does not stay behind.
 #[tokio::test]
 async fn stop_ends_the_reading_of_a_source() -> anyhow::Result<()> {
     /// Without end; tells how many of its readers there are.

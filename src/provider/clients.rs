@@ -179,13 +179,7 @@ impl Clients {
             credentials: resolved.source,
             retry: self.retry.clone(),
         })
-        .map_err(|error| {
-            Diagnostic::error(
-                "Invalid endpoint",
-                diagnose::sentence(&error),
-            )
-            .into()
-        })
+        .map_err(|error| Diagnostic::error("Invalid endpoint", diagnose::sentence(&error)).into())
     }
 
     fn build_registry(&self) -> Result<Registry> {
@@ -254,7 +248,11 @@ impl Clients {
         transport::http_client(&options).map_err(|error| {
             let detail = format!(
                 "The HTTP client could not be set up{}: {}.",
-                if ca_certificate.is_some() { " with \"registry.ca_certificate\"" } else { "" },
+                if ca_certificate.is_some() {
+                    " with \"registry.ca_certificate\""
+                } else {
+                    ""
+                },
                 diagnose::chain(&error)
             );
             Diagnostic::error("Cannot set up HTTPS", detail).into()

@@ -91,11 +91,7 @@ pub(super) fn registry(
 
 /// There is no credential.
 pub(super) fn credentials(error: &credentials::Error) -> Diagnostics {
-    Diagnostic::error(
-        "Cannot sign in to Oracle Cloud",
-        sentence(error),
-    )
-    .into()
+    Diagnostic::error("Cannot sign in to Oracle Cloud", sentence(error)).into()
 }
 
 /// An error and its causes, each level once, in one line.
@@ -202,7 +198,9 @@ fn registry_advice(error: &registry::Error, registry: &Registry) -> Option<Strin
     }
     let policy = "Allow group GROUP to manage repos in compartment COMPARTMENT";
     match error {
-        registry::Error::Interrupted { .. } | registry::Error::TimedOut { .. } | registry::Error::Transport { .. } => {
+        registry::Error::Interrupted { .. }
+        | registry::Error::TimedOut { .. }
+        | registry::Error::Transport { .. } => {
             return Some(
                 "Apply again: what has arrived is not sent a second time. If it breaks off at the same place each time, look for a \
                  proxy or a gateway with a limit on sizes or times."
@@ -210,7 +208,9 @@ fn registry_advice(error: &registry::Error, registry: &Registry) -> Option<Strin
             );
         }
         registry::Error::Blob { .. } | registry::Error::BlobChanged { .. } => {
-            return Some("Nothing was tagged. Make the image's source again, and plan again.".to_owned());
+            return Some(
+                "Nothing was tagged. Make the image's source again, and plan again.".to_owned(),
+            );
         }
         _ => {}
     }

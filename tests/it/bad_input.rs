@@ -130,8 +130,7 @@ async fn unknown_region() -> anyhow::Result<()> {
         expect![[r#"
             Error: Unknown region
 
-            Unknown region "sa-saopaolo-1", did you mean sa-saopaulo-1 (gru)?. A region is named by its identifier, such as "sa-saopaulo-1", or by its key, such as "GRU".
-              with region"#]],
+            Unknown region "sa-saopaolo-1", did you mean sa-saopaulo-1 (gru)? A region is named by its identifier, such as "sa-saopaulo-1", or by its key, such as "GRU"."#]],
     )
     .await;
     Ok(())
@@ -145,7 +144,7 @@ async fn clock_off_by_ten_minutes() -> anyhow::Result<()> {
     create_fails(&cloud, expect![[r#"
         Error: Cannot read namespace
 
-        The namespace of the tenancy could not be read: GetNamespace was answered 401 NotAuthenticated: Date 'Tue, 24 Nov 2026 10:27:22 GMT' is not within allowed clock skew. Current 'Tue, 24 Nov 2026 10:37:22 GMT', valid datetime range: ['Tue, 24 Nov 2026 10:32:22 GMT', 'Tue, 24 Nov 2026 10:42:22 GMT'].
+        The namespace of the tenancy could not be read: GetNamespace was answered 401 NotAuthenticated: Date 'TIME' is not within allowed clock skew. Current 'TIME', valid datetime range: ['TIME', 'TIME'].
 
         This machine's clock is 10 minutes behind the service's, and a signature is good for five minutes. Set the clock.
 
@@ -163,7 +162,10 @@ async fn not_authenticated() -> anyhow::Result<()> {
     cloud
         .emulator
         .fail_always("GetContainerRepository", Fault::status(401));
-    reads(&cloud, repository.refresh().await, &expect![[r#"
+    reads(
+        &cloud,
+        repository.refresh().await,
+        &expect![[r#"
         Error: Cannot read container repository
 
         Repository "team/web" (ocid1.containerrepo.OCID) could not be read: GetContainerRepository was answered 401 NotAuthenticated: The required information to complete authentication was not provided or was incorrect.
@@ -173,7 +175,8 @@ async fn not_authenticated() -> anyhow::Result<()> {
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
 
-        Request id: ID"#]]);
+        Request id: ID"#]],
+    );
     assert_eq!(repository.state(), before);
     Ok(())
 }
@@ -219,7 +222,10 @@ async fn unknown_compartment() -> anyhow::Result<()> {
     let mut repository = cloud.host.resource("ocir_repository");
     let config =
         json!({ "compartment_id": "ocid1.compartment.oc1..gone", "display_name": "team/web" });
-    reads(&cloud, repository.apply(config).await, &expect![[r#"
+    reads(
+        &cloud,
+        repository.apply(config).await,
+        &expect![[r#"
         Error: Cannot create container repository
 
         Repository "team/web" could not be created in compartment ocid1.compartment.OCID: CreateContainerRepository was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
@@ -229,7 +235,8 @@ async fn unknown_compartment() -> anyhow::Result<()> {
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
 
-        Request id: ID"#]]);
+        Request id: ID"#]],
+    );
     assert_eq!(repository.state(), Json::Null);
     Ok(())
 }
@@ -245,7 +252,10 @@ async fn name_taken() -> anyhow::Result<()> {
         .await?;
     let mut ours = cloud.host.resource("ocir_repository");
     cloud.emulator.clear_requests();
-    reads(&cloud, ours.apply(cloud.web()).await, &expect![[r#"
+    reads(
+        &cloud,
+        ours.apply(cloud.web()).await,
+        &expect![[r#"
         Error: Cannot create container repository
 
         Repository "team/web" could not be created in compartment COMPARTMENT: the name is already taken in this tenancy and region.
@@ -257,7 +267,8 @@ async fn name_taken() -> anyhow::Result<()> {
             }
 
         Request id: ID
-          with display_name"#]]);
+          with display_name"#]],
+    );
     assert_eq!(
         cloud.count("CreateContainerRepository"),
         1,
@@ -326,7 +337,10 @@ async fn service_fails() -> anyhow::Result<()> {
         .fail_always("UpdateContainerRepository", Fault::status(500));
     let mut config = cloud.web();
     config["is_public"] = true.into();
-    reads(&cloud, repository.apply(config).await, &expect![[r#"
+    reads(
+        &cloud,
+        repository.apply(config).await,
+        &expect![[r#"
         Error: Cannot update container repository
 
         Repository "team/web" (ocid1.containerrepo.OCID) could not be changed: UpdateContainerRepository was answered 500 InternalServerError: Out of host capacity or an internal error occurred.
@@ -335,7 +349,8 @@ async fn service_fails() -> anyhow::Result<()> {
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
 
-        Request id: ID"#]]);
+        Request id: ID"#]],
+    );
     assert_eq!(repository.state(), before);
     assert_eq!(cloud.repository("team/web")["isPublic"], json!(false));
     Ok(())
@@ -353,6 +368,8 @@ async fn not_the_service() -> anyhow::Result<()> {
         Error: Cannot create container repository
 
         Repository "team/web" could not be created in compartment COMPARTMENT: CreateContainerRepository: unreadable answer: expected value at line 1 column 1.
+
+        Something else than the service may have answered, such as a proxy or a captive portal. Whether the change was made is not known; look before it is made again.
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
 
@@ -373,6 +390,8 @@ async fn cut_in_the_middle_of_a_blob() -> anyhow::Result<()> {
         Error: Cannot push image
 
         oci:SOURCE could not be pushed to repository "NAMESPACE/team/web" under tag "1.0.0": the connection to HOST was cut during upload of blob sha256:875905510a11c7555b0d9c8d75dcb53375cd7b345a99d6accb1c7215fa0fd781, after 300004 of 300004 bytes in the last of 8 attempts: error sending request: client error (SendRequest): error writing a body to connection: Connection reset by peer (os error 104).
+
+        Apply again: what has arrived is not sent a second time. If it breaks off at the same place each time, look for a proxy or a gateway with a limit on sizes or times.
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)"#]]).await;
     // The same push, on a line that holds, finishes.
@@ -461,6 +480,8 @@ async fn layer_with_a_wrong_digest() -> anyhow::Result<()> {
 
         oci:SOURCE could not be pushed to repository "NAMESPACE/team/web" under tag "1.0.0": cannot read blob sha256:1d5be6d08220714e696874f3c5058babc4e9f1c6fd27ab5eee959238cc80dc54 from the image's source: "SOURCE/blobs/sha256/1d5be6d08220714e696874f3c5058babc4e9f1c6fd27ab5eee959238cc80dc54" is corrupt: it should have the digest sha256:1d5be6d08220714e696874f3c5058babc4e9f1c6fd27ab5eee959238cc80dc54, and has sha256:33303ccde6e67ea07ca493e5e4c399e22f39af56ed9489dee7c717a162c5799c.
 
+        Nothing was tagged. Make the image's source again, and plan again.
+
         Signed in as: user USER (API key FINGERPRINT, argument private_key)"#]]).await;
     Ok(())
 }
@@ -480,11 +501,17 @@ async fn entry_that_points_outside() -> anyhow::Result<()> {
     archive.append(&header, &b"root"[..])?;
     archive.into_inner()?.flush()?;
     let source = format!("docker-archive:{}", path.display());
-    push_fails(&cloud, &source, "team/web", expect![[r#"
+    push_fails(
+        &cloud,
+        &source,
+        "team/web",
+        expect![[r#"
         Error: Cannot read image source
 
         Entry "../../etc/passwd" of "SOURCE" points outside the archive.
-          with source"#]]).await;
+          with source"#]],
+    )
+    .await;
     Ok(())
 }
 
@@ -494,11 +521,17 @@ async fn json_that_is_none() -> anyhow::Result<()> {
     let (cloud, _repository) = with_repository().await?;
     let layout = Layout::new()?;
     fs::write(layout.path().join("index.json"), "<html>")?;
-    push_fails(&cloud, &layout.source(), "team/web", expect![[r#"
+    push_fails(
+        &cloud,
+        &layout.source(),
+        "team/web",
+        expect![[r#"
         Error: Cannot read image source
 
         "SOURCE/index.json" is not the index of an image layout: expected value at line 1 column 1.
-          with source"#]]).await;
+          with source"#]],
+    )
+    .await;
     Ok(())
 }
 
@@ -516,6 +549,7 @@ async fn push_to_no_repository() -> anyhow::Result<()> {
             Allow group GROUP to manage repos in compartment COMPARTMENT
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
+
         Request id: ID"#]]).await;
     Ok(())
 }
@@ -564,9 +598,10 @@ async fn refused_login_shows_no_secret() -> anyhow::Result<()> {
 
         oci:SOURCE could not be pushed to repository "NAMESPACE/team/web" under tag "1.0.0": sign-in at HOST answered 401 UNAUTHORIZED: Unauthorized.
 
-        HOST did not accept the login. Check the API key, its fingerprint, the user and the tenancy.
+        Set "username" and "password" in the provider's argument "registry", and check them. For Oracle's registry they are <namespace>/<user> and an auth token, which is accepted some minutes after it was created.
 
         Signed in as: user "somebody" of the registry
+
         Request id: ID"#]]).await;
 
     let mut said = Vec::new();

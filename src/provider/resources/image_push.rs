@@ -641,12 +641,9 @@ fn last_pushed(private: &Private, state: &State) -> String {
 }
 
 fn cannot_read_source(error: &image::Error) -> Diagnostics {
-    Diagnostic::error(
-        "Cannot read image source",
-        diagnose::sentence(error),
-    )
-    .at(Path::attribute("source"))
-    .into()
+    Diagnostic::error("Cannot read image source", diagnose::sentence(error))
+        .at(Path::attribute("source"))
+        .into()
 }
 
 /// Checks how the source is written.

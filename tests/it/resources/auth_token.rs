@@ -197,7 +197,7 @@ async fn the_user_cannot_be_read() -> anyhow::Result<()> {
         The token can be used, and its user name for "docker login" could not be found out: User USER could not be read: GetUser was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
 
         Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region (sa-saopaulo-1), and that a policy allows it, for example:
-            Allow group GROUP to manage repos in compartment COMPARTMENT
+            Allow group GROUP to manage users in tenancy
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
 

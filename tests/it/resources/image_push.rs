@@ -810,6 +810,9 @@ async fn signed_in_with_an_auth_token() -> anyhow::Result<()> {
     let plan = push.plan(web(layout.source())).await?;
     let problems = push.apply_planned(&plan).await.unwrap_err().to_string();
     assert!(!problems.contains("wr0ng-secret"), "{problems}");
-    assert!(problems.contains("Set \"username\" and \"password\""), "{problems}");
+    assert!(
+        problems.contains("Set \"username\" and \"password\""),
+        "{problems}"
+    );
     Ok(())
 }

@@ -22,8 +22,10 @@ test: ## every test that a fresh machine can run; brings a Terraform CLI if none
 	OCIR_TEST_TERRAFORM="$$cli" cargo test --workspace --locked
 
 test-peers: ## against other people's software: docker-registry, skopeo, umoci, buildah
-	tools/peers.sh
-	OCIR_TEST_PEERS=1 cargo test --locked --test it peers
+	set -e; \
+	tools/peers.sh; \
+	cli=$$($(PYTHON) tools/terraform.py); \
+	OCIR_TEST_TERRAFORM="$$cli" OCIR_TEST_PEERS=1 cargo test --locked --test it peers
 
 docs: ## rewrite docs/ and the golden files
 	UPDATE_EXPECT=1 cargo test --locked --test it -- docs schema

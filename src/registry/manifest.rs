@@ -119,7 +119,7 @@ impl Client {
         access: &Access,
         reference: &str,
     ) -> Result<Option<ManifestContent>, Error> {
-        let operation = format!("download of manifest {reference}");
+        let operation = format!("reading of manifest {reference}");
         let about = self.about(&operation, access.repository());
         let call = Call {
             headers: accept(),

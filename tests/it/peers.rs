@@ -204,8 +204,8 @@ async fn docker_registry_asks_for_a_password() -> anyhow::Result<()> {
         found += &refusal(&registry, &client, &image).await?;
     }
     expect_test::expect![[r#"
-        download of manifest v1 at REGISTRY answered 401 UNAUTHORIZED: authentication required
-        download of manifest v1 at REGISTRY answered 401 UNAUTHORIZED: authentication required
+        reading of manifest v1 at REGISTRY answered 401 UNAUTHORIZED: authentication required
+        reading of manifest v1 at REGISTRY answered 401 UNAUTHORIZED: authentication required
     "#]]
     .assert_eq(&found);
     Ok(())
@@ -478,7 +478,7 @@ async fn terraform_signs_in_over_tls() -> anyhow::Result<()> {
         .replace(&workshop.path().display().to_string(), "WORKSHOP");
     expect_test::expect![[r#"
         Error: Cannot push image
-        oci:WORKSHOP/umoci-layers:all could not be pushed to repository "peers/umoci-layers" under tag "v1": download of manifest v1 at REGISTRY answered 401 UNAUTHORIZED: authentication required.
+        oci:WORKSHOP/umoci-layers:all could not be pushed to repository "peers/umoci-layers" under tag "v1": reading of manifest v1 at REGISTRY answered 401 UNAUTHORIZED: authentication required.
         Set "username" and "password" in the provider's argument "registry", and check them.
         Signed in as: user "peer" of the registry"#]]
     .assert_eq(&errors);

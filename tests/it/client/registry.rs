@@ -319,7 +319,7 @@ async fn wrong_passwords_are_unauthorized() -> anyhow::Result<()> {
             SignIn::Basic,
             password("guess"),
             expect![[
-                r#"download of manifest 1.0 at HOST answered 401 UNAUTHORIZED: authentication required"#
+                r#"reading of manifest 1.0 at HOST answered 401 UNAUTHORIZED: authentication required"#
             ]],
         ),
         (
@@ -331,7 +331,7 @@ async fn wrong_passwords_are_unauthorized() -> anyhow::Result<()> {
             SignIn::Basic,
             Credentials::Anonymous,
             expect![[
-                r#"download of manifest 1.0 at HOST answered 401 UNAUTHORIZED: authentication required"#
+                r#"reading of manifest 1.0 at HOST answered 401 UNAUTHORIZED: authentication required"#
             ]],
         ),
     ] {
@@ -640,7 +640,7 @@ async fn asks_again_for_the_reason() -> anyhow::Result<()> {
     let error = check(
         &fake,
         client.head_manifest("ns/web", "1.0").await,
-        &expect!["download of manifest 1.0 at HOST answered 403 DENIED: no policy allows this"],
+        &expect!["reading of manifest 1.0 at HOST answered 403 DENIED: no policy allows this"],
     );
     assert!(error.is_denied() && !error.is_anonymous_denial());
     assert_eq!(client.head_manifest("ns/web", "1.0").await?, None);
@@ -677,7 +677,7 @@ async fn verifies_manifests() -> anyhow::Result<()> {
         &fake,
         client.get_manifest("ns/web", wanted.as_str()).await,
         &expect![[
-            r#"download of manifest sha256:4f53… at HOST answered with digest sha256:4413… instead of sha256:4f53…"#
+            r#"reading of manifest sha256:4f53… at HOST answered with digest sha256:4413… instead of sha256:4f53…"#
         ]],
     );
     fake.put_manifest("ns/web", "1.0", MANIFEST, b"{}");
@@ -690,7 +690,7 @@ async fn verifies_manifests() -> anyhow::Result<()> {
         &fake,
         client.get_manifest("ns/web", "1.0").await,
         &expect![[
-            r#"download of manifest 1.0 at HOST answered with digest sha256:4413… instead of sha256:4f53…"#
+            r#"reading of manifest 1.0 at HOST answered with digest sha256:4413… instead of sha256:4f53…"#
         ]],
     );
     let content = client.get_manifest("ns/web", "1.0").await?.unwrap();
@@ -881,7 +881,7 @@ async fn redirects_end() -> anyhow::Result<()> {
     check(
         &fake,
         client.get_manifest("ns/web", "1.0").await,
-        &expect!["download of manifest 1.0 at HOST was redirected without a Location"],
+        &expect!["reading of manifest 1.0 at HOST was redirected without a Location"],
     );
     // 302 would turn a POST into a GET.
     fake.fault(

@@ -24,6 +24,7 @@ use crate::{
 pub struct Clients {
     effective: Effective,
     environment: Environment,
+    retry: RetryPolicy,
     unknown_argument: Option<&'static str>,
     control_plane: OnceLock<Result<oci::Client>>,
     registry: OnceLock<Result<Registry>>,
@@ -37,16 +38,25 @@ pub(crate) struct Registry {
     pub(crate) client: registry::Client,
     /// Whether it is Oracle's, which has an API for single tags beside it.
     pub(crate) is_ocir: bool,
+    /// Whether a user name and a password are configured for it.
+    pub(crate) has_login: bool,
+    /// The control plane whose identity signs in, if it does.
+    pub(crate) oci: Option<oci::Client>,
     /// Who signs in, for messages.
     pub(crate) identity: Arc<str>,
 }
 
 impl Clients {
-    pub(super) fn new(config: Config, environment: Environment) -> Result<Self> {
+    pub(super) fn new(
+        config: Config,
+        environment: Environment,
+        retry: RetryPolicy,
+    ) -> Result<Self> {
         let unknown_argument = config.unknown_argument();
         Ok(Self {
             effective: config.with_environment(&environment)?,
             environment,
+            retry,
             unknown_argument,
             control_plane: OnceLock::new(),
             registry: OnceLock::new(),
@@ -149,7 +159,6 @@ impl Clients {
                 "No region is set. Set the argument \"region\" of the provider, the environment variable OCI_REGION, \
                  or \"region\" in the profile of the configuration file, for example to \"sa-saopaulo-1\".",
             )
-            .at(Path::attribute("region"))
             .into());
         };
         let region = Region::parse(&region).map_err(|error| {
@@ -160,7 +169,6 @@ impl Clients {
                     diagnose::sentence(&error)
                 ),
             )
-            .at(Path::attribute("region"))
         })?;
         tracing::debug!(
             identity = resolved.source.describe(),
@@ -172,7 +180,7 @@ impl Clients {
             region,
             endpoint: self.effective.endpoint.clone(),
             credentials: resolved.source,
-            retry: RetryPolicy::default(),
+            retry: self.retry.clone(),
         })
         .map_err(|error| {
             Diagnostic::error(
@@ -214,6 +222,7 @@ impl Clients {
         let plain_http = settings
             .plain_http
             .unwrap_or(own_host.as_deref() == Some(&host) && own_scheme == "http");
+        let mut own = None;
         let (credentials, identity) = match (&settings.login, control_plane) {
             (Some((username, password)), _) => (
                 registry::Credentials::Basic { username: username.clone(), password: password.expose().clone() },
@@ -222,6 +231,7 @@ impl Clients {
             (None, Ok(oci)) if is_ocir => {
                 let identity = oci.credentials().describe();
                 let scheme = if plain_http { "http" } else { "https" };
+                own = Some(oci.clone());
                 let tokens = IdentityTokens::new(oci, format!("{scheme}://{host}"));
                 (registry::Credentials::Token(Arc::new(tokens)), identity)
             }
@@ -234,9 +244,11 @@ impl Clients {
                 plain_http,
                 credentials,
                 max_concurrent_uploads: settings.max_concurrent_uploads.unwrap_or(4),
-                retry: RetryPolicy::default(),
+                retry: self.retry.clone(),
             }),
             is_ocir,
+            has_login: settings.login.is_some(),
+            oci: own,
             identity: identity.into(),
         })
     }

@@ -1,13 +1,21 @@
 //! From what a client says to what a person reads: what failed, why, what to
 //! do, and what Oracle's support asks for.
+//!
+//! A detail has a paragraph for each of these, in this order, and ends with
+//! the lines of who asked and of the request id.
 
 use std::error::Error as StdError;
+
+use http::StatusCode;
 
 use super::clients::Registry;
 use crate::{
     credentials,
+    cty::Path,
     framework::{Diagnostic, Diagnostics},
-    oci, registry,
+    image, oci,
+    region::Region,
+    registry,
 };
 
 /// A control plane's error. `what` is a sentence without its period that says
@@ -26,39 +34,16 @@ pub(super) fn oci(
 
 /// The detail of [`oci`].
 pub(super) fn explain(what: &str, error: &oci::Error, client: &oci::Client) -> String {
-    let mut text = match error {
-        oci::Error::Service {
-            operation,
-            status,
-            code,
-            message,
-            ..
-        } => {
-            let code = if code.is_empty() {
-                String::new()
-            } else {
-                format!(" {code}")
-            };
-            let message = message.trim().trim_end_matches('.');
-            let message = if message.is_empty() {
-                String::new()
-            } else {
-                format!(": {message}")
-            };
-            format!("{what}: {operation} was answered {status}{code}{message}.")
-        }
-        other => format!("{what}: {}.", chain(other)),
-    };
-    if let Some(advice) = advice(error, &client.region().identifier) {
-        text.push_str("\n\n");
-        text.push_str(&advice);
+    if matches!(error, oci::Error::Stopped) {
+        return interrupted(what);
     }
-    text.push_str(&format!(
-        "\n\nSigned in as: {}",
-        client.credentials().describe()
+    let mut paragraphs = vec![format!("{what}. {}", answer(error))];
+    paragraphs.extend(advice(error, client));
+    paragraphs.push(footer(
+        &client.credentials().describe(),
+        error.opc_request_id(),
     ));
-    text.push_str(&request_id(error));
-    text
+    paragraphs.join("\n\n")
 }
 
 /// The line with the request id, set off from what stands before; empty when
@@ -77,25 +62,57 @@ pub(super) fn registry(
     error: &registry::Error,
     registry: &Registry,
 ) -> Diagnostics {
-    let mut text = format!("{what}: {}.", chain(error).trim_end_matches('.'));
-    if let Some(advice) = registry_advice(error, registry) {
-        text.push_str("\n\n");
-        text.push_str(&advice);
+    // The token comes from the control plane's client, whose errors explain themselves.
+    let sign_in = find::<oci::Error>(error);
+    let why = match sign_in {
+        Some(oci::Error::Stopped) => return Diagnostic::error(summary, interrupted(what)).into(),
+        Some(oci::Error::Credentials(error)) => return credentials(error),
+        Some(sign_in) => answer(sign_in),
+        None => registry_answer(error),
+    };
+    let mut paragraphs = vec![format!("{what}. {why}")];
+    let path = match error {
+        registry::Error::Stopped => {
+            return Diagnostic::error(summary, interrupted(what)).into();
+        }
+        // The source is at fault, and nobody's identity.
+        registry::Error::Blob { .. } | registry::Error::BlobChanged { .. } => {
+            return Diagnostic::error(summary, paragraphs.concat())
+                .at(Path::attribute("source"))
+                .into();
+        }
+        error if error.is_name_unknown() => Path::attribute("repository"),
+        _ => Path::root(),
+    };
+    paragraphs.extend(match (sign_in, &registry.oci) {
+        (Some(sign_in), Some(client)) => advice(sign_in, client),
+        _ => registry_advice(error, registry),
+    });
+    let request_id = sign_in
+        .and_then(oci::Error::opc_request_id)
+        .or_else(|| error.request_id());
+    paragraphs.push(footer(&registry.identity, request_id));
+    Diagnostic::error(summary, paragraphs.join("\n\n"))
+        .at(path)
+        .into()
+}
+
+/// An image's source that cannot be read.
+pub(super) fn source(error: &image::Error) -> Diagnostics {
+    let summary = "Cannot read image source";
+    match error {
+        image::Error::Stopped => {
+            Diagnostic::error(summary, interrupted("The image's source was not read")).into()
+        }
+        error => Diagnostic::error(summary, paragraph(error))
+            .at(Path::attribute("source"))
+            .into(),
     }
-    text.push_str(&format!("\n\nSigned in as: {}", registry.identity));
-    if let Some(id) = error.request_id() {
-        text.push_str(&format!("\nRequest id: {id}"));
-    }
-    Diagnostic::error(summary, text).into()
 }
 
 /// There is no credential.
 pub(super) fn credentials(error: &credentials::Error) -> Diagnostics {
-    Diagnostic::error(
-        "Cannot sign in to Oracle Cloud",
-        format!("{}.", sentence(error)),
-    )
-    .into()
+    Diagnostic::error("Cannot sign in to Oracle Cloud", paragraph(error)).into()
 }
 
 /// An error and its causes, each level once, in one line.
@@ -116,8 +133,24 @@ pub(super) fn chain(error: &dyn StdError) -> String {
 /// [`chain`] with a capital letter, for the beginning of a detail. Without the
 /// final period.
 pub(super) fn sentence(error: &dyn StdError) -> String {
-    let text = chain(error);
-    let text = text.trim_end_matches('.');
+    capital(chain(error).trim_end_matches('.'))
+}
+
+/// [`sentence`] with its period, unless it ends with a command.
+pub(super) fn paragraph(error: &dyn StdError) -> String {
+    let text = sentence(error);
+    let ends_with_command = text
+        .lines()
+        .last()
+        .is_some_and(|line| line.starts_with("    "));
+    if ends_with_command {
+        text
+    } else {
+        format!("{text}.")
+    }
+}
+
+fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters
         .next()
@@ -125,89 +158,283 @@ pub(super) fn sentence(error: &dyn StdError) -> String {
         .unwrap_or_default()
 }
 
-/// What to do about it.
-fn advice(error: &oci::Error, region: &str) -> Option<String> {
-    let oci::Error::Service {
-        status,
-        code,
-        clock_skew,
-        ..
-    } = error
-    else {
-        return match error {
-            oci::Error::Transport { .. } => Some(
-                "Check the region, the argument \"endpoint\" if it is set, and whether a proxy is needed (HTTPS_PROXY).".to_owned(),
-            ),
-            oci::Error::Anonymous { .. } => Some(
-                "The registry does not refuse a signature it does not accept; it treats the request as nobody's. Check the API key, \
-                 its fingerprint, the user and the tenancy."
-                    .to_owned(),
-            ),
-            _ => None,
-        };
-    };
-    match (status, code.as_str()) {
-        (401, _) => Some(match clock_skew {
-            Some(skew) if skew.unsigned_abs() >= 300 => format!(
-                "This machine's clock is {} minutes {} the service's, and a signature is good for five minutes. Set the clock.",
-                (skew.unsigned_abs() + 30) / 60,
-                if *skew > 0 { "ahead of" } else { "behind" },
-            ),
-            _ => "The signature was not accepted. Check that the API key is uploaded for this user, that it is active, and that user, \
-                  tenancy and fingerprint belong together:\n    oci iam user api-key list --user-id USER"
-                .to_owned(),
-        }),
-        (403, _) if error.is_wrong_region() => Some(match error.home_region_key() {
-            Some(key) => format!(
-                "Users and their tokens are changed in the tenancy's home region only. Configure the provider for it, with an alias if \
-                 the rest belongs elsewhere:\n    provider \"ocir\" {{\n      alias  = \"home\"\n      region = \"{}\"\n    }}",
-                key.to_lowercase()
-            ),
-            None => "Users and their tokens are changed in the tenancy's home region only. Configure the provider for it.".to_owned(),
-        }),
-        (403 | 404, _) => Some(format!(
-            "Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region ({region}), and that \
-             a policy allows it, for example:\n    Allow group GROUP to manage repos in compartment COMPARTMENT"
-        )),
-        (429, _) => Some("The service is throttling. Run again later, or with a lower -parallelism.".to_owned()),
-        (400, "LimitExceeded" | "QuotaExceeded") => {
-            Some("The tenancy's limit or quota is used up. Delete what is not needed, or ask for more in the console.".to_owned())
+fn interrupted(what: &str) -> String {
+    format!("{what}: the run was interrupted.")
+}
+
+fn footer(identity: &str, request_id: Option<&str>) -> String {
+    let mut text = format!("Signed in as: {identity}");
+    if let Some(id) = request_id {
+        text.push_str(&format!("\nRequest id: {id}"));
+    }
+    text
+}
+
+/// The error of a kind in a chain.
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
-        (500..=599, _) => Some("The service failed, also after retries. Run again later.".to_owned()),
+        next = error.source();
+    }
+    None
+}
+
+/// The cause at the bottom: what lies above it in an HTTP client says only
+/// that a request failed.
+fn bottom(error: &dyn StdError) -> String {
+    let mut bottom = error;
+    while let Some(cause) = bottom.source() {
+        bottom = cause;
+    }
+    bottom.to_string().trim_end_matches('.').to_owned()
+}
+
+/// What was answered, as a sentence.
+fn answer(error: &oci::Error) -> String {
+    match error {
+        oci::Error::Service {
+            operation,
+            host,
+            status,
+            code,
+            message,
+            attempts,
+            ..
+        } => {
+            let said = said(*status, code, message);
+            match attempts {
+                0 | 1 => format!("{operation} at {host} was answered {said}"),
+                several => {
+                    format!("{operation} at {host} was answered, {several} times in a row, {said}")
+                }
+            }
+        }
+        oci::Error::Transport {
+            operation,
+            host,
+            attempts,
+            source,
+        } => {
+            let why = bottom(source);
+            match attempts {
+                0 | 1 => format!("{operation} got no answer from {host}: {why}."),
+                several => {
+                    format!("{operation} got no answer from {host} in {several} attempts: {why}.")
+                }
+            }
+        }
+        oci::Error::Decode {
+            operation, source, ..
+        } => format!("The answer to {operation} cannot be read: {source}."),
+        oci::Error::Anonymous { host, .. } => {
+            format!("{host} gave a token that is nobody's.")
+        }
+        other => paragraph(other),
+    }
+}
+
+/// What the registry answered, as a sentence.
+fn registry_answer(error: &registry::Error) -> String {
+    match error {
+        registry::Error::Registry {
+            operation,
+            host,
+            status,
+            code,
+            message,
+            ..
+        } => format!(
+            "{} at {host} was answered {}",
+            capital(operation),
+            said(*status, code, message)
+        ),
+        registry::Error::Interrupted { source, .. } => {
+            format!("{}: {}.", capital(&error.to_string()), bottom(source))
+        }
+        registry::Error::Transport { source, .. } => {
+            format!("{}: {}.", capital(&error.to_string()), bottom(source))
+        }
+        other => paragraph(other),
+    }
+}
+
+/// Status, code and message, and the end of the sentence.
+fn said(status: u16, code: &str, message: &str) -> String {
+    let mut text = status.to_string();
+    let reason = StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason());
+    if let Some(word) = Some(code).filter(|code| !code.is_empty()).or(reason) {
+        text.push(' ');
+        text.push_str(word);
+    }
+    let message = message.trim();
+    // A gateway's page often says nothing but its status.
+    if !message.is_empty() && message != text {
+        text.push_str(": ");
+        text.push_str(message);
+    }
+    if !text.ends_with(['.', '!', '?', '…']) {
+        text.push('.');
+    }
+    text
+}
+
+/// What to do about it.
+fn advice(error: &oci::Error, client: &oci::Client) -> Option<String> {
+    let region = client.region();
+    let (status, code, service) = match error {
+        oci::Error::Service {
+            status,
+            code,
+            service,
+            ..
+        } => (*status, code.as_str(), *service),
+        oci::Error::Transport { .. } => {
+            return Some(
+                "Check the region, the argument \"endpoint\" if it is set, and whether a proxy is needed (HTTPS_PROXY)."
+                    .to_owned(),
+            );
+        }
+        oci::Error::Decode { .. } => return Some(STRANGER.to_owned()),
+        oci::Error::Anonymous { .. } => {
+            return Some(clock(error).unwrap_or_else(|| {
+                format!(
+                    "The registry does not refuse a signature that it does not accept: it takes the caller for an anonymous one. {}",
+                    check_key(client)
+                )
+            }));
+        }
+        _ => return None,
+    };
+    // Oracle's services always send a code.
+    if code.is_empty() {
+        return Some(STRANGER.to_owned());
+    }
+    Some(match (status, code) {
+        (401, _) => clock(error).unwrap_or_else(|| {
+            format!("The signature was not accepted. {}", check_key(client))
+        }),
+        (403, _) if error.is_wrong_region() => {
+            let home = error.home_region_key().and_then(|key| Region::parse(key).ok());
+            match home {
+                Some(home) => format!(
+                    "Users and their tokens are changed in the tenancy's home region only, and the provider is configured for {}. \
+                     Configure one for the home region, and name it in the resource:\n    \
+                     provider \"ocir\" {{\n      alias  = \"home\"\n      region = \"{}\"\n    }}\n\n    provider = ocir.home",
+                    region.identifier, home.identifier
+                ),
+                None => format!(
+                    "Users and their tokens are changed in the tenancy's home region only, and the provider is configured for {}.",
+                    region.identifier
+                ),
+            }
+        }
+        (403 | 404, _) => {
+            let asked = format!(
+                "Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region ({})",
+                region.identifier
+            );
+            match policy(service) {
+                Some(policy) => {
+                    format!("{asked}, and that a policy allows it, for example:\n    {policy}")
+                }
+                None => format!("{asked}."),
+            }
+        }
+        (429, _) => THROTTLED.to_owned(),
+        (400, "LimitExceeded" | "QuotaExceeded") => {
+            "The tenancy's limit or quota is used up. Delete what is not needed, or ask for more in the console.".to_owned()
+        }
+        (500..=599, _) => BROKEN.to_owned(),
+        _ => return None,
+    })
+}
+
+/// A clock that is too wrong for signatures.
+fn clock(error: &oci::Error) -> Option<String> {
+    let skew = error.clock_skew()?;
+    (skew.unsigned_abs() >= 300).then(|| {
+        format!(
+            "This machine's clock is {} minutes {} the service's, and a signature is good for five minutes. Set the clock.",
+            (skew.unsigned_abs() + 30) / 60,
+            if skew > 0 { "ahead of" } else { "behind" },
+        )
+    })
+}
+
+fn check_key(client: &oci::Client) -> String {
+    let check = "Check that user, tenancy and API key belong together, and that the key is uploaded for the user and active";
+    match client.credentials().user_id() {
+        Some(user_id) => {
+            format!("{check}:\n    oci iam user api-key list --user-id {user_id}")
+        }
+        None => format!("{check}."),
+    }
+}
+
+/// What a service asks for before it shows or changes something.
+fn policy(service: &str) -> Option<&'static str> {
+    match service {
+        "artifacts" => Some(MANAGE_REPOSITORIES),
+        "identity" => Some("Allow group GROUP to manage users in tenancy"),
         _ => None,
     }
 }
 
 fn registry_advice(error: &registry::Error, registry: &Registry) -> Option<String> {
-    // The token comes from the control plane's client, whose errors have advice of their own.
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<oci::Error>() {
-            return advice(error, "the provider's");
-        }
-        cause = error.source();
-    }
-    let policy = "Allow group GROUP to manage repos in compartment COMPARTMENT";
+    let host = registry.client.host();
     if error.is_anonymous_denial() || error.is_unauthorized() {
-        return Some(match registry.is_ocir {
-            true => format!(
-                "{} did not accept the login. Check the API key, its fingerprint, the user and the tenancy.",
-                registry.client.host()
+        return Some(match (registry.is_ocir, registry.has_login) {
+            (_, true) => format!(
+                "{host} does not accept the user name and password that are set in the provider's argument \"registry\" or in \
+                 OCI_REGISTRY_USERNAME and OCI_REGISTRY_PASSWORD. At Oracle's registry they are NAMESPACE/USER and an auth token, which \
+                 works some minutes after it was made."
             ),
-            false => "Set \"username\" and \"password\" in the provider's argument \"registry\", and check them.".to_owned(),
+            (true, false) => format!(
+                "{host} takes the caller for an anonymous one. Check the API key, its fingerprint, the user and the tenancy."
+            ),
+            (false, false) => format!(
+                "The provider's own identity means nothing to {host}. Set \"username\" and \"password\" in the provider's argument \"registry\"."
+            ),
         });
     }
     if error.is_denied() || error.is_not_found() || error.is_name_unknown() {
+        // A registry's refusals have a code; a gateway's have none.
+        if error.code().is_empty() {
+            return Some(STRANGER.to_owned());
+        }
         return Some(match registry.is_ocir {
             true => format!(
                 "Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository \
-                 with an ocir_repository that the push refers to, and allow the push, for example:\n    {policy}"
+                 with an ocir_repository that the push refers to, and allow the push, for example:\n    {MANAGE_REPOSITORIES}"
             ),
-            false => {
-                "Check the namespace and the name of the repository, and the rights of the user."
-                    .to_owned()
-            }
+            false => "Check the namespace and the name of the repository, and the rights of the user.".to_owned(),
         });
     }
-    None
+    match error {
+        registry::Error::Interrupted { .. }
+        | registry::Error::TimedOut { .. }
+        | registry::Error::Transport { .. } => {
+            Some("Check the network, and apply again: what has arrived is not sent twice.".to_owned())
+        }
+        registry::Error::Protocol { .. } => Some(STRANGER.to_owned()),
+        error if error.is_throttled() => Some(THROTTLED.to_owned()),
+        error => match error.status() {
+            Some(500..=599) if error.code().is_empty() => Some(STRANGER.to_owned()),
+            Some(500..=599) => Some(BROKEN.to_owned()),
+            _ => None,
+        },
+    }
 }
+
+const BROKEN: &str = "The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.";
+const MANAGE_REPOSITORIES: &str =
+    "Allow group GROUP to manage repos in compartment COMPARTMENT";
+const STRANGER: &str = "This is no answer of the service: a proxy or a gateway may stand in between. Check the argument \"endpoint\" if it \
+                        is set, and HTTPS_PROXY and NO_PROXY.";
+const THROTTLED: &str =
+    "The service is throttling. Apply again later, or with fewer requests at once:\n    terraform apply -parallelism=2";

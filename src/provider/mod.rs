@@ -16,6 +16,7 @@ mod validate;
 use crate::{
     credentials::Environment,
     framework::{Context, DataSourceType, Diagnostics, Provider, ResourceType, Result},
+    transport::RetryPolicy,
 };
 
 use self::clients::Clients;
@@ -23,12 +24,21 @@ use self::clients::Clients;
 /// The provider.
 pub struct Ocir {
     environment: Environment,
+    retry: RetryPolicy,
 }
 
 impl Ocir {
     /// A provider that looks for unset arguments in `environment`.
     pub fn new(environment: Environment) -> Self {
-        Self { environment }
+        Self {
+            environment,
+            retry: RetryPolicy::default(),
+        }
+    }
+
+    /// The same provider with another idea of when a failed request is sent again.
+    pub fn with_retry(self, retry: RetryPolicy) -> Self {
+        Self { retry, ..self }
     }
 
     /// A provider that looks for unset arguments in the environment of this
@@ -53,7 +63,7 @@ impl Provider for Ocir {
     }
 
     async fn configure(&self, _: &mut Context, config: config::Config) -> Result<Clients> {
-        Clients::new(config, self.environment.clone())
+        Clients::new(config, self.environment.clone(), self.retry.clone())
     }
 
     fn resources(&self) -> Vec<ResourceType<Clients>> {

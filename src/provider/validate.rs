@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use crate::{
     cty::{Number, Value},
+    region::Region,
     registry,
 };
 
@@ -28,6 +29,17 @@ pub(crate) fn ocid(value: &Value) -> Result<(), String> {
 /// The name of a repository, without namespace.
 pub(crate) fn repository_name(value: &Value) -> Result<(), String> {
     registry::validate_repository(text(value))
+}
+
+/// A region of the table.
+pub(crate) fn region(value: &Value) -> Result<(), String> {
+    match Region::parse(text(value)) {
+        // Empty is unset, as for all that may come from the environment.
+        Err(error) if !text(value).is_empty() => Err(format!(
+            "must be a region's identifier, such as \"sa-saopaulo-1\", or its key, such as \"GRU\": {error}"
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// A tag.

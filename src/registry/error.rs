@@ -306,7 +306,7 @@ impl About<'_> {
                     other => excerpt(&other.to_string()),
                 },
             ),
-            None => (String::new(), excerpt_of_body(body), String::new()),
+            None => (String::new(), excerpt(&transport::words(body)), String::new()),
         };
         let request_id = ["opc-request-id", "x-request-id"]
             .iter()
@@ -400,30 +400,6 @@ pub(super) fn excerpt(text: &str) -> String {
         }
     }
     short
-}
-
-/// The same of a body that is not the envelope, for example a proxy's page:
-/// tags are left out, since only the words help.
-fn excerpt_of_body(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
-    let start = text.trim_start();
-    if !start.starts_with('<') {
-        return excerpt(&text);
-    }
-    let mut words = String::with_capacity(text.len());
-    let mut inside = false;
-    for c in text.chars() {
-        match c {
-            '<' => inside = true,
-            '>' => {
-                inside = false;
-                words.push(' ');
-            }
-            c if !inside => words.push(c),
-            _ => {}
-        }
-    }
-    excerpt(&words)
 }
 
 #[cfg(test)]

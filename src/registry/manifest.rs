@@ -69,7 +69,7 @@ impl Client {
         access: &Access,
         reference: &str,
     ) -> Result<Option<ManifestDescriptor>, Error> {
-        let operation = format!("look at manifest {reference}");
+        let operation = format!("check of manifest {reference}");
         let call = Call {
             headers: accept(),
             ..Call::new(

@@ -1,5 +1,6 @@
 //! The one integration test binary.
 
+mod bad_input;
 mod cli;
 mod client;
 mod docs;

@@ -136,7 +136,7 @@ impl Resource for ImagePush {
                         .at(Path::attribute("source")),
                     );
                 }
-                Err(error) => return Err(cannot_read_source(&error)),
+                Err(error) => return Err(diagnose::source(&error)),
             },
         }
         let host = if self.clients.is_known() {
@@ -289,7 +289,7 @@ impl ImagePush {
         let image = self
             .load(cx, &source)
             .await
-            .map_err(|error| cannot_read_source(&error))?;
+            .map_err(|error| diagnose::source(&error))?;
         if let Some(promised) = planned.digest.known()
             && promised != image.root().digest.as_str()
         {
@@ -451,7 +451,7 @@ impl ImagePush {
         }
         let digest = digest
             .parse()
-            .map_err(|error: image::Error| cannot_read_source(&error))?;
+            .map_err(|error: image::Error| diagnose::source(&error))?;
         registry
             .client
             .delete_manifest(&path, &digest)
@@ -485,15 +485,6 @@ async fn take_off(
         Err(error) if error.is_not_found() => Ok(()),
         result => result,
     }
-}
-
-fn cannot_read_source(error: &image::Error) -> Diagnostics {
-    Diagnostic::error(
-        "Cannot read image source",
-        format!("{}.", diagnose::sentence(error)),
-    )
-    .at(Path::attribute("source"))
-    .into()
 }
 
 /// Checks how the source is written.

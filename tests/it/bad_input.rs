@@ -1,0 +1,891 @@
+//! What goes wrong at users': each case reads the whole diagnostic, and looks
+//! at what is in the state and in the cloud afterwards.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use expect_test::{Expect, expect};
+use ocir::{
+    credentials::Environment,
+    emulator::{Emulator, Fault},
+    framework::Server,
+    image::Digest,
+    provider::Ocir,
+    transport::RetryPolicy,
+};
+use serde_json::{Value as Json, json};
+
+use crate::support::{
+    core::{Host, Problems, Resource},
+    provider::{Cloud, arguments},
+};
+
+// Signing in.
+
+/// A text that is no key is found before anybody is asked.
+#[tokio::test]
+async fn key_that_is_none() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    let garbage = json!({ "private_key": "oci_api_key.pem" });
+    trial.fails(garbage, expect![]).await?;
+
+    let half = trial.cloud.emulator.seed().private_key_pem[..500].to_owned();
+    let half = json!({ "private_key": half });
+    trial.fails(half, expect![]).await?;
+    assert!(trial.cloud.emulator.requests().is_empty());
+    Ok(())
+}
+
+/// The key is somebody else's, so the service does not accept the signature.
+#[tokio::test]
+async fn key_of_somebody_else() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    let other = json!({ "private_key": other_key()?, "fingerprint": null });
+    trial.fails(other, expect![]).await?;
+    assert!(trial.cloud.emulator.repositories().is_empty());
+    Ok(())
+}
+
+/// The fingerprint is another key's, which is found before anybody is asked.
+#[tokio::test]
+async fn fingerprint_of_another_key() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    let other = json!({ "fingerprint": "56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b" });
+    trial.fails(other, expect![]).await?;
+    assert!(trial.cloud.emulator.requests().is_empty());
+    Ok(())
+}
+
+/// A profile that is named has to be there, and so has its file.
+#[tokio::test]
+async fn profile_that_is_missing() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    let file = trial.write("config", b"[DEFAULT]\nregion=sa-saopaulo-1\n[ci]\n")?;
+    let named = json!({ "config_file": file, "config_file_profile": "prod" });
+    trial.fails(named, expect![]).await?;
+
+    let missing = trial.path("nowhere");
+    let missing = json!({ "config_file": missing, "config_file_profile": "prod" });
+    trial.fails(missing, expect![]).await?;
+
+    let broken = trial.write("broken", b"[DEFAULT]\nregion\n")?;
+    let broken = json!({ "config_file": broken });
+    trial.fails(broken, expect![]).await?;
+    assert!(trial.cloud.emulator.requests().is_empty());
+    Ok(())
+}
+
+/// Nothing is configured at all.
+#[tokio::test]
+async fn nobody_to_sign_in_as() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    let nothing = json!({
+        "tenancy_ocid": null, "user_ocid": null, "fingerprint": null, "private_key": null,
+    });
+    trial.fails(nothing, expect![]).await?;
+    Ok(())
+}
+
+/// The key's file is missing, or is none.
+#[tokio::test]
+async fn key_file_that_cannot_be_read() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    let missing = json!({ "private_key": null, "private_key_path": trial.path("key.pem") });
+    trial.fails(missing, expect![]).await?;
+    let directory = json!({ "private_key": null, "private_key_path": trial.path("") });
+    trial.fails(directory, expect![]).await?;
+    assert!(trial.cloud.emulator.requests().is_empty());
+    Ok(())
+}
+
+/// A region that is in no table, as an argument and in a profile.
+#[tokio::test]
+async fn region_that_is_unknown() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    let argument = json!({ "region": "sa-saopolo-1" });
+    trial.fails(argument, expect![]).await?;
+    let file = trial.write("config", b"[DEFAULT]\nregion=Brazil\n")?;
+    let profile = json!({ "region": null, "config_file": file });
+    trial.fails(profile, expect![]).await?;
+    let nowhere = json!({ "region": null });
+    trial.fails(nowhere, expect![]).await?;
+    assert!(trial.cloud.emulator.requests().is_empty());
+    Ok(())
+}
+
+/// Nobody listens at the endpoint, or it is no address.
+#[tokio::test]
+async fn endpoint_that_does_not_answer() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?.to_string();
+    drop(listener);
+    let closed = json!({ "endpoint": format!("http://{address}") });
+    let problem = trial.problem(closed).await?.replace(&address, "HOST");
+    expect![].assert_eq(&problem);
+    let nonsense = json!({ "endpoint": "localhost:8080" });
+    trial.fails(nonsense, expect![]).await?;
+    Ok(())
+}
+
+/// Ten minutes are more than a signature may be old, or early.
+#[tokio::test]
+async fn clock_that_is_off() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    trial.cloud.emulator.skew_clock(600);
+    trial.fails(json!({}), expect![]).await?;
+    trial.cloud.emulator.skew_clock(-600);
+    trial.fails(json!({}), expect![]).await?;
+    assert!(trial.cloud.emulator.repositories().is_empty());
+    Ok(())
+}
+
+// The control plane.
+
+/// A compartment that does not exist, or that may not be seen.
+#[tokio::test]
+async fn compartment_that_is_not_found() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let mut repository = cloud.host.resource("ocir_repository");
+    let config = json!({ "compartment_id": "ocid1.compartment.oc1..gone", "display_name": "web" });
+    let problem = cloud.neutral(&apply(&mut repository, config).await);
+    expect![].assert_eq(&problem);
+    assert_eq!(repository.state(), Json::Null);
+    assert!(cloud.emulator.repositories().is_empty());
+    Ok(())
+}
+
+/// Somebody has the name; the way out is an import, when it can be seen.
+#[tokio::test]
+async fn name_that_is_taken() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let mut first = cloud.host.resource("ocir_repository");
+    first.apply(cloud.web()).await?;
+    let mut second = cloud.host.resource("ocir_repository");
+    let problem = cloud.neutral(&apply(&mut second, cloud.web()).await);
+    expect![].assert_eq(&problem);
+
+    let hidden = Fault::body(200, r#"{"items": []}"#);
+    cloud.emulator.fail_next("ListContainerRepositories", hidden);
+    let problem = cloud.neutral(&apply(&mut second, cloud.web()).await);
+    expect![].assert_eq(&problem);
+    assert_eq!(second.state(), Json::Null);
+    assert_eq!(cloud.emulator.repositories().len(), 1);
+    first.expect_noop(cloud.web()).await?;
+    Ok(())
+}
+
+/// A service that throttles once is asked again; one that goes on is given up.
+#[tokio::test]
+async fn throttling() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let throttle = || Fault::status(429).retry_after(1);
+    let mut repository = cloud.host.resource("ocir_repository");
+    let plan = repository.plan(cloud.web()).await?;
+    cloud.emulator.fail_always("CreateContainerRepository", throttle());
+    let problem = problem(repository.apply_planned(&plan).await);
+    expect![].assert_eq(&cloud.neutral(&problem));
+    assert_eq!(cloud.count("CreateContainerRepository"), 8);
+    assert_eq!(repository.state(), Json::Null);
+    assert!(cloud.emulator.repositories().is_empty());
+
+    cloud.emulator.clear_faults();
+    cloud.emulator.fail_next("CreateContainerRepository", throttle());
+    repository.apply(cloud.web()).await?;
+    assert_eq!(cloud.emulator.repositories().len(), 1);
+    Ok(())
+}
+
+/// The service fails in every step of an object's life, which leaves the state
+/// as it was.
+#[tokio::test]
+async fn service_that_fails() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let emulator = &cloud.emulator;
+    let mut repository = cloud.host.resource("ocir_repository");
+    let plan = repository.plan(cloud.web()).await?;
+    emulator.fail_always("CreateContainerRepository", Fault::status(500));
+    let create = problem(repository.apply_planned(&plan).await);
+    expect![].assert_eq(&cloud.neutral(&create));
+    assert_eq!(repository.state(), Json::Null);
+    assert!(emulator.repositories().is_empty());
+
+    emulator.clear_faults();
+    let state = repository.apply(cloud.web()).await?;
+    emulator.fail_always("GetContainerRepository", Fault::status(503));
+    let read = problem(repository.refresh().await);
+    expect![].assert_eq(&cloud.neutral(&read));
+    assert_eq!(repository.state(), state);
+
+    emulator.clear_faults();
+    let mut public = cloud.web();
+    public["is_public"] = json!(true);
+    let plan = repository.plan(public).await?;
+    emulator.fail_always("UpdateContainerRepository", Fault::status(500));
+    let update = problem(repository.apply_planned(&plan).await);
+    expect![].assert_eq(&cloud.neutral(&update));
+    assert_eq!(repository.state(), state);
+    assert_eq!(cloud.repository("team/web")["isPublic"], json!(false));
+
+    emulator.clear_faults();
+    emulator.fail_always("DeleteContainerRepository", Fault::status(500));
+    let delete = problem(repository.destroy().await);
+    expect![].assert_eq(&cloud.neutral(&delete));
+    assert_eq!(repository.state(), state);
+    assert_eq!(emulator.repositories().len(), 1);
+    Ok(())
+}
+
+/// The first half of a change works and the second does not: the state shows
+/// the first.
+#[tokio::test]
+async fn half_of_a_change() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let mut repository = cloud.host.resource("ocir_repository");
+    repository.apply(cloud.web()).await?;
+    let ops = cloud.emulator.seed().ops_compartment_id.clone();
+    let mut config = cloud.web();
+    config["compartment_id"] = json!(ops);
+    config["is_public"] = json!(true);
+    let plan = repository.plan(config.clone()).await?;
+    let fault = Fault::error(400, "InvalidParameter", "isPublic is not allowed here");
+    cloud.emulator.fail_next("UpdateContainerRepository", fault);
+    let problem = problem(repository.apply_planned(&plan).await);
+    expect![].assert_eq(&cloud.neutral(&problem));
+    assert_eq!(repository.state()["compartment_id"], json!(ops));
+    assert_eq!(repository.state()["is_public"], json!(false));
+    assert_eq!(cloud.repository("team/web")["compartmentId"], json!(ops));
+    assert!(!repository.is_tainted());
+    repository.apply(config).await?;
+    Ok(())
+}
+
+/// The answer to a create is lost on the way. The service recognises the second
+/// attempt, and a token's value is not lost with the answer.
+#[tokio::test]
+async fn answer_that_is_lost() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let emulator = &cloud.emulator;
+    emulator.fail_next("CreateContainerRepository", Fault::cut_answer());
+    let mut repository = cloud.host.resource("ocir_repository");
+    repository.apply(cloud.web()).await?;
+    assert_eq!(cloud.count("CreateContainerRepository"), 2);
+    assert_eq!(emulator.repositories().len(), 1);
+
+    emulator.fail_next("CreateAuthToken", Fault::cut_answer());
+    let mut token = cloud.host.resource("oci_auth_token");
+    let state = token.apply(json!({ "description": "Used by Docker" })).await?;
+    assert!(state["token"].as_str().is_some_and(|token| !token.is_empty()));
+    assert_eq!(cloud.count("CreateAuthToken"), 2);
+    assert_eq!(emulator.auth_tokens().len(), 1);
+    Ok(())
+}
+
+/// A token is made and the user's name cannot be read: the token is in the state,
+/// and the missing name is a warning, not an error that would replace the token.
+#[tokio::test]
+async fn token_whose_user_cannot_be_read() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let config = json!({ "description": "Used by Docker" });
+    let plan = token.plan(config.clone()).await?;
+    cloud.emulator.fail_always("GetUser", Fault::status(404));
+    token.apply_planned(&plan).await?;
+    let warnings = token.take_warnings().join("\n\n");
+    expect![].assert_eq(&cloud.neutral(&warnings));
+    assert!(!token.is_tainted());
+    assert!(token.state()["token"].is_string());
+    assert_eq!(token.state()["username"], Json::Null);
+
+    cloud.emulator.clear_faults();
+    token.refresh().await?;
+    assert!(token.state()["username"].is_string());
+    Ok(())
+}
+
+/// Users are changed in the home region only.
+#[tokio::test]
+async fn token_outside_of_the_home_region() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().region("eu-frankfurt-1").start().await?;
+    let mut config = arguments(&emulator);
+    config["region"] = json!("us-ashburn-1");
+    config["endpoint"] = json!(format!("{}/~us-ashburn-1", emulator.url()));
+    let cloud = with(emulator, config, RetryPolicy::without_waiting()).await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let problem = apply(&mut token, json!({ "description": "d" })).await;
+    expect![].assert_eq(&cloud.neutral(&problem));
+    assert_eq!(token.state(), Json::Null);
+    assert!(cloud.emulator.auth_tokens().is_empty());
+    Ok(())
+}
+
+/// A user has both the tokens that one may have.
+#[tokio::test]
+async fn third_token() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    for description in ["laptop", "pipeline"] {
+        let mut token = cloud.host.resource("oci_auth_token");
+        token.apply(json!({ "description": description })).await?;
+    }
+    let mut third = cloud.host.resource("oci_auth_token");
+    let problem = apply(&mut third, json!({ "description": "third" })).await;
+    expect![].assert_eq(&without_times(&cloud.neutral(&problem)));
+    assert_eq!(third.state(), Json::Null);
+    assert_eq!(cloud.emulator.auth_tokens().len(), 2);
+    Ok(())
+}
+
+/// A proxy's page comes instead of an answer, with a status of its own and with
+/// one that looks like success.
+#[tokio::test]
+async fn page_of_a_gateway() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let mut repository = cloud.host.resource("ocir_repository");
+    let state = repository.apply(cloud.web()).await?;
+    for (status, page, expected) in [
+        (200, PAGE, expect![]),
+        (403, PAGE, expect![]),
+        (502, "<h1>502 Bad Gateway</h1>", expect![]),
+        (200, r#"{"id": "ocid1.containerrepo.oc1..a""#, expect![]),
+    ] {
+        let fault = Fault::body(status, page);
+        cloud.emulator.fail_always("GetContainerRepository", fault);
+        let problem = problem(repository.refresh().await);
+        expected.assert_eq(&cloud.neutral(&problem));
+        assert_eq!(repository.state(), state);
+    }
+    Ok(())
+}
+
+// Pushing.
+
+/// The connection is cut in the middle of a blob, in every attempt. The tag stays
+/// where it was, and the next apply brings the image there.
+#[tokio::test]
+async fn connection_cut_in_a_blob() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let files = Files::new()?;
+    let (mut push, state) = pushed(&cloud, &files).await?;
+    files.layout(&[&noise(300_000)])?;
+    let plan = push.plan(files.push()).await?;
+    cloud.emulator.fail_always("PutBlobUpload", Fault::cut(1000));
+    let problem = problem(push.apply_planned(&plan).await);
+    let (before, after) = problem.split_once(", after ").unwrap_or((&problem, ""));
+    let after = after.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    let problem = files.neutral(&cloud, &format!("{before}, after SOME{after}"));
+    expect![].assert_eq(&problem);
+    assert_eq!(push.state(), state);
+    let tags = cloud.emulator.tags("team/web");
+    assert_eq!(json!(tags["1"]), state["digest"]);
+
+    cloud.emulator.clear_faults();
+    cloud.emulator.fail_next("PutBlobUpload", Fault::cut(1000));
+    push.apply(files.push()).await?;
+    Ok(())
+}
+
+/// The archive ends too early: somebody pushed while it was still written.
+#[tokio::test]
+async fn archive_that_is_truncated() -> anyhow::Result<()> {
+    let files = Files::new()?;
+    let archive = files.docker_archive("sha256")?;
+    let half = files.write("image.tar", &archive[..archive.len() / 2])?;
+    let source = format!("docker-archive:{}", half.display());
+    files.source_fails(&source, expect![]).await
+}
+
+/// A layer is not what its digest says.
+#[tokio::test]
+async fn layer_whose_digest_is_wrong() -> anyhow::Result<()> {
+    let files = Files::new()?;
+    let layer = noise(3000);
+    files.layout(&[&layer])?;
+    let path = files.blob_path(&Digest::of(&layer));
+    let mut spoilt = layer;
+    spoilt[1000] ^= 1;
+    fs::write(path, spoilt)?;
+    files.source_fails(&files.oci(), expect![]).await
+}
+
+/// An entry of the archive points outside of it.
+#[tokio::test]
+async fn entry_that_points_outside() -> anyhow::Result<()> {
+    let files = Files::new()?;
+    let mut archive = tar_entry("../../etc/passwd", b"root", b'0');
+    archive.extend(files.docker_archive("sha256")?);
+    let path = files.write("image.tar", &archive)?;
+    let source = format!("docker-archive:{}", path.display());
+    files.source_fails(&source, expect![]).await
+}
+
+/// Documents that are no JSON, or another one.
+#[tokio::test]
+async fn documents_that_are_no_json() -> anyhow::Result<()> {
+    let files = Files::new()?;
+    files.layout(&[b"layer"])?;
+    fs::write(files.path("layout/index.json"), "<html>")?;
+    files.source_fails(&files.oci(), expect![]).await?;
+
+    let mut archive = tar_entry("manifest.json", b"[{\"Config\": 5}]", b'0');
+    archive.extend([0; 1024]);
+    let path = files.write("image.tar", &archive)?;
+    let source = format!("docker-archive:{}", path.display());
+    files.source_fails(&source, expect![]).await
+}
+
+/// The source is compressed as a whole, is a directory, or is written in no form.
+#[tokio::test]
+async fn source_that_is_something_else() -> anyhow::Result<()> {
+    let files = Files::new()?;
+    let path = files.write("image.tar.gz", b"\x1f\x8b\x08\0\0\0\0\0\0\0")?;
+    let source = format!("docker-archive:{}", path.display());
+    files.source_fails(&source, expect![]).await?;
+    let source = format!("docker-archive:{}", files.path("").display());
+    files.source_fails(&source, expect![]).await?;
+    files.source_fails("docker://gru.ocir.io/ns/web", expect![]).await
+}
+
+/// The source is not there yet while planning, and not while applying either.
+#[tokio::test]
+async fn source_that_never_comes() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let files = Files::new()?;
+    let mut push = cloud.host.resource("ocir_image_push");
+    let plan = push.plan(files.push()).await?;
+    expect![].assert_eq(&files.neutral(&cloud, &plan.warnings.join("\n\n")));
+    let problem = problem(push.apply_planned(&plan).await);
+    expect![].assert_eq(&files.neutral(&cloud, &problem));
+    assert_eq!(push.state(), Json::Null);
+    Ok(())
+}
+
+/// Between plan and apply somebody builds another image.
+#[tokio::test]
+async fn source_that_changes_after_the_plan() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let files = Files::new()?;
+    let (mut push, state) = pushed(&cloud, &files).await?;
+    files.layout(&[b"planned"])?;
+    let plan = push.plan(files.push()).await?;
+    files.layout(&[b"something else"])?;
+    let problem = problem(push.apply_planned(&plan).await);
+    expect![].assert_eq(&files.neutral(&cloud, &problem));
+    assert_eq!(push.state(), state);
+    assert_eq!(json!(cloud.emulator.tags("team/web")["1"]), state["digest"]);
+    Ok(())
+}
+
+/// The repository does not exist; OCIR does not tell that from a missing policy.
+#[tokio::test]
+async fn push_to_no_repository() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let files = Files::new()?;
+    files.layout(&[b"layer"])?;
+    let mut push = cloud.host.resource("ocir_image_push");
+    let problem = apply(&mut push, files.push()).await;
+    expect![].assert_eq(&files.neutral(&cloud, &problem));
+    assert_eq!(push.state(), Json::Null);
+    assert!(cloud.emulator.repositories().is_empty());
+    Ok(())
+}
+
+/// The identity may read and not write.
+#[tokio::test]
+async fn push_that_is_denied() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let files = Files::new()?;
+    let (mut push, state) = pushed(&cloud, &files).await?;
+    files.layout(&[b"another layer"])?;
+    let denied = Fault::error(403, "DENIED", "requested access to the resource is denied");
+    cloud.emulator.fail_always("PostBlobUpload", denied);
+    let problem = apply(&mut push, files.push()).await;
+    expect![].assert_eq(&files.neutral(&cloud, &problem));
+    assert_eq!(push.state(), state);
+    assert_eq!(cloud.emulator.images().len(), 1);
+    Ok(())
+}
+
+/// The registry takes a signature that it does not accept for nobody's, while the
+/// control plane is content: the key is new, and not known everywhere yet.
+#[tokio::test]
+async fn token_that_is_nobodys() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let files = Files::new()?;
+    let (mut push, state) = pushed(&cloud, &files).await?;
+    files.layout(&[b"another layer"])?;
+    let plan = push.plan(files.push()).await?;
+    // {"sub": "{\"userId\": \"anon-5f2c\"}"}
+    let nobody = "e30.eyJzdWIiOiAie1widXNlcklkXCI6IFwiYW5vbi01ZjJjXCJ9In0.c2ln";
+    let fault = Fault::body(200, &json!({ "token": nobody, "expires_in": 3600 }).to_string());
+    cloud.emulator.fail_always("GetRegistryToken", fault);
+    // The token of the push before would do.
+    let cloud = restarted(cloud).await?;
+    let mut push = with_state(&cloud, &push).await?;
+    let problem = problem(push.apply_planned(&plan).await);
+    expect![].assert_eq(&files.neutral(&cloud, &problem));
+    assert_eq!(push.state(), state);
+    Ok(())
+}
+
+/// A registry token that ends during a push is renewed, and nobody notices.
+#[tokio::test]
+async fn registry_token_that_ends() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let files = Files::new()?;
+    let (mut push, _) = pushed(&cloud, &files).await?;
+    files.layout(&[b"another layer"])?;
+    cloud.emulator.clear_requests();
+    cloud.emulator.fail_next("PutBlobUpload", Fault::status(401));
+    cloud.emulator.fail_next("PutManifest", Fault::status(401));
+    push.apply(files.push()).await?;
+    assert_eq!(push.take_warnings(), Vec::<String>::new());
+    assert_eq!(cloud.count("GetRegistryToken"), 2);
+    Ok(())
+}
+
+/// User name and password of the registry are wrong.
+#[tokio::test]
+async fn password_that_is_wrong() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let mut config = arguments(&emulator);
+    let user = format!("{}/{}", emulator.seed().namespace, emulator.seed().user_name);
+    config["registry"] = json!({ "username": user, "password": "hunter2" });
+    let cloud = with(emulator, config, RetryPolicy::without_waiting()).await?;
+    let mut repository = cloud.host.resource("ocir_repository");
+    repository.apply(cloud.web()).await?;
+    let files = Files::new()?;
+    files.layout(&[b"layer"])?;
+    let mut push = cloud.host.resource("ocir_image_push");
+    let problem = apply(&mut push, files.push()).await.replace(&user, "LOGIN");
+    expect![].assert_eq(&files.neutral(&cloud, &problem));
+    assert_eq!(push.state(), Json::Null);
+    assert!(cloud.emulator.images().is_empty());
+    Ok(())
+}
+
+/// The registry throttles, fails, or something else answers in its place; a tag
+/// is not taken for gone because of that.
+#[tokio::test]
+async fn registry_that_fails() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let files = Files::new()?;
+    let (mut push, state) = pushed(&cloud, &files).await?;
+    files.layout(&[b"another layer"])?;
+    for (operation, fault, expected) in [
+        ("PostBlobUpload", Fault::status(429).retry_after(1), expect![]),
+        ("PutBlobUpload", Fault::status(500), expect![]),
+        ("PutManifest", Fault::body(502, "<h1>502 Bad Gateway</h1>"), expect![]),
+        ("PutManifest", Fault::body(200, PAGE), expect![]),
+        ("PutManifest", Fault::error(400, "MANIFEST_INVALID", "unknown media type"), expect![]),
+    ] {
+        let plan = push.plan(files.push()).await?;
+        cloud.emulator.fail_always(operation, fault);
+        let problem = problem(push.apply_planned(&plan).await);
+        expected.assert_eq(&files.neutral(&cloud, &problem));
+        assert_eq!(push.state(), state);
+        assert_eq!(json!(cloud.emulator.tags("team/web")["1"]), state["digest"]);
+        cloud.emulator.clear_faults();
+    }
+    for (fault, expected) in [
+        (Fault::status(503), expect![]),
+        (Fault::body(200, PAGE), expect![]),
+        (Fault::status(403), expect![]),
+    ] {
+        cloud.emulator.fail_always("HeadManifest", fault);
+        let problem = problem(push.refresh().await);
+        expected.assert_eq(&files.neutral(&cloud, &problem));
+        assert_eq!(push.state(), state);
+        cloud.emulator.clear_faults();
+    }
+    Ok(())
+}
+
+// Stopping.
+
+/// Ctrl-C while the provider waits to ask again: it ends at once, and the state is
+/// what it was.
+#[tokio::test]
+async fn stop_ends_a_wait() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let config = arguments(&emulator);
+    let cloud = with(emulator, config, RetryPolicy::default()).await?;
+    let files = Files::new()?;
+    let (mut push, image) = pushed(&cloud, &files).await?;
+    let mut repository = cloud.host.resource("ocir_repository");
+    let mut other = cloud.web();
+    other["display_name"] = json!("team/other");
+    let state = repository.apply(other.clone()).await?;
+    other["is_public"] = json!(true);
+    let update = repository.plan(other).await?;
+    files.layout(&[b"another layer"])?;
+    let upload = push.plan(files.push()).await?;
+    let slow = || Fault::status(429).retry_after(60);
+    for operation in ["UpdateContainerRepository", "PostBlobUpload"] {
+        cloud.emulator.fail_always(operation, slow());
+    }
+    cloud.emulator.clear_requests();
+
+    let stop = async {
+        while cloud.count("UpdateContainerRepository") == 0 || cloud.count("PostBlobUpload") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let asked = Instant::now();
+        cloud.host.stop().await?;
+        anyhow::Ok(asked)
+    };
+    let (update, upload, asked) = tokio::join!(
+        repository.apply_planned(&update),
+        push.apply_planned(&upload),
+        stop
+    );
+    let elapsed = asked?.elapsed();
+    assert!(elapsed < Duration::from_secs(1), "{elapsed:?}");
+    expect![].assert_eq(&cloud.neutral(&problem(update)));
+    expect![].assert_eq(&files.neutral(&cloud, &problem(upload)));
+    assert_eq!(repository.state(), state);
+    assert_eq!(push.state(), image);
+    Ok(())
+}
+
+/// A page that a proxy shows to everybody.
+const PAGE: &str = "<html><head><title>Sign in</title></head><body>Please sign in to the network</body></html>";
+
+/// An emulator, and a provider that tries again without waiting.
+async fn cloud() -> anyhow::Result<Cloud> {
+    let emulator = Emulator::builder().start().await?;
+    let config = arguments(&emulator);
+    with(emulator, config, RetryPolicy::without_waiting()).await
+}
+
+async fn with(emulator: Emulator, config: Json, retry: RetryPolicy) -> anyhow::Result<Cloud> {
+    let server = Server::new(Ocir::new(Environment::default()).with_retry(retry));
+    let host = Host::start(server).await?;
+    host.configure(config).await?;
+    Ok(Cloud { emulator, host })
+}
+
+/// The same cloud with another process of the provider.
+async fn restarted(cloud: Cloud) -> anyhow::Result<Cloud> {
+    let config = arguments(&cloud.emulator);
+    with(cloud.emulator, config, RetryPolicy::without_waiting()).await
+}
+
+/// The same instance in another process of the provider.
+async fn with_state(cloud: &Cloud, resource: &Resource) -> anyhow::Result<Resource> {
+    let mut again = cloud.host.resource("ocir_image_push");
+    again.set_state(0, &resource.state()).await?;
+    Ok(again)
+}
+
+/// What applying says.
+async fn apply(resource: &mut Resource, config: Json) -> String {
+    problem(resource.apply(config).await)
+}
+
+/// What somebody reads after a failure.
+#[track_caller]
+fn problem<T: std::fmt::Debug>(result: Result<T, Problems>) -> String {
+    result.expect_err("this cannot work").to_string()
+}
+
+/// An image of a repository that is pushed and applied, and its state.
+async fn pushed(cloud: &Cloud, files: &Files) -> anyhow::Result<(Resource, Json)> {
+    let mut repository = cloud.host.resource("ocir_repository");
+    repository.apply(cloud.web()).await?;
+    files.layout(&[b"layer"])?;
+    let mut push = cloud.host.resource("ocir_image_push");
+    let state = push.apply(files.push()).await?;
+    Ok((push, state))
+}
+
+/// Attempts to sign in with one argument or another changed.
+struct SignIn {
+    cloud: Cloud,
+    directory: tempfile::TempDir,
+}
+
+impl SignIn {
+    async fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            cloud: cloud().await?,
+            directory: tempfile::tempdir()?,
+        })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> anyhow::Result<PathBuf> {
+        fs::write(self.path(name), bytes)?;
+        Ok(self.path(name))
+    }
+
+    /// What configuring and planning a repository says with these arguments.
+    async fn problem(&self, changes: Json) -> anyhow::Result<String> {
+        let mut config = arguments(&self.cloud.emulator);
+        for (name, value) in changes.as_object().into_iter().flatten() {
+            config[name] = value.clone();
+        }
+        let retry = RetryPolicy::without_waiting();
+        let server = Server::new(Ocir::new(Environment::default()).with_retry(retry));
+        let host = Host::start(server).await?;
+        let problem = match host.configure(config).await {
+            Err(problem) => problem.to_string(),
+            Ok(_) => {
+                let mut repository = host.resource("ocir_repository");
+                apply(&mut repository, self.cloud.web()).await
+            }
+        };
+        let directory = self.directory.path().display().to_string();
+        Ok(self.cloud.neutral(&problem).replace(&directory, "DIRECTORY"))
+    }
+
+    async fn fails(&self, changes: Json, expected: Expect) -> anyhow::Result<()> {
+        expected.assert_eq(&self.problem(changes).await?);
+        Ok(())
+    }
+}
+
+/// Images on the disk.
+struct Files {
+    directory: tempfile::TempDir,
+}
+
+impl Files {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            directory: tempfile::tempdir()?,
+        })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> anyhow::Result<PathBuf> {
+        fs::write(self.path(name), bytes)?;
+        Ok(self.path(name))
+    }
+
+    /// The layout as a source.
+    fn oci(&self) -> String {
+        format!("oci:{}", self.path("layout").display())
+    }
+
+    /// The push of the layout.
+    fn push(&self) -> Json {
+        json!({ "source": self.oci(), "repository": "team/web", "tag": "1" })
+    }
+
+    fn blob_path(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.as_str().trim_start_matches("sha256:");
+        self.path("layout/blobs/sha256").join(hex)
+    }
+
+    /// Writes an image layout with these layers, in place of the one before.
+    fn layout(&self, layers: &[&[u8]]) -> anyhow::Result<()> {
+        fs::create_dir_all(self.path("layout/blobs/sha256"))?;
+        let blob = |media_type: &str, bytes: &[u8]| -> anyhow::Result<Json> {
+            let digest = Digest::of(bytes);
+            fs::write(self.blob_path(&digest), bytes)?;
+            Ok(json!({ "mediaType": media_type, "digest": digest.as_str(), "size": bytes.len() }))
+        };
+        let config = blob("application/vnd.oci.image.config.v1+json", br#"{"os":"linux"}"#)?;
+        let layers = layers
+            .iter()
+            .map(|layer| blob("application/vnd.oci.image.layer.v1.tar+gzip", layer))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": media_type, "config": config, "layers": layers,
+        });
+        let manifest = blob(media_type, manifest.to_string().as_bytes())?;
+        self.write("layout/oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
+        self.write("layout/index.json", index.to_string().as_bytes())?;
+        Ok(())
+    }
+
+    /// An archive as `docker save` has written it for long.
+    fn docker_archive(&self, name: &str) -> anyhow::Result<Vec<u8>> {
+        let layer = noise(3000);
+        let manifest = json!([{
+            "Config": "config.json", "RepoTags": [format!("{name}:1")], "Layers": ["layer.tar"],
+        }]);
+        let mut archive = tar_entry("config.json", br#"{"os":"linux"}"#, b'0');
+        archive.extend(tar_entry("layer.tar", &layer, b'0'));
+        archive.extend(tar_entry("manifest.json", manifest.to_string().as_bytes(), b'0'));
+        archive.extend([0; 1024]);
+        Ok(archive)
+    }
+
+    /// The whole diagnostic of a push from a source that cannot be read. Nobody
+    /// is asked to take anything.
+    async fn source_fails(&self, source: &str, expected: Expect) -> anyhow::Result<()> {
+        let cloud = cloud().await?;
+        let mut repository = cloud.host.resource("ocir_repository");
+        repository.apply(cloud.web()).await?;
+        let mut push = cloud.host.resource("ocir_image_push");
+        let config = json!({ "source": source, "repository": "team/web", "tag": "1" });
+        let problem = apply(&mut push, config).await;
+        expected.assert_eq(&self.neutral(&cloud, &problem));
+        assert_eq!(push.state(), Json::Null);
+        assert_eq!(cloud.count("GetRegistryToken"), 0);
+        assert!(cloud.emulator.images().is_empty());
+        Ok(())
+    }
+
+    fn neutral(&self, cloud: &Cloud, text: &str) -> String {
+        let directory = self.directory.path().display().to_string();
+        cloud.neutral(text).replace(&directory, "DIRECTORY")
+    }
+}
+
+/// Bytes that no compression makes smaller, the same ones every time.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let next = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    (0..length).map(next).collect()
+}
+
+/// An entry of a tar archive.
+fn tar_entry(name: &str, content: &[u8], kind: u8) -> Vec<u8> {
+    let mut header = [0; 512];
+    let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
+    put(0, name);
+    put(100, "0000644\0");
+    put(124, &format!("{:011o}\0", content.len()));
+    put(136, "00000000000\0");
+    put(148, "        ");
+    put(156, char::from(kind).encode_utf8(&mut [0; 4]));
+    put(257, "ustar\x0000");
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    let sum = format!("{sum:06o}\0 ");
+    header[148..156].copy_from_slice(sum.as_bytes());
+    let mut entry = header.to_vec();
+    entry.extend(content);
+    entry.resize(entry.len().next_multiple_of(512), 0);
+    entry
+}
+
+/// A key that is nobody's here.
+fn other_key() -> anyhow::Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/signing-vectors.json");
+    let vectors: Json = serde_json::from_slice(&fs::read(path)?)?;
+    let pem = vectors["key"]["pkcs8_pem"].as_str();
+    Ok(pem.unwrap_or_default().to_owned())
+}
+
+/// A text with `TIME` where a date and time stands.
+fn without_times(text: &str) -> String {
+    let is_time = |word: &&str| word.len() > 18 && word.ends_with('Z') && word.contains('T');
+    let times: Vec<&str> = text.split_whitespace().filter(is_time).collect();
+    times.iter().fold(text.to_owned(), |text, time| text.replace(time, "TIME"))
+}

@@ -138,9 +138,9 @@ pub(super) fn resolve(settings: &Settings, environment: &Environment) -> Result<
         let note = match &file {
             Some(file) => {
                 let names: Vec<String> = file.content.names().map(str::to_owned).collect();
-                format!("in {}, {}", file.path, profiles_text(&names))
+                format!("In {}, {}", file.path, profiles_text(&names))
             }
-            None => format!("there is no configuration file: {location}"),
+            None => format!("There is no configuration file: {location}"),
         };
         return Err(Error::Missing { values, note });
     };
@@ -178,16 +178,19 @@ pub(super) fn missing_text(values: &[MissingValue], note: &str) -> String {
         .iter()
         .map(|value| format!("no {}", value.what))
         .collect();
-    let mut text = format!("nobody to sign in as: there is {}", listed(&whats, "and"));
+    let mut text = format!(
+        "nobody to sign in as: there is {}. Looked at, in this order:",
+        listed(&whats, "and")
+    );
     for value in values {
         text.push_str(&format!(
-            "\n  {}: looked at {}",
+            "\n    {}: {}",
             value.what,
             value.looked_at.join(", ")
         ));
     }
     text.push_str(&format!(
-        "\n{note}\n`oci setup config` makes a key and a configuration file"
+        "\n{note}.\n\nA key and a configuration file are made by:\n    oci setup config"
     ));
     text
 }

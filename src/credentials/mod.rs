@@ -113,7 +113,7 @@ pub enum Error {
     /// The configured fingerprint is another key's.
     #[error(
         "the fingerprint and the private key do not belong together: {fingerprint_from} says {configured}, \
-         and the key in {key_from} has {computed}"
+         and the key in {key_from} has {computed}; set that, or leave the fingerprint out"
     )]
     FingerprintMismatch {
         /// As configured.

@@ -4,6 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::OnceCell;
 
+// Its diagnostics are about the provider's arguments and come out of a
+// resource's calls, so they have no path: that would be read as the resource's.
+
 use super::{
     config::{Config, Effective},
     diagnose,
@@ -11,7 +14,6 @@ use super::{
 };
 use crate::{
     credentials::{self, Environment},
-    cty::Path,
     framework::{Context, Diagnostic, Diagnostics, Result},
     image, oci,
     region::Region,
@@ -162,13 +164,7 @@ impl Clients {
             .into());
         };
         let region = Region::parse(&region).map_err(|error| {
-            Diagnostic::error(
-                "Unknown region",
-                format!(
-                    "{}. A region is named by its identifier, such as \"sa-saopaulo-1\", or by its key, such as \"GRU\".",
-                    diagnose::sentence(&error)
-                ),
-            )
+            Diagnostic::error("Unknown region", diagnose::paragraph(&error))
         })?;
         tracing::debug!(
             identity = resolved.source.describe(),
@@ -183,12 +179,7 @@ impl Clients {
             retry: self.retry.clone(),
         })
         .map_err(|error| {
-            Diagnostic::error(
-                "Invalid endpoint",
-                format!("{}.", diagnose::sentence(&error)),
-            )
-            .at(Path::attribute("endpoint"))
-            .into()
+            Diagnostic::error("Invalid endpoint", diagnose::paragraph(&error)).into()
         })
     }
 
@@ -262,11 +253,7 @@ impl Clients {
                 "The HTTP client could not be set up: {}.",
                 diagnose::chain(&error)
             );
-            let diagnostic = Diagnostic::error("Cannot set up HTTPS", detail);
-            match ca_certificate {
-                Some(_) => diagnostic.at(Path::attribute("registry")).into(),
-                None => diagnostic.into(),
-            }
+            Diagnostic::error("Cannot set up HTTPS", detail).into()
         })
     }
 }
@@ -280,9 +267,8 @@ fn endpoint_authority(endpoint: &str, region: &Region) -> Result<(String, String
     let Some(url) = parsed else {
         return Err(Diagnostic::error(
             "Invalid endpoint",
-            "Argument \"endpoint\" must be an address such as \"http://127.0.0.1:8080\".",
+            "Argument \"endpoint\" of the provider must be an address such as \"http://127.0.0.1:8080\".",
         )
-        .at(Path::attribute("endpoint"))
         .into());
     };
     Ok((url.scheme().to_owned(), url.authority().to_owned()))
@@ -297,6 +283,5 @@ fn unknown_argument(argument: &str) -> Diagnostics {
              or give the argument a value that is known while planning."
         ),
     )
-    .at(Path::attribute(argument.split('.').next().unwrap_or(argument)))
     .into()
 }

@@ -50,7 +50,7 @@ pub struct Config {
     region: Attr<String>,
     /// Base address to use for every service and the registry instead of the
     /// region's own: an emulator, a gateway. May contain `{service}` and `{region}`.
-    #[tf(optional)]
+    #[tf(optional, validate = validate::endpoint)]
     endpoint: Attr<String>,
     /// Overrides for the registry that images are pushed to. The members that are
     /// left out are taken from `OCI_REGISTRY_HOST`, `OCI_REGISTRY_USERNAME` and so on.

@@ -29,7 +29,16 @@ pub(super) fn oci(
     if let oci::Error::Credentials(error) = error {
         return credentials(error);
     }
-    Diagnostic::error(summary, explain(what, error, client)).into()
+    Diagnostic::error(summary_of(error, summary), explain(what, error, client)).into()
+}
+
+/// Who is not let in has the same problem, whatever was to be done.
+fn summary_of<'a>(error: &oci::Error, summary: &'a str) -> &'a str {
+    match error {
+        oci::Error::Anonymous { .. } => SIGN_IN,
+        error if error.is_unauthenticated() && error.code().is_some() => SIGN_IN,
+        _ => summary,
+    }
 }
 
 /// The detail of [`oci`].
@@ -64,6 +73,7 @@ pub(super) fn registry(
 ) -> Diagnostics {
     // The token comes from the control plane's client, whose errors explain themselves.
     let sign_in = find::<oci::Error>(error);
+    let summary = sign_in.map_or(summary, |error| summary_of(error, summary));
     let why = match sign_in {
         Some(oci::Error::Stopped) => return Diagnostic::error(summary, interrupted(what)).into(),
         Some(oci::Error::Credentials(error)) => return credentials(error),
@@ -76,8 +86,16 @@ pub(super) fn registry(
             return Diagnostic::error(summary, interrupted(what)).into();
         }
         // The source is at fault, and nobody's identity.
-        registry::Error::Blob { .. } | registry::Error::BlobChanged { .. } => {
-            return Diagnostic::error(summary, paragraphs.concat())
+        registry::Error::Blob { source, .. } => {
+            let advice = image::Error::find(&**source).and_then(source_advice);
+            paragraphs.extend(advice.map(str::to_owned));
+            return Diagnostic::error(summary, paragraphs.join("\n\n"))
+                .at(Path::attribute("source"))
+                .into();
+        }
+        registry::Error::BlobChanged { .. } => {
+            paragraphs.push(CHANGED.to_owned());
+            return Diagnostic::error(summary, paragraphs.join("\n\n"))
                 .at(Path::attribute("source"))
                 .into();
         }
@@ -104,15 +122,42 @@ pub(super) fn source(error: &image::Error) -> Diagnostics {
         image::Error::Stopped => {
             Diagnostic::error(summary, interrupted("The image's source was not read")).into()
         }
-        error => Diagnostic::error(summary, paragraph(error))
-            .at(Path::attribute("source"))
-            .into(),
+        error => {
+            let mut paragraphs = vec![paragraph(error)];
+            paragraphs.extend(source_advice(error).map(str::to_owned));
+            Diagnostic::error(summary, paragraphs.join("\n\n"))
+                .at(Path::attribute("source"))
+                .into()
+        }
+    }
+}
+
+/// What to do about a source, where its error does not say so itself.
+fn source_advice(error: &image::Error) -> Option<&'static str> {
+    use image::Error as E;
+    match error {
+        E::DamagedArchive { .. }
+        | E::Digest { .. }
+        | E::Json { .. }
+        | E::MissingBlob { .. }
+        | E::Size { .. }
+        | E::Truncated { .. } => Some(
+            "The source is damaged, or was still being written. Make it again, and let that end before the run begins.",
+        ),
+        E::DuplicateEntry { .. }
+        | E::Link { .. }
+        | E::Outside { .. }
+        | E::UnsupportedEntry { .. } => {
+            Some("No tool that saves images writes such an archive, so nothing of it is used.")
+        }
+        E::SourceChanged { .. } => Some(CHANGED),
+        _ => None,
     }
 }
 
 /// There is no credential.
 pub(super) fn credentials(error: &credentials::Error) -> Diagnostics {
-    Diagnostic::error("Cannot sign in to Oracle Cloud", paragraph(error)).into()
+    Diagnostic::error(SIGN_IN, paragraph(error)).into()
 }
 
 /// An error and its causes, each level once, in one line.
@@ -204,13 +249,8 @@ fn answer(error: &oci::Error) -> String {
             attempts,
             ..
         } => {
-            let said = said(*status, code, message);
-            match attempts {
-                0 | 1 => format!("{operation} at {host} was answered {said}"),
-                several => {
-                    format!("{operation} at {host} was answered, {several} times in a row, {said}")
-                }
-            }
+            let said = said(*status, code, message, *attempts);
+            format!("{operation} at {host} was answered {said}")
         }
         oci::Error::Transport {
             operation,
@@ -228,7 +268,18 @@ fn answer(error: &oci::Error) -> String {
         }
         oci::Error::Decode {
             operation, source, ..
-        } => format!("The answer to {operation} cannot be read: {source}."),
+        } => {
+            // The parser quotes texts that it did not expect, and one may be a secret.
+            let why = match source.to_string() {
+                why if why.contains("string \"") => format!(
+                    "a text stands where something else belongs, at line {} column {}",
+                    source.line(),
+                    source.column()
+                ),
+                why => why,
+            };
+            format!("The answer to {operation} cannot be read: {why}.")
+        }
         oci::Error::Anonymous { host, .. } => {
             format!("{host} gave a token that is nobody's.")
         }
@@ -249,8 +300,10 @@ fn registry_answer(error: &registry::Error) -> String {
         } => format!(
             "{} at {host} was answered {}",
             capital(operation),
-            said(*status, code, message)
+            said(*status, code, message, 1)
         ),
+        // Which blob it is, the name of its file says.
+        registry::Error::Blob { source, .. } => paragraph(&**source),
         registry::Error::Interrupted { source, .. } => {
             format!("{}: {}.", capital(&error.to_string()), bottom(source))
         }
@@ -262,7 +315,7 @@ fn registry_answer(error: &registry::Error) -> String {
 }
 
 /// Status, code and message, and the end of the sentence.
-fn said(status: u16, code: &str, message: &str) -> String {
+fn said(status: u16, code: &str, message: &str, attempts: u32) -> String {
     let mut text = status.to_string();
     let reason = StatusCode::from_u16(status)
         .ok()
@@ -273,7 +326,11 @@ fn said(status: u16, code: &str, message: &str) -> String {
     }
     let message = message.trim();
     // A gateway's page often says nothing but its status.
-    if !message.is_empty() && message != text {
+    let repeats = message == text;
+    if attempts > 1 {
+        text.push_str(&format!(", {attempts} times in a row"));
+    }
+    if !message.is_empty() && !repeats {
         text.push_str(": ");
         text.push_str(message);
     }
@@ -291,8 +348,15 @@ fn advice(error: &oci::Error, client: &oci::Client) -> Option<String> {
             status,
             code,
             service,
+            message,
             ..
-        } => (*status, code.as_str(), *service),
+        } => {
+            // Oracle's services send a code with every message.
+            if code.is_empty() && !message.is_empty() {
+                return Some(STRANGER.to_owned());
+            }
+            (*status, code.as_str(), *service)
+        }
         oci::Error::Transport { .. } => {
             return Some(
                 "Check the region, the argument \"endpoint\" if it is set, and whether a proxy is needed (HTTPS_PROXY)."
@@ -310,10 +374,6 @@ fn advice(error: &oci::Error, client: &oci::Client) -> Option<String> {
         }
         _ => return None,
     };
-    // Oracle's services always send a code.
-    if code.is_empty() {
-        return Some(STRANGER.to_owned());
-    }
     Some(match (status, code) {
         (401, _) => clock(error).unwrap_or_else(|| {
             format!("The signature was not accepted. {}", check_key(client))
@@ -367,7 +427,7 @@ fn clock(error: &oci::Error) -> Option<String> {
 }
 
 fn check_key(client: &oci::Client) -> String {
-    let check = "Check that user, tenancy and API key belong together, and that the key is uploaded for the user and active";
+    let check = "Check that user, tenancy and API key belong together, and that the key is uploaded for the user and active (a new one is known everywhere after some minutes)";
     match client.credentials().user_id() {
         Some(user_id) => {
             format!("{check}:\n    oci iam user api-key list --user-id {user_id}")
@@ -402,11 +462,14 @@ fn registry_advice(error: &registry::Error, registry: &Registry) -> Option<Strin
             ),
         });
     }
+    // A registry sends a code with every message; an answer to HEAD has neither.
+    if let registry::Error::Registry { code, message, .. } = error
+        && code.is_empty()
+        && !message.is_empty()
+    {
+        return Some(STRANGER.to_owned());
+    }
     if error.is_denied() || error.is_not_found() || error.is_name_unknown() {
-        // A registry's refusals have a code; a gateway's have none.
-        if error.code().is_empty() {
-            return Some(STRANGER.to_owned());
-        }
         return Some(match registry.is_ocir {
             true => format!(
                 "Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository \
@@ -419,21 +482,28 @@ fn registry_advice(error: &registry::Error, registry: &Registry) -> Option<Strin
         registry::Error::Interrupted { .. }
         | registry::Error::TimedOut { .. }
         | registry::Error::Transport { .. } => {
-            Some("Check the network, and apply again: what has arrived is not sent twice.".to_owned())
+            Some("Check the network, and apply again: blobs that have arrived are not sent twice.".to_owned())
         }
+        registry::Error::Digest { .. } => Some(
+            "Apply again. If it stays like this, something between here and the registry changes what passes, or somebody else pushes \
+             under the same tag."
+                .to_owned(),
+        ),
         registry::Error::Protocol { .. } => Some(STRANGER.to_owned()),
         error if error.is_throttled() => Some(THROTTLED.to_owned()),
         error => match error.status() {
-            Some(500..=599) if error.code().is_empty() => Some(STRANGER.to_owned()),
-            Some(500..=599) => Some(BROKEN.to_owned()),
+            Some(500..=599) if registry.is_ocir => Some(BROKEN.to_owned()),
+            Some(500..=599) => Some("The registry failed, not the request. Apply again later.".to_owned()),
             _ => None,
         },
     }
 }
 
 const BROKEN: &str = "The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.";
+const CHANGED: &str = "Let whatever writes the source end before the run begins, then plan again.";
 const MANAGE_REPOSITORIES: &str =
     "Allow group GROUP to manage repos in compartment COMPARTMENT";
+const SIGN_IN: &str = "Cannot sign in to Oracle Cloud";
 const STRANGER: &str = "This is no answer of the service: a proxy or a gateway may stand in between. Check the argument \"endpoint\" if it \
                         is set, and HTTPS_PROXY and NO_PROXY.";
 const THROTTLED: &str =

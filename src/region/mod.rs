@@ -156,7 +156,7 @@ fn candidates(text: &str) -> String {
         .into_iter()
         .map(|(_, identifier, key)| format!("{identifier} ({key})"))
         .collect();
-    format!(", did you mean {}?", near.join(" or "))
+    format!("; the nearest by name: {}", near.join(", "))
 }
 
 /// How many letters have to be added, taken away or replaced to come from one

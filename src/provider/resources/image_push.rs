@@ -492,7 +492,7 @@ fn source(value: &crate::cty::Value) -> Result<(), String> {
     match value {
         crate::cty::Value::String(text) => image::Source::parse(text)
             .map(drop)
-            .map_err(|error| format!("is not understood: {}", diagnose::chain(&error))),
+            .map_err(|error| format!("cannot be used: {}", diagnose::chain(&error))),
         _ => Ok(()),
     }
 }

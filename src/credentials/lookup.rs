@@ -441,10 +441,17 @@ impl Search<'_> {
             Key::Content(found) => (found.value.clone(), found.origin.to_string()),
             Key::File(found) => {
                 let path = self.expand(found)?;
-                let text = read_file(&path).map_err(|source| Error::KeyFile {
-                    path: path.display().to_string(),
-                    named_by: found.origin.to_string(),
-                    source,
+                let text = read_file(&path).map_err(|source| {
+                    let named_by = found.origin.to_string();
+                    // No path is that long, and a key must not be shown.
+                    if found.value.contains("-----BEGIN") || found.value.len() > 500 {
+                        return Error::KeyAsPath { named_by };
+                    }
+                    Error::KeyFile {
+                        path: path.display().to_string(),
+                        named_by,
+                        source,
+                    }
                 })?;
                 // A key in DER form is no text, and then no PEM either.
                 let text = String::from_utf8_lossy(&text).into_owned();

@@ -125,6 +125,15 @@ pub enum Error {
         /// Where the key is.
         key_from: String,
     },
+    /// The key itself, where its file belongs. It is not shown.
+    #[error(
+        "{named_by} holds something that looks like the key itself, and takes the path of its file; \
+         a key belongs into private_key or OCI_CLI_KEY_CONTENT"
+    )]
+    KeyAsPath {
+        /// What is configured.
+        named_by: String,
+    },
     /// `key_content` is for the environment only.
     #[error(
         "profile {profile} in {path} has `key_content`, which neither Oracle's tools nor this provider read from a file; \

@@ -45,7 +45,9 @@ impl Source {
         let (transport, rest) = match (transport, text.split_once(':')) {
             (Some("docker-archive" | "oci"), Some(parts)) => parts,
             (Some(other), _) if LATER.contains(&other) => {
-                return Err(syntax(format!("sources of the kind {other}: are not read by this version")));
+                return Err(syntax(format!(
+                    "sources of the kind {other}: are not read by this version"
+                )));
             }
             _ => return Err(syntax("it does not say what it is".to_owned())),
         };

@@ -163,9 +163,8 @@ impl Clients {
             )
             .into());
         };
-        let region = Region::parse(&region).map_err(|error| {
-            Diagnostic::error("Unknown region", diagnose::paragraph(&error))
-        })?;
+        let region = Region::parse(&region)
+            .map_err(|error| Diagnostic::error("Unknown region", diagnose::paragraph(&error)))?;
         tracing::debug!(
             identity = resolved.source.describe(),
             region = region.identifier,
@@ -178,9 +177,7 @@ impl Clients {
             credentials: resolved.source,
             retry: self.retry.clone(),
         })
-        .map_err(|error| {
-            Diagnostic::error("Invalid endpoint", diagnose::paragraph(&error)).into()
-        })
+        .map_err(|error| Diagnostic::error("Invalid endpoint", diagnose::paragraph(&error)).into())
     }
 
     fn build_registry(&self) -> Result<Registry> {

@@ -271,6 +271,7 @@ fn answer(error: &oci::Error) -> String {
         } => {
             // The parser quotes texts that it did not expect, and one may be a secret.
             let why = match source.to_string() {
+                why if !source.is_data() => format!("it is no JSON, {why}"),
                 why if why.contains("string \"") => format!(
                     "a text stands where something else belongs, at line {} column {}",
                     source.line(),
@@ -359,8 +360,13 @@ fn advice(error: &oci::Error, client: &oci::Client) -> Option<String> {
         }
         oci::Error::Transport { .. } => {
             return Some(
-                "Check the region, the argument \"endpoint\" if it is set, and whether a proxy is needed (HTTPS_PROXY)."
+                "Check the region, the argument \"endpoint\" of the provider if it is set, and whether a proxy is needed (HTTPS_PROXY)."
                     .to_owned(),
+            );
+        }
+        oci::Error::Decode { source, .. } if source.is_data() => {
+            return Some(
+                "The service answers in a form that this version of the provider does not know. Look for a newer one.".to_owned(),
             );
         }
         oci::Error::Decode { .. } => return Some(STRANGER.to_owned()),
@@ -475,7 +481,10 @@ fn registry_advice(error: &registry::Error, registry: &Registry) -> Option<Strin
                 "Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository \
                  with an ocir_repository that the push refers to, and allow the push, for example:\n    {MANAGE_REPOSITORIES}"
             ),
-            false => "Check the namespace and the name of the repository, and the rights of the user.".to_owned(),
+            false => {
+                "Check the namespace and the name of the repository, and the rights of the user."
+                    .to_owned()
+            }
         });
     }
     match error {
@@ -501,10 +510,60 @@ fn registry_advice(error: &registry::Error, registry: &Registry) -> Option<Strin
 
 const BROKEN: &str = "The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.";
 const CHANGED: &str = "Let whatever writes the source end before the run begins, then plan again.";
-const MANAGE_REPOSITORIES: &str =
-    "Allow group GROUP to manage repos in compartment COMPARTMENT";
+const MANAGE_REPOSITORIES: &str = "Allow group GROUP to manage repos in compartment COMPARTMENT";
 const SIGN_IN: &str = "Cannot sign in to Oracle Cloud";
-const STRANGER: &str = "This is no answer of the service: a proxy or a gateway may stand in between. Check the argument \"endpoint\" if it \
-                        is set, and HTTPS_PROXY and NO_PROXY.";
-const THROTTLED: &str =
-    "The service is throttling. Apply again later, or with fewer requests at once:\n    terraform apply -parallelism=2";
+const STRANGER: &str = "A proxy or a gateway may have answered in the service's place. Check the argument \"endpoint\" of the provider if it is \
+                        set, and HTTPS_PROXY and NO_PROXY.";
+const THROTTLED: &str = "The service is throttling. Apply again later, or with fewer requests at once:\n    terraform apply -parallelism=2";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A status is told once, whatever the answer repeats, and the sentence ends.
+    #[test]
+    fn said_tells_everything_once() {
+        for (status, code, message, attempts, expected) in [
+            (
+                404,
+                "NotFound",
+                "Nothing there.",
+                1,
+                "404 NotFound: Nothing there.",
+            ),
+            (
+                502,
+                "",
+                "502 Bad Gateway",
+                3,
+                "502 Bad Gateway, 3 times in a row.",
+            ),
+            (503, "", "", 1, "503 Service Unavailable."),
+            (299, "", "cut off…", 0, "299: cut off…"),
+        ] {
+            assert_eq!(said(status, code, message, attempts), expected);
+        }
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Level(&'static str, #[source] Option<Box<Level>>);
+
+    /// Each level of a chain stands once, and a command has no period.
+    #[test]
+    fn paragraphs_of_chains() {
+        let cause = Level("no such file", None);
+        let middle = Level("cannot read it", Some(Box::new(cause)));
+        let top = Level(
+            "the image cannot be used: cannot read it",
+            Some(Box::new(middle)),
+        );
+        assert_eq!(
+            paragraph(&top),
+            "The image cannot be used: cannot read it: no such file."
+        );
+        assert_eq!(bottom(&top), "no such file");
+        let command = Level("unpack it first:\n    gunzip a.gz", None);
+        assert_eq!(paragraph(&command), "Unpack it first:\n    gunzip a.gz");
+    }
+}

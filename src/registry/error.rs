@@ -306,7 +306,11 @@ impl About<'_> {
                     other => excerpt(&other.to_string()),
                 },
             ),
-            None => (String::new(), excerpt(&transport::words(body)), String::new()),
+            None => (
+                String::new(),
+                excerpt(&transport::words(body)),
+                String::new(),
+            ),
         };
         let request_id = ["opc-request-id", "x-request-id"]
             .iter()

@@ -1227,7 +1227,7 @@ mod tests {
         }
         expect![[r#"
             GetNamespace: unreadable answer: EOF while parsing a string at line 1 column 10
-            GetNamespace answered 407: <html> <h1>Who are you?</h1> </html>
+            GetNamespace answered 407: Who are you?
             GetNamespace: unreadable answer: EOF while parsing a value at line 1 column 0"#]]
         .assert_eq(&messages.join("\n"));
 

@@ -28,6 +28,9 @@ pub(super) enum Kind {
         status: u16,
         text: String,
     },
+    /// A handler with a bug.
+    #[cfg(test)]
+    Panic,
 }
 
 impl Fault {

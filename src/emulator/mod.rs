@@ -581,3 +581,40 @@ fn acceptor(certificate: &Path, key: &Path) -> io::Result<TlsAcceptor> {
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A handler that panics answers 500, and fails the test that owns the emulator.
+    #[tokio::test]
+    #[should_panic(expected = "a handler of the emulator panicked: Ping: a bug")]
+    async fn panicking_handler() {
+        let emulator = Emulator::builder().start().await.expect("it starts");
+        let kind = fault::Kind::Panic;
+        emulator.fail_next("Ping", Fault { kind });
+        let answer = reqwest::get(format!("{}/v2/", emulator.url())).await;
+        assert_eq!(
+            answer.map(|answer| answer.status().as_u16()).ok(),
+            Some(500)
+        );
+    }
+
+    /// Neither the key nor anything derived from it is printed for debugging.
+    #[tokio::test]
+    async fn printing_a_seed() -> anyhow::Result<()> {
+        let emulator = Emulator::builder().start().await?;
+        let printed = format!("{:?} {emulator:?}", emulator.seed());
+        assert!(!printed.contains("PRIVATE"), "{printed}");
+        assert!(printed.contains(&emulator.seed().user_id), "{printed}");
+        Ok(())
+    }
+
+    /// A fault for an operation that does not exist would never be met, so it is refused.
+    #[tokio::test]
+    #[should_panic(expected = "no operation PutBlub; there are ")]
+    async fn unknown_operation() {
+        let emulator = Emulator::builder().start().await.expect("it starts");
+        emulator.fail_next("PutBlub", Fault::status(500));
+    }
+}

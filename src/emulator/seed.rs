@@ -123,6 +123,9 @@ impl Tenancy {
     }
 }
 
+/// What Oracle tells people to write below a key; its CLI warns without it.
+const LABEL: &str = "OCI_API_KEY\n";
+
 /// An RSA key and what is derived from it.
 #[derive(Clone)]
 pub(super) struct ApiKey {
@@ -137,7 +140,8 @@ impl ApiKey {
         for folder in folders {
             let path = folder.join("key.pem");
             if path.exists() {
-                let pem = fs::read_to_string(&path).map_err(|error| about(&path, &error))?;
+                let text = fs::read_to_string(&path).map_err(|error| about(&path, &error))?;
+                let pem = text.strip_suffix(LABEL).unwrap_or(&text).to_owned();
                 return Self::from_pem(pem).map_err(|error| about(&path, &error));
             }
         }
@@ -147,10 +151,7 @@ impl ApiKey {
     pub(super) fn keep_in(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder).map_err(|error| about(folder, &error))?;
         let path = folder.join("key.pem");
-        if path.exists() && fs::read_to_string(&path).is_ok_and(|text| text == self.pem) {
-            return Ok(());
-        }
-        write_file(&path, self.pem.as_bytes(), false)
+        write_file(&path, format!("{}{LABEL}", self.pem).as_bytes(), false)
     }
 
     /// Generated once in a process: a hundred tests need not wait for a hundred keys.
@@ -304,7 +305,7 @@ mod tests {
         assert_eq!(first.seed.tenancy_id, second.seed.tenancy_id);
         assert_eq!(unique().len(), 60);
         expect_test::expect![
-            "ocid1.tenancy.oc1..aaaaaaaafgr57pihyvgyoxnpi6r4uxm7mxyr3jphykdvw24cvzkzbczzcuyq"
+            "ocid1.tenancy.oc1..aaaaaaaaejw2iy23wipgusqkwl4u6rixmfyst5fq457ewt3rznup4khxk3lq"
         ]
         .assert_eq(&first.seed.tenancy_id);
         Ok(())

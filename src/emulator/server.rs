@@ -302,6 +302,8 @@ async fn answer(shared: Arc<Shared>, request: http::Request<Incoming>) -> Result
             None => {}
             Some(Kind::Delay(delay)) => tokio::time::sleep(delay).await,
             Some(Kind::CutAnswer) => cut_answer = true,
+            #[cfg(test)]
+            Some(Kind::Panic) => panic!("a bug"),
             Some(Kind::Cut { after_bytes }) => {
                 call.body.discard(after_bytes).await;
                 return Err(Cut);

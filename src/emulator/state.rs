@@ -462,6 +462,11 @@ impl Folder {
         self.root.join("uploads").join(id)
     }
 
+    /// Replaces a file of the folder, durably where that is asked for.
+    pub(super) fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        write_file(path, content, self.is_kept())
+    }
+
     /// Makes what was written to an open file survive a crash, where that is asked for.
     pub(super) fn sync(&self, file: &File) -> io::Result<()> {
         if self.is_kept() {
@@ -568,7 +573,8 @@ impl Store {
     fn save(&self, state: &State) -> io::Result<()> {
         if self.folder.is_kept() {
             let text = serde_json::to_vec_pretty(state)?;
-            write_file(&self.folder.root.join("state.json"), &text, true)?;
+            self.folder
+                .write(&self.folder.root.join("state.json"), &text)?;
         }
         self.dirty.store(false, Ordering::Relaxed);
         Ok(())
@@ -600,4 +606,57 @@ pub(super) fn write_file(path: &Path, content: &[u8], durable: bool) -> io::Resu
 /// An input or output error that says which file.
 pub(super) fn about(path: &Path, error: &dyn std::fmt::Display) -> io::Error {
     io::Error::other(format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An emulator in memory has a folder of its own for blobs, and takes it along when it goes.
+    #[test]
+    fn temporary_folder() -> anyhow::Result<()> {
+        let store = Store::open(Folder::open(None)?)?;
+        let root = store.folder().root.clone();
+        fs::write(store.folder().blob("sha256:00"), "x")?;
+        assert!(!root.join("state.json").exists());
+        drop(store);
+        assert!(!root.exists());
+        Ok(())
+    }
+
+    /// A change that is refused half way leaves nothing behind.
+    #[test]
+    fn refused_change() -> anyhow::Result<()> {
+        let store = Store::open(Folder::open(None)?)?;
+        let refused = store.change(|state| {
+            state.next_sequence();
+            Err::<(), _>(Refusal::not_found())
+        });
+        assert!(refused.is_err());
+        assert_eq!(store.read(|state| state.sequence), 0);
+        Ok(())
+    }
+
+    /// A disk that cannot be written to makes the call fail, and the change undone.
+    #[test]
+    fn unwritable_folder() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let store = Store::open(Folder::open(Some(folder.path()))?)?;
+        // A folder in the way of the file that is renamed to it.
+        fs::remove_file(folder.path().join("state.json"))?;
+        fs::create_dir_all(folder.path().join("state.json").join("in the way"))?;
+        let Err(refusal) = store.change(|state| {
+            state.next_sequence();
+            Ok(())
+        }) else {
+            anyhow::bail!("it was written");
+        };
+        assert!(
+            refusal.message.contains("state.json"),
+            "{}",
+            refusal.message
+        );
+        assert_eq!(store.read(|state| state.sequence), 0);
+        Ok(())
+    }
 }

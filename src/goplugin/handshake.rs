@@ -94,6 +94,7 @@ pub(super) struct Host {
 
 /// Where to listen.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(unix), expect(dead_code, reason = "only for unix sockets"))]
 pub(super) struct Place {
     /// The folder of the unix socket; none: the folder for temporary files.
     pub(super) dir: Option<PathBuf>,

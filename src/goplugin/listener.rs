@@ -117,7 +117,8 @@ impl Listener {
         Err(failed(last))
     }
 
-    /// Accepts connections until the receiver is gone.
+    /// Accepts connections until the receiver is gone, and then stays: the end
+    /// is the server's to find.
     ///
     /// Each TLS handshake is a task of its own: somebody who connects and says
     /// nothing must not keep the host waiting.
@@ -152,6 +153,7 @@ impl Listener {
                 }
             });
         }
+        std::future::pending().await
     }
 }
 
@@ -237,16 +239,15 @@ mod tests {
 
     use super::*;
 
-    fn place(dir: &std::path::Path) -> Place {
+    fn place(dir: &std::path::Path) -> Result<Place, Error> {
         Place::read(&|name| (name == "PLUGIN_UNIX_SOCKET_DIR").then(|| dir.display().to_string()))
-            .unwrap()
     }
 
     /// The socket is for its user alone, and gone afterwards.
     #[tokio::test]
     async fn the_socket_is_private_and_removed() -> anyhow::Result<()> {
         let dir = tempfile::tempdir()?;
-        let listener = Listener::bind(&place(dir.path()))?;
+        let listener = Listener::bind(&place(dir.path())?)?;
         let mode = std::fs::metadata(&listener.address.text)?
             .permissions()
             .mode();
@@ -262,7 +263,7 @@ mod tests {
         let dir = tempfile::tempdir()?;
         let long = dir.path().join("d".repeat(120));
         std::fs::create_dir(&long)?;
-        let error = Listener::bind(&place(&long)).map(|_| ()).unwrap_err();
+        let error = Listener::bind(&place(&long)?).map(|_| ()).unwrap_err();
         assert!(error.to_string().contains(&"d".repeat(120)), "{error}");
         Ok(())
     }

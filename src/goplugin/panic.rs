@@ -116,7 +116,7 @@ mod tests {
             panic!("number {}", 7);
         })
         .await;
-        let message = panic.map(|()| ()).unwrap_err().message;
+        let message = panic.unwrap_err().message;
         assert_eq!(message, "number 7");
         assert_eq!(catch(async { 1 }).await.unwrap(), 1);
         assert_eq!(CATCHING.get(), 0);

@@ -170,10 +170,12 @@ async fn serve_until<S>(
     }
 }
 
-/// The only writing to standard output.
+/// The only writing to standard output, and in one piece: who reads it may
+/// close its end after the line.
 fn announce(line: &str) -> Result<(), Error> {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{line}")
+    stdout
+        .write_all(format!("{line}\n").as_bytes())
         .and_then(|()| stdout.flush())
         .map_err(|source| Error::System {
             what: "tell the host where to connect",

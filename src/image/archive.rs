@@ -761,19 +761,4 @@ mod tests {
             .assert_eq(&text(Path::new("/dev/null")));
         Ok(())
     }
-
-    /// A file that we may not read.
-    #[test]
-    fn unreadable() -> anyhow::Result<()> {
-        use std::os::unix::fs::PermissionsExt as _;
-        let file = Tar::new().file("a", b"1").save()?;
-        std::fs::set_permissions(&file.path, std::fs::Permissions::from_mode(0))?;
-        // To the superuser every file is readable.
-        if File::open(&file.path).is_err() {
-            let error = open(&file).expect_err("it is not readable");
-            expect![[r#"cannot read "DIR/image.tar": Permission denied (os error 13)"#]]
-                .assert_eq(&chain(&error, file.directory.path()));
-        }
-        Ok(())
-    }
 }

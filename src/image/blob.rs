@@ -202,7 +202,7 @@ mod tests {
         let bytes = gzip(&layer("file", b"content"));
         let mut layout = Layout::new()?;
         let blob = layout.blob(OCI_GZIP, &bytes)?;
-        let image = layout.image(&[blob.clone()])?;
+        let image = layout.image(std::slice::from_ref(&blob))?;
         layout.add(image, None)?;
         let path = layout.blob_path(blob["digest"].as_str().unwrap_or_default());
         let mut spoilt = bytes.clone();

@@ -33,7 +33,10 @@
 //! splitting and code lengths are computed in integers. Level 1 hashes with
 //! `get_unaligned_le32`, so not even byte order enters. Only a too small output
 //! buffer could make word size matter, and ours has the size that the library
-//! promises is enough. The header is fixed: no name, no time, system 255.
+//! promises is enough. The header is fixed: no name,
+//! no time, system 255. Tried, too: builds for x86-64, x86-64 with AVX-512, 64-bit
+//! and 32-bit ARM and (big-endian) s390x gave the same bytes for 41 MB, levels 1 to 6.
+//!
 //! `golden_digest` notices a new version of the library that compresses
 //! differently: then [`ALGORITHM`] needs a new name, and users a note.
 

@@ -21,10 +21,10 @@ use super::{
     archive::Archive,
     blob::{Memory, Stored},
     file::Extent,
+    layer::{DOCKER_LAYERS, Format},
     layout,
-    manifest::{
-        self, DOCKER_CONFIG, DOCKER_LAYERS, DOCKER_MANIFEST, Format, ImageBuilder, Store, canonical,
-    },
+    manifest::{self, DOCKER_CONFIG, DOCKER_MANIFEST, canonical},
+    walk::{self, ImageBuilder, Store},
 };
 
 /// An image of `manifest.json`.
@@ -61,9 +61,9 @@ pub(super) fn load(
     if let Some(index) = archive.find(layout::INDEX)? {
         let digest = Digest::of(&config_bytes);
         for image in in_order(layout::images(&store, &index)?, item) {
-            let survey = manifest::survey(&store, &image, &index.place())?;
+            let survey = walk::survey(&store, &image, &index.place())?;
             if survey.configs.contains(digest.as_str()) && (survey.is_ready || survey.images > 1) {
-                return manifest::load(loader, &store, &image, &index.place(), stop);
+                return walk::load(loader, &store, &image, &index.place(), stop);
             }
         }
     }

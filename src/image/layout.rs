@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Error, Image, Loader,
     file::{self, Extent},
-    manifest::{self, RawDescriptor, Store},
+    manifest::RawDescriptor,
+    walk::{self, Store},
 };
 
 /// Reads the image with a tag from a directory, or the only one.
@@ -43,7 +44,7 @@ pub(super) fn load(
     };
     let images = images(&store, &extent)?;
     let chosen = choose(directory, &images, tag)?;
-    manifest::load(loader, &store, chosen, &extent.place(), stop)
+    walk::load(loader, &store, chosen, &extent.place(), stop)
 }
 
 /// The images that a layout names.
@@ -161,17 +162,11 @@ mod tests {
     /// The only image needs no tag, tagged or not.
     #[test]
     fn the_only_image() -> anyhow::Result<()> {
-        let mut layout = with_images(1)?;
-        let untagged = layout.load(None)?;
-        check(&untagged)?;
+        let untagged = with_images(1)?;
+        check(&untagged.load(None)?)?;
+        let mut layout = Layout::new()?;
         let image = layout.image(&[])?;
-        layout = {
-            let mut other = Layout::new()?;
-            other.image(&[])?;
-            other.add(image, Some("v1"))?;
-            drop(layout);
-            other
-        };
+        layout.add(image, Some("v1"))?;
         let tagged = layout.load(None)?;
         assert_eq!(tagged.root().digest, layout.load(Some("v1"))?.root().digest);
         Ok(())
@@ -213,12 +208,7 @@ mod tests {
         let image = layout.image(&[])?;
         layout.add(image.clone(), Some("v1"))?;
         expect![[r#""DIR" holds several images; choose one by writing oci:DIRECTORY:TAG, or oci:DIRECTORY:@NUMBER with its place in index.json: "#]].assert_eq(
-            &layout
-                .error(Some("v1"))
-                .split("@0")
-                .next()
-                .unwrap_or_default()
-                .to_owned(),
+            layout.error(Some("v1")).split("@0").next().unwrap_or_default(),
         );
         layout.add(image.clone(), Some("twice"))?;
         layout.add(image, Some("twice"))?;

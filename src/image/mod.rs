@@ -5,6 +5,11 @@
 //! be opened as often as needed. Its digest is a function of the source's
 //! bytes and the algorithm's version, and of nothing else. Blocking code: it
 //! is called from threads that may block.
+//!
+//! Sources are read in place: nothing is unpacked or copied to disk, layers that
+//! come uncompressed are compressed while they are read, and all of it stays
+//! below 16 MiB of memory. Not here: archives that are compressed as a whole,
+//! Docker's socket, other registries, and a cache that outlives the process.
 
 mod archive;
 mod blob;
@@ -13,12 +18,14 @@ mod digest;
 mod docker;
 mod error;
 mod file;
+mod layer;
 mod layout;
 mod manifest;
 mod memo;
 mod source;
 #[cfg(test)]
 mod testing;
+mod walk;
 
 use std::sync::Arc;
 
@@ -26,6 +33,7 @@ use bytes::Bytes;
 pub use compress::ALGORITHM;
 pub use digest::Digest;
 pub use error::Error;
+pub use manifest::{DOCKER_INDEX, OCI_INDEX};
 pub use source::{BlobSource, Loader, Source};
 
 /// An image, or an index of images, ready to be pushed.

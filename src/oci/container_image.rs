@@ -15,6 +15,8 @@ use crate::region::Service;
 #[expect(missing_docs, reason = "named as in the API reference")]
 pub struct ContainerImage {
     pub id: String,
+    pub compartment_id: String,
+    pub repository_id: String,
     pub digest: String,
     pub display_name: String,
     pub lifecycle_state: String,
@@ -45,6 +47,13 @@ pub struct ContainerImageSummary {
     pub version: Option<String>,
     #[serde(default)]
     pub time_created: Option<String>,
+}
+
+impl ContainerImageSummary {
+    /// Whether it is listed only because it could still be restored.
+    pub fn is_deleted(&self) -> bool {
+        matches!(&*self.lifecycle_state, "DELETING" | "DELETED")
+    }
 }
 
 /// Which images to list.
@@ -173,6 +182,8 @@ mod tests {
         expect![[r#"
             ContainerImage {
                 id: "ocid1.containerimage.oc1.eu-frankfurt-1.0.testnamespace.aaaaaaaatestimage",
+                compartment_id: "ocid1.compartment.oc1..aaaaaaaatestcompartment",
+                repository_id: "ocid1.containerrepo.oc1.eu-frankfurt-1.0.testnamespace.aaaaaaaatestrepo",
                 digest: "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
                 display_name: "team/app:1.0.1",
                 lifecycle_state: "AVAILABLE",

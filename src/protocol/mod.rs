@@ -76,7 +76,7 @@ fn reattach(server: &Reattach) -> String {
     let providers = serde_json::json!(providers);
     format!(
         "The provider runs until Ctrl-C. To use it, set this for terraform or tofu:\n\n    \
-         TF_REATTACH_PROVIDERS='{providers}'\n"
+         TF_REATTACH_PROVIDERS='{providers}'"
     )
 }
 
@@ -103,8 +103,7 @@ mod tests {
         expect![[r#"
             The provider runs until Ctrl-C. To use it, set this for terraform or tofu:
 
-                TF_REATTACH_PROVIDERS='{"registry.opentofu.org/motando/ocir":{"Addr":{"Network":"unix","String":"/tmp/plugin1"},"Pid":42,"Protocol":"grpc","ProtocolVersion":6,"Test":true},"registry.terraform.io/motando/ocir":{"Addr":{"Network":"unix","String":"/tmp/plugin1"},"Pid":42,"Protocol":"grpc","ProtocolVersion":6,"Test":true}}'
-        "#]]
+                TF_REATTACH_PROVIDERS='{"registry.opentofu.org/motando/ocir":{"Addr":{"Network":"unix","String":"/tmp/plugin1"},"Pid":42,"Protocol":"grpc","ProtocolVersion":6,"Test":true},"registry.terraform.io/motando/ocir":{"Addr":{"Network":"unix","String":"/tmp/plugin1"},"Pid":42,"Protocol":"grpc","ProtocolVersion":6,"Test":true}}'"#]]
         .assert_eq(&text);
     }
 }

@@ -302,7 +302,8 @@ async fn upgrade_resource_identity(
     _: Arc<Server>,
     request: wire::UpgradeResourceIdentityRequest,
 ) -> Answer<wire::UpgradeResourceIdentityResponse> {
-    Err(unknown("resource with an identity", &request.type_name))
+    let detail = format!("Resources of type {} have no identity.", request.type_name);
+    Err(Diagnostic::error("Resource has no identity", detail).into())
 }
 
 async fn validate_data_resource_config(
@@ -385,6 +386,7 @@ macro_rules! fail_with_diagnostics {
     ($($request:ident => $response:ident),* $(,)?) => {$(
         impl Fail for wire::$request {
             type Response = wire::$response;
+            #[allow(clippy::needless_update, reason = "some answers have nothing else")]
             fn fail(self, diagnostics: Vec<wire::Diagnostic>) -> wire::$response {
                 wire::$response { diagnostics, ..Default::default() }
             }
@@ -473,8 +475,9 @@ where
     Q::Response: prost::Message + Send + 'static,
     F: Future<Output = Answer<Q::Response>> + Send + 'static,
 {
+    // At every level, so that a warning says during which call it happened.
     let rpc = request.uri().path().rsplit('/').next().unwrap_or_default();
-    let span = tracing::debug_span!("call", tf_rpc = rpc);
+    let span = tracing::error_span!("call", tf_rpc = rpc);
     let answer = async move {
         let limit = Some(MAX_MESSAGE_SIZE);
         let mut grpc = Grpc::new(ProstCodec::<Q::Response, Q>::default())

@@ -5,7 +5,6 @@
 //! Values and private state are [`Bytes`]: a copy costs nothing.
 //!
 //! Public for the hosts of our tests.
-#![expect(missing_docs, reason = "the names are the protocol's")]
 
 use std::collections::BTreeMap;
 

@@ -164,7 +164,7 @@ impl Clients {
             .into());
         };
         let region = Region::parse(&region)
-            .map_err(|error| Diagnostic::error("Unknown region", diagnose::paragraph(&error)))?;
+            .map_err(|error| Diagnostic::error("Unknown region", diagnose::sentence(&error)))?;
         tracing::debug!(
             identity = resolved.source.describe(),
             region = region.identifier,
@@ -177,7 +177,7 @@ impl Clients {
             credentials: resolved.source,
             retry: self.retry.clone(),
         })
-        .map_err(|error| Diagnostic::error("Invalid endpoint", diagnose::paragraph(&error)).into())
+        .map_err(|error| Diagnostic::error("Invalid endpoint", diagnose::sentence(&error)).into())
     }
 
     fn build_registry(&self) -> Result<Registry> {
@@ -247,7 +247,12 @@ impl Clients {
         };
         transport::http_client(&options).map_err(|error| {
             let detail = format!(
-                "The HTTP client could not be set up: {}.",
+                "The HTTP client could not be set up{}: {}.",
+                if ca_certificate.is_some() {
+                    " with \"registry.ca_certificate\""
+                } else {
+                    ""
+                },
                 diagnose::chain(&error)
             );
             Diagnostic::error("Cannot set up HTTPS", detail).into()

@@ -123,7 +123,7 @@ pub(super) fn source(error: &image::Error) -> Diagnostics {
             Diagnostic::error(summary, interrupted("The image's source was not read")).into()
         }
         error => {
-            let mut paragraphs = vec![paragraph(error)];
+            let mut paragraphs = vec![sentence(error)];
             paragraphs.extend(source_advice(error).map(str::to_owned));
             Diagnostic::error(summary, paragraphs.join("\n\n"))
                 .at(Path::attribute("source"))
@@ -157,7 +157,7 @@ fn source_advice(error: &image::Error) -> Option<&'static str> {
 
 /// There is no credential.
 pub(super) fn credentials(error: &credentials::Error) -> Diagnostics {
-    Diagnostic::error(SIGN_IN, paragraph(error)).into()
+    Diagnostic::error(SIGN_IN, sentence(error)).into()
 }
 
 /// An error and its causes, each level once, in one line.
@@ -175,24 +175,18 @@ pub(super) fn chain(error: &dyn StdError) -> String {
     text
 }
 
-/// [`chain`] with a capital letter, for the beginning of a detail. Without the
-/// final period.
+/// [`chain`] as a sentence: with a capital letter, and a full stop unless it ends
+/// with a command.
 pub(super) fn sentence(error: &dyn StdError) -> String {
-    capital(chain(error).trim_end_matches('.'))
-}
-
-/// [`sentence`] with its period, unless it ends with a command.
-pub(super) fn paragraph(error: &dyn StdError) -> String {
-    let text = sentence(error);
+    let mut text = capital(&chain(error));
     let ends_with_command = text
         .lines()
         .last()
         .is_some_and(|line| line.starts_with("    "));
-    if ends_with_command {
-        text
-    } else {
-        format!("{text}.")
+    if !ends_with_command && !text.ends_with(['.', '?']) {
+        text.push('.');
     }
+    text
 }
 
 fn capital(text: &str) -> String {
@@ -284,7 +278,7 @@ fn answer(error: &oci::Error) -> String {
         oci::Error::Anonymous { host, .. } => {
             format!("{host} gave a token that is nobody's.")
         }
-        other => paragraph(other),
+        other => sentence(other),
     }
 }
 
@@ -304,14 +298,14 @@ fn registry_answer(error: &registry::Error) -> String {
             said(*status, code, message, 1)
         ),
         // Which blob it is, the name of its file says.
-        registry::Error::Blob { source, .. } => paragraph(&**source),
+        registry::Error::Blob { source, .. } => sentence(&**source),
         registry::Error::Interrupted { source, .. } => {
             format!("{}: {}.", capital(&error.to_string()), bottom(source))
         }
         registry::Error::Transport { source, .. } => {
             format!("{}: {}.", capital(&error.to_string()), bottom(source))
         }
-        other => paragraph(other),
+        other => sentence(other),
     }
 }
 
@@ -359,17 +353,22 @@ fn advice(error: &oci::Error, client: &oci::Client) -> Option<String> {
             (*status, code.as_str(), *service)
         }
         oci::Error::Transport { .. } => {
-            return Some(
-                "Check the region, the argument \"endpoint\" of the provider if it is set, and whether a proxy is needed (HTTPS_PROXY)."
-                    .to_owned(),
-            );
+            return Some(UNREACHABLE.to_owned());
         }
         oci::Error::Decode { source, .. } if source.is_data() => {
             return Some(
                 "The service answers in a form that this version of the provider does not know. Look for a newer one.".to_owned(),
             );
         }
-        oci::Error::Decode { .. } => return Some(STRANGER.to_owned()),
+        oci::Error::Decode { operation, .. } => {
+            let reads = operation.starts_with("Get") || operation.starts_with("List");
+            return Some(match reads {
+                true => STRANGER.to_owned(),
+                false => format!(
+                    "{STRANGER} Whether the change was made is not known; look before it is made again."
+                ),
+            });
+        }
         oci::Error::Anonymous { .. } => {
             return Some(clock(error).unwrap_or_else(|| {
                 format!(
@@ -447,6 +446,7 @@ fn policy(service: &str) -> Option<&'static str> {
     match service {
         "artifacts" => Some(MANAGE_REPOSITORIES),
         "identity" => Some("Allow group GROUP to manage users in tenancy"),
+        "objectstorage" => Some("Allow group GROUP to read objectstorage-namespaces in tenancy"),
         _ => None,
     }
 }
@@ -488,11 +488,12 @@ fn registry_advice(error: &registry::Error, registry: &Registry) -> Option<Strin
         });
     }
     match error {
-        registry::Error::Interrupted { .. }
-        | registry::Error::TimedOut { .. }
-        | registry::Error::Transport { .. } => {
-            Some("Check the network, and apply again: blobs that have arrived are not sent twice.".to_owned())
-        }
+        registry::Error::Interrupted { .. } | registry::Error::TimedOut { .. } => Some(
+            "Apply again: blobs that have arrived are not sent twice. If it breaks off at the same place each time, look for a proxy or a \
+             gateway with a limit on sizes or times."
+                .to_owned(),
+        ),
+        registry::Error::Transport { .. } => Some(UNREACHABLE.to_owned()),
         registry::Error::Digest { .. } => Some(
             "Apply again. If it stays like this, something between here and the registry changes what passes, or somebody else pushes \
              under the same tag."
@@ -515,6 +516,7 @@ const SIGN_IN: &str = "Cannot sign in to Oracle Cloud";
 const STRANGER: &str = "A proxy or a gateway may have answered in the service's place. Check the argument \"endpoint\" of the provider if it is \
                         set, and HTTPS_PROXY and NO_PROXY.";
 const THROTTLED: &str = "The service is throttling. Apply again later, or with fewer requests at once:\n    terraform apply -parallelism=2";
+const UNREACHABLE: &str = "Check the network, the provider's arguments \"region\" and \"endpoint\", and whether a proxy is needed (HTTPS_PROXY).";
 
 #[cfg(test)]
 mod tests {
@@ -551,7 +553,7 @@ mod tests {
 
     /// Each level of a chain stands once, and a command has no period.
     #[test]
-    fn paragraphs_of_chains() {
+    fn sentences_of_chains() {
         let cause = Level("no such file", None);
         let middle = Level("cannot read it", Some(Box::new(cause)));
         let top = Level(
@@ -559,11 +561,11 @@ mod tests {
             Some(Box::new(middle)),
         );
         assert_eq!(
-            paragraph(&top),
+            sentence(&top),
             "The image cannot be used: cannot read it: no such file."
         );
         assert_eq!(bottom(&top), "no such file");
         let command = Level("unpack it first:\n    gunzip a.gz", None);
-        assert_eq!(paragraph(&command), "Unpack it first:\n    gunzip a.gz");
+        assert_eq!(sentence(&command), "Unpack it first:\n    gunzip a.gz");
     }
 }

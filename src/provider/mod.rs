@@ -36,7 +36,7 @@ impl Ocir {
         }
     }
 
-    /// The same provider with another idea of when a failed request is sent again.
+    /// The same provider with another retry policy: tests do not wait.
     pub fn with_retry(self, retry: RetryPolicy) -> Self {
         Self { retry, ..self }
     }

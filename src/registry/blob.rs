@@ -27,8 +27,10 @@ pub(super) enum Mount {
     Done,
     /// The registry would not, and opened an upload session instead.
     Session(Url),
-    /// Neither.
+    /// The registry would not.
     Refused,
+    /// It did not work this time.
+    Failed,
 }
 
 impl Client {
@@ -57,43 +59,44 @@ impl Client {
     }
 
     /// Asks the registry to take the blob over from another of its repositories.
-    pub(super) async fn mount(
-        &self,
-        job: &Job<'_>,
-        blob: &Blob,
-        from: &str,
-    ) -> Result<Mount, Error> {
+    /// Whatever keeps it from doing so, an upload is possible still.
+    pub(super) async fn mount(&self, job: &Job<'_>, blob: &Blob, from: &str) -> Mount {
         let operation = format!("mount of blob {} from {from}", blob.digest);
-        let mut url = self.url(job.repository, "blobs/uploads/")?;
+        let Ok(mut url) = self.url(job.repository, "blobs/uploads/") else {
+            return Mount::Failed;
+        };
         url.query_pairs_mut()
             .append_pair("mount", blob.digest.as_str())
             .append_pair("from", from);
         let access = Access::mount(job.repository, from);
         let call = Call {
+            once: true,
             warnings: Some(&job.warnings),
             ..Call::new(&operation, Method::POST, url, &access)
         };
         let response = match self.send(&call).await {
             Ok(response) => response,
             // Among others: no token for both repositories.
-            Err(error @ Error::Registry { .. }) if !error.is_throttled() => {
-                tracing::debug!(reason = %error, "cannot mount a blob, uploading it");
-                return Ok(Mount::Refused);
+            Err(error) => {
+                tracing::debug!(reason = %error, "Cannot mount a blob, uploading it");
+                return if error.is_temporary() {
+                    Mount::Failed
+                } else {
+                    Mount::Refused
+                };
             }
-            Err(error) => return Err(error),
         };
         match response.status() {
             StatusCode::CREATED => match confirmed_digest(&response) {
-                Some(digest) if digest != blob.digest.as_str() => Ok(Mount::Refused),
-                _ => Ok(Mount::Done),
+                Some(digest) if digest != blob.digest.as_str() => Mount::Refused,
+                _ => Mount::Done,
             },
             StatusCode::ACCEPTED => {
-                Ok(location(response.url(), response.headers())
-                    .map_or(Mount::Refused, Mount::Session))
+                location(response.url(), response.headers()).map_or(Mount::Refused, Mount::Session)
             }
             status => {
-                tracing::debug!(%status, "the registry refuses the {operation}, uploading it");
-                Ok(Mount::Refused)
+                tracing::debug!(%status, operation, "The registry mounts no blob, uploading it");
+                Mount::Refused
             }
         }
     }
@@ -191,13 +194,14 @@ impl Client {
                 None
             };
             let meter = Meter::new(blob.size, &job.sent);
+            let (body, _reading) = BlobBody::open(blob, &meter);
             let mut request = self
                 .inner
                 .http
                 .put(url.clone())
                 .header(CONTENT_TYPE, "application/octet-stream")
                 .header(CONTENT_LENGTH, blob.size)
-                .body(reqwest::Body::wrap(BlobBody::open(blob, &meter)));
+                .body(reqwest::Body::wrap(body));
             if let Some(pass) = &pass {
                 request = request.header(AUTHORIZATION, pass.header().clone());
             }

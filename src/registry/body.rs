@@ -100,23 +100,42 @@ pub(super) struct BlobBody {
 }
 
 impl BlobBody {
-    /// Begins to read. Must be called in a runtime.
-    pub(super) fn open(blob: &Blob, meter: &Arc<Meter>) -> Self {
+    /// Begins to read, for as long as the second value lives. Must be called in
+    /// a runtime.
+    pub(super) fn open(blob: &Blob, meter: &Arc<Meter>) -> (Self, Reading) {
         let (sender, pieces) = mpsc::channel(PIECES);
+        let (home, free) = blocking::channel();
+        for _ in 0..PIECES {
+            // The receiver is right here.
+            let _ = home.send(Some(Vec::new()));
+        }
+        let reading = Reading(home.clone());
         let (blob, failed) = (blob.clone(), meter.clone());
         let left = blob.size;
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = read(&blob, &sender) {
+            if let Err(error) = read(&blob, &sender, &home, &free) {
                 *lock(&failed.failure) = Some(error);
             }
             // The sender goes only now, so that whoever sees the end sees why.
             drop(sender);
         });
-        Self {
+        let body = Self {
             pieces,
             left,
             meter: meter.clone(),
-        }
+        };
+        (body, reading)
+    }
+}
+
+/// Keeps a reader at work. The connection of a dropped request does not: it
+/// first sends what it has taken, which a stuck peer can draw out.
+pub(super) struct Reading(blocking::Sender<Option<Vec<u8>>>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        // The reader may have come to its end.
+        let _ = self.0.send(None);
     }
 }
 
@@ -163,20 +182,20 @@ const PIECE: usize = 64 << 10;
 const PIECES: usize = 4;
 
 /// Reads a blob to the end, into buffers that come back when they are sent.
-/// Ends early, without an error, when nobody takes the pieces any more.
-fn read(blob: &Blob, sender: &mpsc::Sender<Bytes>) -> Result<(), Error> {
+/// Ends early, without an error, when nobody wants the pieces any more.
+fn read(
+    blob: &Blob,
+    sender: &mpsc::Sender<Bytes>,
+    home: &blocking::Sender<Option<Vec<u8>>>,
+    free: &blocking::Receiver<Option<Vec<u8>>>,
+) -> Result<(), Error> {
     if blob.size == 0 {
         return Ok(());
-    }
-    let (home, free) = blocking::channel();
-    for _ in 0..PIECES {
-        // The receiver is in this function.
-        let _ = home.send(Vec::new());
     }
     let mut source = open(blob)?;
     let mut left = blob.size;
     while left > 0 {
-        let Ok(mut buffer) = free.recv() else {
+        let Ok(Some(mut buffer)) = free.recv() else {
             return Ok(());
         };
         let want = PIECE.min(usize::try_from(left).unwrap_or(PIECE));
@@ -293,7 +312,7 @@ fn unreadable(digest: &Digest, error: io::Error) -> Error {
 /// A filled buffer that goes back to its pool when it is sent.
 struct Piece {
     buffer: Vec<u8>,
-    home: blocking::Sender<Vec<u8>>,
+    home: blocking::Sender<Option<Vec<u8>>>,
 }
 
 impl AsRef<[u8]> for Piece {
@@ -305,7 +324,7 @@ impl AsRef<[u8]> for Piece {
 impl Drop for Piece {
     fn drop(&mut self) {
         // The reader may have ended.
-        let _ = self.home.send(std::mem::take(&mut self.buffer));
+        let _ = self.home.send(Some(std::mem::take(&mut self.buffer)));
     }
 }
 
@@ -353,7 +372,7 @@ mod tests {
     async fn send(blob: &Blob) -> (Option<Vec<u8>>, Option<String>, u64) {
         let total = Arc::new(AtomicU64::new(0));
         let meter = Meter::new(blob.size, &total);
-        let mut body = BlobBody::open(blob, &meter);
+        let (mut body, _reading) = BlobBody::open(blob, &meter);
         let mut sent = Some(Vec::new());
         // Pieces are let go one by one, as a connection does: they are few.
         while let Some(frame) = body.frame().await {

@@ -218,7 +218,7 @@ impl Client {
                 Ok(response) => self.failure(&self.about_call(call), response).await,
                 Err(error) => error,
             };
-            if !error.is_temporary() || !attempts.again(&error).await {
+            if call.once || !error.is_temporary() || !attempts.again(&error).await {
                 return Err(error);
             }
         }
@@ -356,6 +356,9 @@ pub(super) struct Call<'a> {
     pub(super) body: Bytes,
     /// How long the answer may take to begin.
     pub(super) patience: Duration,
+    /// Whether there is something else to do when it fails, so that it is not
+    /// sent again.
+    pub(super) once: bool,
     /// Where the registry's warnings go.
     pub(super) warnings: Option<&'a Mutex<Vec<String>>>,
 }
@@ -371,6 +374,7 @@ impl<'a> Call<'a> {
             headers: HeaderMap::new(),
             body: Bytes::new(),
             patience: ANSWER_TIMEOUT,
+            once: false,
             warnings: None,
         }
     }

@@ -232,6 +232,7 @@ impl Error {
 /// Codes of the specification that decide what happens next. Others are shown
 /// as they come.
 pub(super) mod code {
+    pub(crate) const BLOB_UNKNOWN: &str = "BLOB_UNKNOWN";
     pub(crate) const BLOB_UPLOAD_INVALID: &str = "BLOB_UPLOAD_INVALID";
     pub(crate) const BLOB_UPLOAD_UNKNOWN: &str = "BLOB_UPLOAD_UNKNOWN";
     pub(crate) const DIGEST_INVALID: &str = "DIGEST_INVALID";
@@ -470,9 +471,9 @@ mod tests {
         assert!(text.chars().count() < 400, "{text}");
         expect!["start of an upload at gru.ocir.io answered 503 Service Unavailable"]
             .assert_eq(&answer(503, "").to_string());
-        expect![
-            "start of an upload at gru.ocir.io answered 500 Internal Server Error: {\"errors\":[]}"
-        ]
+        expect![[
+            r#"start of an upload at gru.ocir.io answered 500 Internal Server Error: {"errors":[]}"#
+        ]]
         .assert_eq(&answer(500, r#"{"errors":[]}"#).to_string());
         expect!["start of an upload at gru.ocir.io answered 418 I'm a teapot: [1"]
             .assert_eq(&answer(418, "[1").to_string());

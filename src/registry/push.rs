@@ -67,7 +67,7 @@ impl Client {
         self.push_blobs(&job, &push.image.blobs, &HashSet::new())
             .await?;
         if let Err(error) = self.push_manifests(&job, push).await {
-            if error.code() != code::MANIFEST_BLOB_UNKNOWN {
+            if ![code::MANIFEST_BLOB_UNKNOWN, code::BLOB_UNKNOWN].contains(&error.code()) {
                 return Err(error);
             }
             // What we saw or remember is not there any more: somebody deleted
@@ -150,18 +150,24 @@ impl Client {
         let _slot = permit(&uploads.slots).await?;
         let mut session = None;
         if let Some(from) = uploads.other_repository(job.repository, &blob.digest) {
-            match self.mount(job, blob, &from).await? {
+            let refused = match self.mount(job, blob, &from).await {
                 Mount::Done => {
                     uploads.know(job.repository, &blob.digest);
                     return Ok(Outcome::Mounted);
                 }
-                Mount::Session(url) => session = Some(url),
-                Mount::Refused => {}
+                Mount::Session(url) => {
+                    session = Some(url);
+                    true
+                }
+                Mount::Refused => true,
+                Mount::Failed => false,
+            };
+            if refused {
+                // It is there, and the registry would not: it is not worth
+                // waiting for other repositories any more.
+                uploads.mounts_refused.store(true, Ordering::Relaxed);
+                anywhere = None;
             }
-            // It is there, and the registry would not: it is not worth waiting
-            // for other repositories any more.
-            uploads.mounts_refused.store(true, Ordering::Relaxed);
-            anywhere = None;
         }
         self.upload(job, blob, session).await?;
         drop(anywhere);
@@ -270,6 +276,16 @@ impl<'a> Job<'a> {
     }
 
     fn report(&self, host: &str, blobs: &[Blob]) {
+        tracing::info!(
+            host,
+            repository = self.repository,
+            tag = self.tag,
+            "Pushing image: {}",
+            self.progress(blobs, self.start.elapsed())
+        );
+    }
+
+    fn progress(&self, blobs: &[Blob], elapsed: Duration) -> String {
         let sent = self.sent.load(Ordering::Relaxed);
         let outcomes = lock(&self.outcomes);
         let (mut saved, mut open) = ((0, 0), 0);
@@ -283,17 +299,14 @@ impl<'a> Job<'a> {
             }
         }
         let total: u64 = blobs.iter().map(|blob| blob.size).sum();
-        let seconds = self.start.elapsed().as_secs_f64();
-        tracing::info!(
-            host,
-            repository = self.repository,
-            tag = self.tag,
-            "Pushing image: {} of {} sent in {seconds:.0} s ({}/s), {} need not be sent, {open} blobs to go",
+        let seconds = elapsed.as_secs_f64();
+        format!(
+            "{} of {} sent in {seconds:.0} s ({}/s), blobs to go: {open}, need not be sent: {}",
             size(sent),
             size(total - saved.1),
             size((sent as f64 / seconds.max(0.001)) as u64),
             amount(saved),
-        );
+        )
     }
 }
 
@@ -423,6 +436,35 @@ mod tests {
         assert_eq!(amount((0, 0)), "none");
         assert_eq!(amount((1, 5)), "1 blob (5 B)");
         assert_eq!(amount((2, 5)), "2 blobs (5 B)");
+    }
+
+    /// What is sent, how fast, and what need not be.
+    #[test]
+    fn progress_is_readable() {
+        let blobs: Vec<Blob> = [100_000_000, 20_000_000, 3_000]
+            .into_iter()
+            .map(|size| Blob {
+                digest: Digest::of(&u64::to_le_bytes(size)),
+                size,
+                source: Arc::new(Nothing),
+            })
+            .collect();
+        let image = Image {
+            manifests: vec![],
+            blobs: vec![],
+        };
+        let job = Job::new(&Push {
+            repository: "ns/web",
+            tag: "1.0",
+            image: &image,
+        });
+        job.sent.store(50_003_000, Ordering::Relaxed);
+        job.note(&blobs[1], Outcome::Mounted);
+        job.note(&blobs[2], Outcome::Uploaded);
+        // A second look finds what was sent before; it was sent all the same.
+        job.note(&blobs[2], Outcome::Existing);
+        expect_test::expect!["50.0 MB of 100.0 MB sent in 10 s (5.0 MB/s), blobs to go: 1, need not be sent: 1 blob (20.0 MB)"]
+            .assert_eq(&job.progress(&blobs, Duration::from_secs(10)));
     }
 
     /// A registry's complaint about missing blobs names them somewhere.

@@ -20,6 +20,7 @@ use serde_json::{Value as Json, json};
 
 use crate::support::{
     core::{Host, Problems, Resource},
+    images::Layout,
     provider::{Cloud, arguments},
 };
 
@@ -195,7 +196,7 @@ async fn endpoint_that_does_not_answer() -> anyhow::Result<()> {
 
         The namespace of the tenancy could not be read. GetNamespace got no answer from HOST in 8 attempts: REFUSED.
 
-        Check the region, the argument "endpoint" of the provider if it is set, and whether a proxy is needed (HTTPS_PROXY).
+        Check the network, the provider's arguments "region" and "endpoint", and whether a proxy is needed (HTTPS_PROXY).
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)"#]].assert_eq(&problem);
     let nonsense = json!({ "endpoint": "localhost:8080" });
@@ -506,7 +507,7 @@ async fn token_outside_of_the_home_region() -> anyhow::Result<()> {
     let mut config = arguments(&emulator);
     config["region"] = json!("us-ashburn-1");
     config["endpoint"] = json!(format!("{}/~us-ashburn-1", emulator.url()));
-    let cloud = with(emulator, config, RetryPolicy::without_waiting()).await?;
+    let cloud = Cloud::impatient(emulator, config).await?;
     let mut token = cloud.host.resource("oci_auth_token");
     let problem = apply(&mut token, json!({ "description": "d" })).await;
     expect![[r#"
@@ -633,7 +634,7 @@ async fn connection_cut_in_a_blob() -> anyhow::Result<()> {
     let cloud = cloud().await?;
     let files = Files::new()?;
     let (mut push, state) = pushed(&cloud, &files).await?;
-    files.layout(&[&noise(300_000)])?;
+    files.show(&[&noise(300_000)])?;
     let plan = push.plan(files.push()).await?;
     cloud
         .emulator
@@ -646,9 +647,9 @@ async fn connection_cut_in_a_blob() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot push image
 
-        oci:DIRECTORY/layout could not be pushed to repository "NAMESPACE/team/web" under tag "1". The connection to HOST was cut during upload of blob sha256:e65d123120a92fa1849d6d01df4d6c632fb937c8ad5b90c5f8eca70f89eaaacc, after SOME of 300000 bytes in the last of 8 attempts: CUT.
+        oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". The connection to HOST was cut during upload of blob sha256:e65d123120a92fa1849d6d01df4d6c632fb937c8ad5b90c5f8eca70f89eaaacc, after SOME of 300000 bytes in the last of 8 attempts: CUT.
 
-        Check the network, and apply again: blobs that have arrived are not sent twice.
+        Apply again: blobs that have arrived are not sent twice. If it breaks off at the same place each time, look for a proxy or a gateway with a limit on sizes or times.
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)"#]].assert_eq(&problem);
     assert_eq!(push.state(), state);
@@ -665,9 +666,11 @@ async fn connection_cut_in_a_blob() -> anyhow::Result<()> {
 #[tokio::test]
 async fn archive_that_is_truncated() -> anyhow::Result<()> {
     let files = Files::new()?;
-    let archive = files.docker_archive("sha256")?;
-    let half = files.write("image.tar", &archive[..archive.len() / 2])?;
-    let source = format!("docker-archive:{}", half.display());
+    let source = files.archive(&[("layer.tar", &noise(3000)), ("manifest.json", b"[]")])?;
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(files.path("image.tar"))?;
+    file.set_len(2000)?;
     files.source_fails(&source, expect![[r#"
         Error: Cannot read image source
 
@@ -682,8 +685,10 @@ async fn archive_that_is_truncated() -> anyhow::Result<()> {
 async fn layer_whose_digest_is_wrong() -> anyhow::Result<()> {
     let files = Files::new()?;
     let layer = noise(3000);
-    files.layout(&[&layer])?;
-    let path = files.blob_path(&Digest::of(&layer));
+    files.show(&[&layer])?;
+    let digest = Digest::of(&layer).to_string();
+    let path = digest.replace(':', "/");
+    let path = files.layout.path().join("blobs").join(path);
     let mut spoilt = layer;
     spoilt[1000] ^= 1;
     fs::write(path, spoilt)?;
@@ -696,7 +701,7 @@ async fn layer_whose_digest_is_wrong() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot push image
 
-        oci:DIRECTORY/layout could not be pushed to repository "NAMESPACE/team/web" under tag "1". "DIRECTORY/layout/blobs/sha256/8772b73d248bdb14e837fb5b8156e8aa8b3b6eb0ddf44dfc6899625dad8ee9c9" is corrupt: it should have the digest sha256:8772b73d248bdb14e837fb5b8156e8aa8b3b6eb0ddf44dfc6899625dad8ee9c9, and has sha256:91349f884a0a1c293aafeb8a6ae0faa2df72b264a864a57e864a2ae59b7e48a6.
+        oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". "LAYOUT/blobs/sha256/8772b73d248bdb14e837fb5b8156e8aa8b3b6eb0ddf44dfc6899625dad8ee9c9" is corrupt: it should have the digest sha256:8772b73d248bdb14e837fb5b8156e8aa8b3b6eb0ddf44dfc6899625dad8ee9c9, and has sha256:91349f884a0a1c293aafeb8a6ae0faa2df72b264a864a57e864a2ae59b7e48a6.
 
         The source is damaged, or was still being written. Make it again, and let that end before the run begins.
           with source"#]].assert_eq(&files.neutral(&cloud, &problem));
@@ -709,10 +714,7 @@ async fn layer_whose_digest_is_wrong() -> anyhow::Result<()> {
 #[tokio::test]
 async fn entry_that_points_outside() -> anyhow::Result<()> {
     let files = Files::new()?;
-    let mut archive = tar_entry("../../etc/passwd", b"root", b'0');
-    archive.extend(files.docker_archive("sha256")?);
-    let path = files.write("image.tar", &archive)?;
-    let source = format!("docker-archive:{}", path.display());
+    let source = files.archive(&[("../../etc/passwd", b"root"), ("manifest.json", b"[]")])?;
     files
         .source_fails(
             &source,
@@ -731,27 +733,29 @@ async fn entry_that_points_outside() -> anyhow::Result<()> {
 #[tokio::test]
 async fn documents_that_are_no_json() -> anyhow::Result<()> {
     let files = Files::new()?;
-    files.layout(&[b"layer"])?;
-    fs::write(files.path("layout/index.json"), "<html>")?;
-    files.source_fails(&files.oci(), expect![[r#"
+    files.show(&[b"layer"])?;
+    fs::write(files.layout.path().join("index.json"), "<html>")?;
+    files.source_fails(&files.layout.source(), expect![[r#"
         Error: Cannot read image source
 
-        "DIRECTORY/layout/index.json" is not the index of an image layout: expected value at line 1 column 1.
+        "LAYOUT/index.json" is not the index of an image layout: expected value at line 1 column 1.
 
         The source is damaged, or was still being written. Make it again, and let that end before the run begins.
           with source"#]]).await?;
 
-    let mut archive = tar_entry("manifest.json", b"[{\"Config\": 5}]", b'0');
-    archive.extend([0; 1024]);
-    let path = files.write("image.tar", &archive)?;
-    let source = format!("docker-archive:{}", path.display());
-    files.source_fails(&source, expect![[r#"
-        Error: Cannot read image source
+    let source = files.archive(&[("manifest.json", b"[{\"Config\": 5}]")])?;
+    files
+        .source_fails(
+            &source,
+            expect![[r#"
+                Error: Cannot read image source
 
-        Entry "manifest.json" of "DIRECTORY/image.tar" is not the list of images that docker save writes: invalid type: integer `5`, expected a string at line 1 column 13.
+                Entry "manifest.json" of "DIRECTORY/image.tar" is not the list of images that docker save writes: invalid type: integer `5`, expected a string at line 1 column 13.
 
-        The source is damaged, or was still being written. Make it again, and let that end before the run begins.
-          with source"#]]).await
+                The source is damaged, or was still being written. Make it again, and let that end before the run begins.
+                  with source"#]],
+        )
+        .await
 }
 
 /// The source is compressed as a whole, is a directory, or is written in no form.
@@ -767,16 +771,11 @@ async fn source_that_is_something_else() -> anyhow::Result<()> {
             gzip --decompress --keep DIRECTORY/image.tar.gz
           with source"#]]).await?;
     let source = format!("docker-archive:{}", files.path("").display());
-    files
-        .source_fails(
-            &source,
-            expect![[r#"
+    files.source_fails(&source, expect![[r#"
         Error: Cannot read image source
 
         "DIRECTORY/" is a directory, not a file.
-          with source"#]],
-        )
-        .await?;
+          with source"#]]).await?;
     files.source_fails("docker://gru.ocir.io/ns/web", expect![[r#"
         Error: Invalid value
 
@@ -790,17 +789,19 @@ async fn source_that_never_comes() -> anyhow::Result<()> {
     let cloud = cloud().await?;
     let files = Files::new()?;
     let mut push = cloud.host.resource("ocir_image_push");
-    let plan = push.plan(files.push()).await?;
+    let mut config = files.push();
+    config["source"] = json!(format!("oci:{}", files.path("later").display()));
+    let plan = push.plan(config).await?;
     expect![[r#"
         Warning: Image source does not exist yet
 
-        Cannot read "DIRECTORY/layout": No such file or directory (os error 2). It may be made during the apply; until then the digest is not known. If the path is mistyped, the apply will fail.
+        Cannot read "DIRECTORY/later": No such file or directory (os error 2). It may be made during the apply; until then the digest is not known. If the path is mistyped, the apply will fail.
           with source"#]].assert_eq(&files.neutral(&cloud, &plan.warnings.join("\n\n")));
     let problem = problem(push.apply_planned(&plan).await);
     expect![[r#"
         Error: Cannot read image source
 
-        Cannot read "DIRECTORY/layout": No such file or directory (os error 2).
+        Cannot read "DIRECTORY/later": No such file or directory (os error 2).
           with source"#]]
     .assert_eq(&files.neutral(&cloud, &problem));
     assert_eq!(push.state(), Json::Null);
@@ -813,14 +814,14 @@ async fn source_that_changes_after_the_plan() -> anyhow::Result<()> {
     let cloud = cloud().await?;
     let files = Files::new()?;
     let (mut push, state) = pushed(&cloud, &files).await?;
-    files.layout(&[b"planned"])?;
+    files.show(&[b"planned"])?;
     let plan = push.plan(files.push()).await?;
-    files.layout(&[b"something else"])?;
+    files.show(&[b"something else"])?;
     let problem = problem(push.apply_planned(&plan).await);
     expect![[r#"
         Error: Image source changed
 
-        The plan promised sha256:27ddec445f7425ec7948515db4685538872d2bb196d012e9f4347817b3511f2d, and oci:DIRECTORY/layout now holds sha256:2115a70912f43b473ec7ebb103fd3585f8e4cdf109ac6ac3fa898b66e92312c3. Nothing was pushed. Plan again.
+        The plan promised sha256:4796bc7405d0f0a2a5600453c669805431d1cb63ad3ed44679aba9dc7c73d123, and oci:LAYOUT now holds sha256:caf9f856019f04f664cb66fa781ab77c08bfb78068352de8ccaf454d666b1ab3. Nothing was pushed. Plan again.
           with source"#]].assert_eq(&files.neutral(&cloud, &problem));
     assert_eq!(push.state(), state);
     assert_eq!(json!(cloud.emulator.tags("team/web")["1"]), state["digest"]);
@@ -832,7 +833,7 @@ async fn source_that_changes_after_the_plan() -> anyhow::Result<()> {
 async fn push_to_no_repository() -> anyhow::Result<()> {
     let cloud = cloud().await?;
     let files = Files::new()?;
-    files.layout(&[b"layer"])?;
+    files.show(&[b"layer"])?;
     let mut push = cloud.host.resource("ocir_image_push");
     let problem = apply(&mut push, files.push()).await;
     // Which of its blobs was asked for first is chance.
@@ -840,7 +841,7 @@ async fn push_to_no_repository() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot push image
 
-        oci:DIRECTORY/layout could not be pushed to repository "NAMESPACE/team/web" under tag "1". Start of the upload of blob DIGEST at HOST was answered 404 NAME_UNKNOWN: Repository NAMESPACE/team/web not known to registry.
+        oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Start of the upload of blob DIGEST at HOST was answered 404 NAME_UNKNOWN: Repository NAMESPACE/team/web not known to registry.
 
         Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository with an ocir_repository that the push refers to, and allow the push, for example:
             Allow group GROUP to manage repos in compartment COMPARTMENT
@@ -859,14 +860,14 @@ async fn push_that_is_denied() -> anyhow::Result<()> {
     let cloud = cloud().await?;
     let files = Files::new()?;
     let (mut push, state) = pushed(&cloud, &files).await?;
-    files.layout(&[b"another layer"])?;
+    files.show(&[b"another layer"])?;
     let denied = Fault::error(403, "DENIED", "requested access to the resource is denied");
     cloud.emulator.fail_always("PostBlobUpload", denied);
     let problem = apply(&mut push, files.push()).await;
     expect![[r#"
         Error: Cannot push image
 
-        oci:DIRECTORY/layout could not be pushed to repository "NAMESPACE/team/web" under tag "1". Start of the upload of blob sha256:0414c189c82553ffdb5f8afeefeae2139f68d12d167763d16506b198974f0906 at HOST was answered 403 DENIED: requested access to the resource is denied.
+        oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Start of the upload of blob sha256:0414c189c82553ffdb5f8afeefeae2139f68d12d167763d16506b198974f0906 at HOST was answered 403 DENIED: requested access to the resource is denied.
 
         Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository with an ocir_repository that the push refers to, and allow the push, for example:
             Allow group GROUP to manage repos in compartment COMPARTMENT
@@ -885,7 +886,7 @@ async fn token_that_is_nobodys() -> anyhow::Result<()> {
     let cloud = cloud().await?;
     let files = Files::new()?;
     let (mut push, state) = pushed(&cloud, &files).await?;
-    files.layout(&[b"another layer"])?;
+    files.show(&[b"another layer"])?;
     let plan = push.plan(files.push()).await?;
     // {"sub": "{\"userId\": \"anon-5f2c\"}"}
     let nobody = "e30.eyJzdWIiOiAie1widXNlcklkXCI6IFwiYW5vbi01ZjJjXCJ9In0.c2ln";
@@ -901,10 +902,22 @@ async fn token_that_is_nobodys() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot sign in to Oracle Cloud
 
-        oci:DIRECTORY/layout could not be pushed to repository "NAMESPACE/team/web" under tag "1". HOST gave a token that is nobody's.
+        oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". HOST gave a token that is nobody's.
 
         The registry does not refuse a signature that it does not accept: it takes the caller for an anonymous one. Check that user, tenancy and API key belong together, and that the key is uploaded for the user and active (a new one is known everywhere after some minutes):
             oci iam user api-key list --user-id USER
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)"#]].assert_eq(&files.neutral(&cloud, &problem));
+    // So it is with a clock that is off, which only the registry does not say.
+    cloud.emulator.clear_faults();
+    cloud.emulator.skew_clock(600);
+    let problem = self::problem(push.apply_planned(&plan).await);
+    expect![[r#"
+        Error: Cannot sign in to Oracle Cloud
+
+        oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". HOST gave a token that is nobody's.
+
+        This machine's clock is 10 minutes behind the service's, and a signature is good for five minutes. Set the clock.
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)"#]].assert_eq(&files.neutral(&cloud, &problem));
     assert_eq!(push.state(), state);
@@ -917,7 +930,7 @@ async fn registry_token_that_ends() -> anyhow::Result<()> {
     let cloud = cloud().await?;
     let files = Files::new()?;
     let (mut push, _) = pushed(&cloud, &files).await?;
-    files.layout(&[b"another layer"])?;
+    files.show(&[b"another layer"])?;
     cloud.emulator.clear_requests();
     cloud
         .emulator
@@ -940,17 +953,17 @@ async fn password_that_is_wrong() -> anyhow::Result<()> {
         emulator.seed().user_name
     );
     config["registry"] = json!({ "username": user, "password": "hunter2" });
-    let cloud = with(emulator, config, RetryPolicy::without_waiting()).await?;
+    let cloud = Cloud::impatient(emulator, config).await?;
     let mut repository = cloud.host.resource("ocir_repository");
     repository.apply(cloud.web()).await?;
     let files = Files::new()?;
-    files.layout(&[b"layer"])?;
+    files.show(&[b"layer"])?;
     let mut push = cloud.host.resource("ocir_image_push");
     let problem = apply(&mut push, files.push()).await.replace(&user, "LOGIN");
     expect![[r#"
         Error: Cannot push image
 
-        oci:DIRECTORY/layout could not be pushed to repository "NAMESPACE/team/web" under tag "1". Sign-in at HOST was answered 401 UNAUTHORIZED: Unauthorized.
+        oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Sign-in at HOST was answered 401 UNAUTHORIZED: Unauthorized.
 
         HOST does not accept the user name and password that are set in the provider's argument "registry" or in OCI_REGISTRY_USERNAME and OCI_REGISTRY_PASSWORD. At Oracle's registry they are NAMESPACE/USER and an auth token, which works some minutes after it was made.
 
@@ -968,34 +981,34 @@ async fn registry_that_fails() -> anyhow::Result<()> {
     let cloud = cloud().await?;
     let files = Files::new()?;
     let (mut push, state) = pushed(&cloud, &files).await?;
-    files.layout(&[b"another layer"])?;
+    files.show(&[b"another layer"])?;
     for (operation, fault, expected) in [
         (
             "PostBlobUpload",
             Fault::status(429).retry_after(1),
             expect![[r#"
-            Error: Cannot push image
+                Error: Cannot push image
 
-            oci:DIRECTORY/layout could not be pushed to repository "NAMESPACE/team/web" under tag "1". Start of the upload of blob sha256:0414c189c82553ffdb5f8afeefeae2139f68d12d167763d16506b198974f0906 at HOST was answered 429 TOOMANYREQUESTS: Too many requests.
+                oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Start of the upload of blob sha256:0414c189c82553ffdb5f8afeefeae2139f68d12d167763d16506b198974f0906 at HOST was answered 429 TOOMANYREQUESTS: Too many requests.
 
-            The service is throttling. Apply again later, or with fewer requests at once:
-                terraform apply -parallelism=2
+                The service is throttling. Apply again later, or with fewer requests at once:
+                    terraform apply -parallelism=2
 
-            Signed in as: user USER (API key FINGERPRINT, argument private_key)
-            Request id: ID"#]],
+                Signed in as: user USER (API key FINGERPRINT, argument private_key)
+                Request id: ID"#]],
         ),
         (
             "PutBlobUpload",
             Fault::status(500),
             expect![[r#"
-            Error: Cannot push image
+                Error: Cannot push image
 
-            oci:DIRECTORY/layout could not be pushed to repository "NAMESPACE/team/web" under tag "1". Upload of blob sha256:0414c189c82553ffdb5f8afeefeae2139f68d12d167763d16506b198974f0906 at HOST was answered 500 UNKNOWN: Unknown error.
+                oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Upload of blob sha256:0414c189c82553ffdb5f8afeefeae2139f68d12d167763d16506b198974f0906 at HOST was answered 500 UNKNOWN: Unknown error.
 
-            The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
+                The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
 
-            Signed in as: user USER (API key FINGERPRINT, argument private_key)
-            Request id: ID"#]],
+                Signed in as: user USER (API key FINGERPRINT, argument private_key)
+                Request id: ID"#]],
         ),
         (
             "PutManifest",
@@ -1003,7 +1016,7 @@ async fn registry_that_fails() -> anyhow::Result<()> {
             expect![[r#"
                 Error: Cannot push image
 
-                oci:DIRECTORY/layout could not be pushed to repository "NAMESPACE/team/web" under tag "1". Upload of manifest 1 at HOST was answered 502 Bad Gateway.
+                oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Upload of manifest 1 at HOST was answered 502 Bad Gateway.
 
                 A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
 
@@ -1016,7 +1029,7 @@ async fn registry_that_fails() -> anyhow::Result<()> {
             expect![[r#"
                 Error: Cannot push image
 
-                oci:DIRECTORY/layout could not be pushed to repository "NAMESPACE/team/web" under tag "1". Upload of manifest 1 at HOST got an answer that is not a registry's: 200 OK instead of 201 Created, and the manifest is not there afterwards.
+                oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Upload of manifest 1 at HOST got an answer that is not a registry's: 200 OK instead of 201 Created, and the manifest is not there afterwards.
 
                 A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
 
@@ -1026,12 +1039,12 @@ async fn registry_that_fails() -> anyhow::Result<()> {
             "PutManifest",
             Fault::error(400, "MANIFEST_INVALID", "unknown media type"),
             expect![[r#"
-            Error: Cannot push image
+                Error: Cannot push image
 
-            oci:DIRECTORY/layout could not be pushed to repository "NAMESPACE/team/web" under tag "1". Upload of manifest 1 at HOST was answered 400 MANIFEST_INVALID: unknown media type.
+                oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Upload of manifest 1 at HOST was answered 400 MANIFEST_INVALID: unknown media type.
 
-            Signed in as: user USER (API key FINGERPRINT, argument private_key)
-            Request id: ID"#]],
+                Signed in as: user USER (API key FINGERPRINT, argument private_key)
+                Request id: ID"#]],
         ),
     ] {
         let plan = push.plan(files.push()).await?;
@@ -1160,7 +1173,7 @@ async fn no_secret_is_told() -> anyhow::Result<()> {
         if login {
             config["registry"] = json!({ "username": "ns/user", "password": password });
         }
-        let cloud = with(emulator, config, RetryPolicy::without_waiting()).await?;
+        let cloud = Cloud::impatient(emulator, config).await?;
         let files = Files::new()?;
         let mut repository = cloud.host.resource("ocir_repository");
         repository.apply(cloud.web()).await?;
@@ -1169,7 +1182,7 @@ async fn no_secret_is_told() -> anyhow::Result<()> {
         let value = state["token"].as_str().unwrap_or_default().to_owned();
         assert!(value.len() > 8);
         secrets.push(value);
-        files.layout(&[b"layer"])?;
+        files.show(&[b"layer"])?;
         let mut push = cloud.host.resource("ocir_image_push");
         heard.extend(
             push.apply(files.push())
@@ -1193,7 +1206,7 @@ async fn no_secret_is_told() -> anyhow::Result<()> {
             for operation in EVERYTHING {
                 cloud.emulator.fail_always(operation, fault.clone());
             }
-            files.layout(&[format!("{fault:?}").as_bytes()])?;
+            files.show(&[format!("{fault:?}").as_bytes()])?;
             let mut another = cloud.host.resource("ocir_repository");
             let mut second = cloud.host.resource("ocir_auth_token");
             let changed = json!({ "description": "changed" });
@@ -1257,7 +1270,7 @@ const EVERYTHING: &[&str] = &[
 async fn stop_ends_a_wait() -> anyhow::Result<()> {
     let emulator = Emulator::builder().start().await?;
     let config = arguments(&emulator);
-    let cloud = with(emulator, config, RetryPolicy::default()).await?;
+    let cloud = Cloud::configured(emulator, config).await?;
     let files = Files::new()?;
     let (mut push, image) = pushed(&cloud, &files).await?;
     let mut repository = cloud.host.resource("ocir_repository");
@@ -1266,7 +1279,7 @@ async fn stop_ends_a_wait() -> anyhow::Result<()> {
     let state = repository.apply(other.clone()).await?;
     other["is_public"] = json!(true);
     let update = repository.plan(other).await?;
-    files.layout(&[b"another layer"])?;
+    files.show(&[b"another layer"])?;
     let upload = push.plan(files.push()).await?;
     let slow = || Fault::status(429).retry_after(60);
     for operation in ["UpdateContainerRepository", "PostBlobUpload"] {
@@ -1296,7 +1309,7 @@ async fn stop_ends_a_wait() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot push image
 
-        oci:DIRECTORY/layout could not be pushed to repository "NAMESPACE/team/web" under tag "1": the run was interrupted."#]].assert_eq(&files.neutral(&cloud, &problem(upload)));
+        oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1": the run was interrupted."#]].assert_eq(&files.neutral(&cloud, &problem(upload)));
     assert_eq!(repository.state(), state);
     assert_eq!(push.state(), image);
     Ok(())
@@ -1310,20 +1323,13 @@ const PAGE: &str =
 async fn cloud() -> anyhow::Result<Cloud> {
     let emulator = Emulator::builder().start().await?;
     let config = arguments(&emulator);
-    with(emulator, config, RetryPolicy::without_waiting()).await
-}
-
-async fn with(emulator: Emulator, config: Json, retry: RetryPolicy) -> anyhow::Result<Cloud> {
-    let server = Server::new(Ocir::new(Environment::default()).with_retry(retry));
-    let host = Host::start(server).await?;
-    host.configure(config).await?;
-    Ok(Cloud { emulator, host })
+    Cloud::impatient(emulator, config).await
 }
 
 /// The same cloud with another process of the provider.
 async fn restarted(cloud: Cloud) -> anyhow::Result<Cloud> {
     let config = arguments(&cloud.emulator);
-    with(cloud.emulator, config, RetryPolicy::without_waiting()).await
+    Cloud::impatient(cloud.emulator, config).await
 }
 
 /// The same instance in another process of the provider.
@@ -1348,7 +1354,7 @@ fn problem<T: std::fmt::Debug>(result: Result<T, Problems>) -> String {
 async fn pushed(cloud: &Cloud, files: &Files) -> anyhow::Result<(Resource, Json)> {
     let mut repository = cloud.host.resource("ocir_repository");
     repository.apply(cloud.web()).await?;
-    files.layout(&[b"layer"])?;
+    files.show(&[b"layer"])?;
     let mut push = cloud.host.resource("ocir_image_push");
     let state = push.apply(files.push()).await?;
     Ok((push, state))
@@ -1408,12 +1414,14 @@ impl SignIn {
 
 /// Images on the disk.
 struct Files {
+    layout: Layout,
     directory: tempfile::TempDir,
 }
 
 impl Files {
     fn new() -> anyhow::Result<Self> {
         Ok(Self {
+            layout: Layout::new()?,
             directory: tempfile::tempdir()?,
         })
     }
@@ -1427,63 +1435,29 @@ impl Files {
         Ok(self.path(name))
     }
 
-    /// The layout as a source.
-    fn oci(&self) -> String {
-        format!("oci:{}", self.path("layout").display())
-    }
-
     /// The push of the layout.
     fn push(&self) -> Json {
-        json!({ "source": self.oci(), "repository": "team/web", "tag": "1" })
+        json!({ "source": self.layout.source(), "repository": "team/web", "tag": "1" })
     }
 
-    fn blob_path(&self, digest: &Digest) -> PathBuf {
-        let hex = digest.as_str().trim_start_matches("sha256:");
-        self.path("layout/blobs/sha256").join(hex)
+    /// Makes the layout one of an image of these layers.
+    fn show(&self, layers: &[&[u8]]) -> anyhow::Result<()> {
+        self.layout.show(&self.layout.image_of(layers)?)
     }
 
-    /// Writes an image layout with these layers, in place of the one before.
-    fn layout(&self, layers: &[&[u8]]) -> anyhow::Result<()> {
-        fs::create_dir_all(self.path("layout/blobs/sha256"))?;
-        let blob = |media_type: &str, bytes: &[u8]| -> anyhow::Result<Json> {
-            let digest = Digest::of(bytes);
-            fs::write(self.blob_path(&digest), bytes)?;
-            Ok(json!({ "mediaType": media_type, "digest": digest.as_str(), "size": bytes.len() }))
-        };
-        let config = blob(
-            "application/vnd.oci.image.config.v1+json",
-            br#"{"os":"linux"}"#,
-        )?;
-        let layers = layers
-            .iter()
-            .map(|layer| blob("application/vnd.oci.image.layer.v1.tar+gzip", layer))
-            .collect::<anyhow::Result<Vec<_>>>()?;
-        let media_type = "application/vnd.oci.image.manifest.v1+json";
-        let manifest = json!({
-            "schemaVersion": 2, "mediaType": media_type, "config": config, "layers": layers,
-        });
-        let manifest = blob(media_type, manifest.to_string().as_bytes())?;
-        self.write("layout/oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-        let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
-        self.write("layout/index.json", index.to_string().as_bytes())?;
-        Ok(())
-    }
-
-    /// An archive as `docker save` has written it for long.
-    fn docker_archive(&self, name: &str) -> anyhow::Result<Vec<u8>> {
-        let layer = noise(3000);
-        let manifest = json!([{
-            "Config": "config.json", "RepoTags": [format!("{name}:1")], "Layers": ["layer.tar"],
-        }]);
-        let mut archive = tar_entry("config.json", br#"{"os":"linux"}"#, b'0');
-        archive.extend(tar_entry("layer.tar", &layer, b'0'));
-        archive.extend(tar_entry(
-            "manifest.json",
-            manifest.to_string().as_bytes(),
-            b'0',
-        ));
-        archive.extend([0; 1024]);
-        Ok(archive)
+    /// Writes an archive of these entries, and gives it as a source.
+    fn archive(&self, entries: &[(&str, &[u8])]) -> anyhow::Result<String> {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (name, content) in entries {
+            let mut header = tar::Header::new_gnu();
+            // Not by `set_path`, which refuses what a test is about.
+            header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_size(content.len() as u64);
+            header.set_cksum();
+            archive.append(&header, *content)?;
+        }
+        let path = self.write("image.tar", &archive.into_inner()?)?;
+        Ok(format!("docker-archive:{}", path.display()))
     }
 
     /// The whole diagnostic of a push from a source that cannot be read. Nobody
@@ -1504,7 +1478,9 @@ impl Files {
 
     fn neutral(&self, cloud: &Cloud, text: &str) -> String {
         let directory = self.directory.path().display().to_string();
-        cloud.neutral(text).replace(&directory, "DIRECTORY")
+        let layout = self.layout.path().display().to_string();
+        let text = cloud.neutral(text).replace(&layout, "LAYOUT");
+        text.replace(&directory, "DIRECTORY")
     }
 }
 
@@ -1518,27 +1494,6 @@ fn noise(length: usize) -> Vec<u8> {
         (state >> 56) as u8
     };
     (0..length).map(next).collect()
-}
-
-/// An entry of a tar archive.
-fn tar_entry(name: &str, content: &[u8], kind: u8) -> Vec<u8> {
-    let mut header = [0; 512];
-    let mut put =
-        |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
-    put(0, name);
-    put(100, "0000644\0");
-    put(124, &format!("{:011o}\0", content.len()));
-    put(136, "00000000000\0");
-    put(148, "        ");
-    put(156, char::from(kind).encode_utf8(&mut [0; 4]));
-    put(257, "ustar\x0000");
-    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-    let sum = format!("{sum:06o}\0 ");
-    header[148..156].copy_from_slice(sum.as_bytes());
-    let mut entry = header.to_vec();
-    entry.extend(content);
-    entry.resize(entry.len().next_multiple_of(512), 0);
-    entry
 }
 
 /// A key that is nobody's here.

@@ -242,6 +242,9 @@ fn schema_section(block: &Block) -> anyhow::Result<String> {
     Ok(text)
 }
 
+/// A heading and the attributes that stand under it.
+type Group = (&'static str, fn(Mode) -> bool);
+
 type Nested = (String, &'static str, Vec<Attribute>, Block);
 
 fn attributes(
@@ -252,7 +255,7 @@ fn attributes(
     prefix: &str,
 ) -> anyhow::Result<()> {
     let heading = if prefix.is_empty() { "###" } else { "####" };
-    let groups: [(&str, fn(Mode) -> bool); 3] = [
+    let groups: [Group; 3] = [
         ("Required", |mode| mode == Mode::Required),
         ("Optional", |mode| {
             matches!(mode, Mode::Optional | Mode::OptionalComputed)

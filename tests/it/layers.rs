@@ -41,7 +41,7 @@ const CRATES: &[(&str, &[&str])] = &[
         "reqwest",
         &["emulator", "oci", "provider", "registry", "transport"],
     ),
-    ("axum", &["emulator"]),
+    ("hyper", &["emulator", "goplugin", "protocol"]),
     (
         "tokio",
         &[

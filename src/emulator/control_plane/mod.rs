@@ -327,7 +327,10 @@ pub(super) async fn answer(
             .change(|state| match call.header("opc-retry-token") {
                 None => handler(state, &input),
                 Some(token) => {
-                    let key = format!("{}/{token}", route.operation.name);
+                    let key = format!(
+                        "{}/{}/{token}",
+                        call.region.identifier, route.operation.name
+                    );
                     once(state, &input, &key, &call.path, handler)
                 }
             }),

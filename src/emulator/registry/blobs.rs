@@ -24,6 +24,7 @@ use tokio_util::io::ReaderStream;
 use super::{
     super::{
         control_plane,
+        identity::Caller,
         refusal::Refusal,
         server::{Answer, empty},
         state::State,
@@ -313,34 +314,35 @@ impl Visit<'_> {
 
     /// The repository of a push. A first push creates it where that is switched on:
     /// private, and in the root compartment.
-    fn repository_for_push(&self, name: &Name) -> Result<String, Refusal> {
+    pub(super) fn repository_for_push(&self, name: &Name) -> Result<String, Refusal> {
         let region = self.call.region;
-        let missing = self
-            .shared
-            .store
-            .read(|state| match self.writable(state, name) {
-                Ok(repository) => Ok(Err(repository.id.clone())),
-                Err(refusal)
-                    if refusal.code == "NAME_UNKNOWN"
-                        && state.created_on_first_push.contains(region.identifier) =>
-                {
-                    self.check_namespace(name).map(|()| Ok(()))
-                }
-                Err(refusal) => Err(refusal),
-            })?;
-        if let Err(id) = missing {
-            return Ok(id);
+        let (found, creates) = self.shared.store.read(|state| {
+            let found = self
+                .writable(state, name)
+                .map(|repository| repository.id.clone());
+            (
+                found,
+                state.created_on_first_push.contains(region.identifier),
+            )
+        });
+        let may_create =
+            creates && self.caller != Caller::Anonymous && self.check_namespace(name).is_ok();
+        if found.is_ok() || !may_create {
+            return found;
         }
         self.shared.store.change(|state| {
-            if let Some(repository) = state.repository_named(region.identifier, &name.repository) {
-                return Ok(repository.id.clone());
-            }
-            Ok(control_plane::create_on_first_push(
-                state,
-                self.shared,
-                region,
-                &name.repository,
-            ))
+            Ok(
+                match state.repository_named(region.identifier, &name.repository) {
+                    // Another upload of the same push came first.
+                    Some(repository) => repository.id.clone(),
+                    None => control_plane::create_on_first_push(
+                        state,
+                        self.shared,
+                        region,
+                        &name.repository,
+                    ),
+                },
+            )
         })
     }
 

@@ -9,7 +9,7 @@ use super::{
         refusal::Refusal,
         seed::unique,
         server::{Answer, empty, full, json_answer},
-        state::{AVAILABLE, Image, Layer, Repository, State, Version, new_etag, write_file},
+        state::{AVAILABLE, Image, Layer, Repository, State, Version, new_etag},
     },
     Name, Verb, Visit,
     blobs::DOCKER_CONTENT_DIGEST,
@@ -97,9 +97,7 @@ impl Visit<'_> {
     }
 
     async fn put_manifest(&mut self, name: &Name, reference: &str) -> Result<Answer, Refusal> {
-        self.shared
-            .store
-            .read(|state| self.writable(state, name).map(|_| ()))?;
+        self.repository_for_push(name)?;
         let body = self
             .call
             .body
@@ -150,7 +148,8 @@ impl Visit<'_> {
                 }
             }
             let folder = self.shared.store.folder();
-            write_file(&folder.blob(&digest), &body, true)
+            folder
+                .write(&folder.blob(&digest), &body)
                 .map_err(|error| Refusal::internal(&error))?;
             let id = match state.image(&repository.id, &digest) {
                 // Pushed again: it stays what it was, also its creation time.

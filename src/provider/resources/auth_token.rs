@@ -44,7 +44,7 @@ pub(crate) struct State {
     /// Host to log in to, for example `gru.ocir.io`.
     #[tf(computed, keep)]
     registry_host: Attr<String>,
-    /// Lifecycle state, usually `ACTIVE`.
+    /// Lifecycle state, usually `ACTIVE`. A token that became `INACTIVE` is replaced.
     #[tf(computed, keep)]
     state: Attr<String>,
     /// Why the token is inactive, as the bits of Oracle's `inactiveStatus`.
@@ -67,6 +67,12 @@ impl Resource for AuthToken {
     }
 
     async fn plan(&self, cx: &mut Context, plan: &mut Plan<'_, State>) -> Result<()> {
+        // Nothing makes a token active again.
+        let inactive = Attr::from("INACTIVE");
+        if plan.prior.is_some_and(|prior| prior.state == inactive) {
+            plan.planned.id = Attr::Unknown;
+            plan.require_replacement("id");
+        }
         if !self.clients.is_known() {
             return Ok(());
         }
@@ -91,8 +97,9 @@ impl Resource for AuthToken {
             Some(user_id) => user_id.clone(),
             None => caller(&oci)?,
         };
-        let description = known(&planned.description);
+        let description = planned.description.clone().known_or_default();
         // Asked before, so that what can fail fails while there is nothing to lose.
+        let registry_host = Attr::Known(self.clients.registry_host(cx)?);
         let username = self.username(cx, &oci, &user_id).await;
         let token = match oci.create_auth_token(&user_id, &description).await {
             Ok(token) => token,
@@ -102,7 +109,6 @@ impl Resource for AuthToken {
             cx.warn(warning);
             Attr::Null
         });
-        let registry_host = Attr::Known(self.clients.registry_host(cx)?);
         Ok(to_state(
             token,
             State {
@@ -115,7 +121,10 @@ impl Resource for AuthToken {
 
     async fn read(&self, cx: &mut Context, state: State) -> Result<Option<State>> {
         let oci = self.clients.oci(cx)?;
-        let (user_id, id) = (known(&state.user_id), known(&state.id));
+        let (user_id, id) = (
+            state.user_id.clone().known_or_default(),
+            state.id.clone().known_or_default(),
+        );
         let token = find(&oci, &user_id, &id).await.map_err(|error| {
             diagnose::oci(
                 "Cannot read auth token",
@@ -150,9 +159,16 @@ impl Resource for AuthToken {
         planned: State,
     ) -> Result<State, Failed<State>> {
         let oci = self.clients.oci(cx)?;
-        let (user_id, id) = (known(&prior.user_id), known(&prior.id));
+        let (user_id, id) = (
+            prior.user_id.clone().known_or_default(),
+            prior.id.clone().known_or_default(),
+        );
         let token = oci
-            .update_auth_token(&user_id, &id, &known(&planned.description))
+            .update_auth_token(
+                &user_id,
+                &id,
+                &planned.description.clone().known_or_default(),
+            )
             .await
             .map_err(|error| {
                 diagnose::oci(
@@ -169,7 +185,10 @@ impl Resource for AuthToken {
 
     async fn delete(&self, cx: &mut Context, state: State) -> Result<()> {
         let oci = self.clients.oci(cx)?;
-        let (user_id, id) = (known(&state.user_id), known(&state.id));
+        let (user_id, id) = (
+            state.user_id.clone().known_or_default(),
+            state.id.clone().known_or_default(),
+        );
         match oci.delete_auth_token(&user_id, &id).await {
             Err(error) if !error.is_not_found() => Err(diagnose::oci(
                 "Cannot delete auth token",
@@ -344,12 +363,6 @@ fn import_parts(id: &str) -> Option<(&str, &str)> {
         _ => return None,
     };
     (user.starts_with("ocid1.") && token.starts_with("ocid1.")).then_some((user, token))
-}
-
-/// The value of an attribute that is always known where this is called: the
-/// host sends nothing unknown to an apply or a refresh.
-fn known(attribute: &Attr<String>) -> String {
-    attribute.known().cloned().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -4,11 +4,15 @@
 //! for the push; Oracle's ContainerImage for taking single tags away, which the
 //! distribution API cannot.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
+
+use serde::Deserialize;
 
 use crate::{
     cty::Path,
-    framework::{Attr, Context, Diagnostic, Diagnostics, Failed, Model, Plan, Resource, Result},
+    framework::{
+        Attr, Context, Diagnostic, Diagnostics, Failed, Model, Plan, Private, Resource, Result,
+    },
     image, oci,
     provider::{
         clients::{Clients, Registry},
@@ -128,7 +132,7 @@ impl Resource for ImagePush {
                         Diagnostic::warning(
                             "Image source does not exist yet",
                             format!(
-                                "{}. It may be made during the apply; until then the digest is not known. If the path is mistyped, \
+                                "{} It may be made during the apply; until then the digest is not known. If the path is mistyped, \
                                  the apply will fail.",
                                 diagnose::sentence(&error)
                             ),
@@ -159,7 +163,7 @@ impl Resource for ImagePush {
 
     async fn read(&self, cx: &mut Context, mut state: State) -> Result<Option<State>> {
         let registry = self.clients.registry(cx)?;
-        let (path, tag) = (state.path(), known(&state.tag));
+        let (path, tag) = (state.path(), state.tag.clone().known_or_default());
         let found = registry.client.head_manifest(&path, &tag).await;
         let found = found.map_err(|error| {
             diagnose::registry(
@@ -198,12 +202,16 @@ impl Resource for ImagePush {
         planned: State,
     ) -> Result<State, Failed<State>> {
         let moved = planned.tag != prior.tag;
+        let last = last_pushed(&cx.private, prior);
         let state = if moved || planned.digest != prior.digest || !planned.digest.is_known() {
             self.push(cx, planned).await?
         } else {
+            // Only how the same image is found or left changes.
+            cx.private
+                .set(LAST_PUSHED, planned.digest.clone().known_or_default());
             planned
         };
-        if moved && let Err(diagnostics) = self.give_up(cx, prior, &state).await {
+        if moved && let Err(diagnostics) = self.give_up(cx, prior, &last, &state.on_destroy).await {
             // The image is where it should be; only the old tag is left over.
             return Err(Failed {
                 diagnostics,
@@ -214,15 +222,19 @@ impl Resource for ImagePush {
     }
 
     async fn delete(&self, cx: &mut Context, state: State) -> Result<()> {
-        let wish = state.clone();
-        self.give_up(cx, &state, &wish).await
+        let last = last_pushed(&cx.private, &state);
+        self.give_up(cx, &state, &last, &state.on_destroy).await
     }
 }
 
 impl State {
     /// Path of the repository at the registry.
     fn path(&self) -> String {
-        format!("{}/{}", known(&self.namespace), known(&self.repository))
+        format!(
+            "{}/{}",
+            self.namespace.clone().known_or_default(),
+            self.repository.clone().known_or_default()
+        )
     }
 
     /// The content is not known yet.
@@ -285,7 +297,7 @@ impl ImagePush {
     }
 
     async fn push(&self, cx: &mut Context, mut planned: State) -> Result<State> {
-        let source = known(&planned.source);
+        let source = planned.source.clone().known_or_default();
         let image = self
             .load(cx, &source)
             .await
@@ -307,7 +319,7 @@ impl ImagePush {
         if !planned.namespace.is_known() {
             planned.namespace = Attr::Known(self.clients.namespace(cx).await?);
         }
-        let (path, tag) = (planned.path(), known(&planned.tag));
+        let (path, tag) = (planned.path(), planned.tag.clone().known_or_default());
         let push = Push {
             repository: &path,
             tag: &tag,
@@ -329,6 +341,7 @@ impl ImagePush {
                 format!("{} says: {warning}", registry.client.host()),
             ));
         }
+        cx.private.set(LAST_PUSHED, image.root().digest.as_str());
         planned.show(&image);
         planned.refer(Some(registry.client.host()));
         Ok(planned)
@@ -340,7 +353,7 @@ impl ImagePush {
     /// repository's tags, and when that is denied as well, whether Oracle's
     /// control plane, which lists what the caller may see, has the repository.
     async fn prove_absence(&self, cx: &Context, registry: &Registry, state: &State) -> Result<()> {
-        let (path, tag) = (state.path(), known(&state.tag));
+        let (path, tag) = (state.path(), state.tag.clone().known_or_default());
         let what = format!(
             "Whether tag \"{tag}\" of repository \"{path}\" is gone could not be found out"
         );
@@ -359,25 +372,30 @@ impl ImagePush {
             }
         }
         let oci = self.clients.oci(cx)?;
-        let Some(tenancy_id) = oci.credentials().tenancy_id() else {
-            return Ok(());
+        // What another tenancy holds, its own control plane knows only.
+        let is_ours = state.namespace == Attr::Known(self.clients.namespace(cx).await?);
+        let known = match oci.credentials().tenancy_id().filter(|_| is_ours) {
+            None => "whether the repository exists is not known",
+            Some(tenancy_id) => {
+                let query = oci::ListContainerRepositories {
+                    compartment_id: tenancy_id.to_owned(),
+                    compartment_id_in_subtree: true,
+                    display_name: state.repository.known().cloned(),
+                };
+                let repositories = oci
+                    .list_container_repositories(&query)
+                    .await
+                    .map_err(|error| diagnose::oci("Cannot read image", &what, &error, &oci))?;
+                if repositories.is_empty() {
+                    return Ok(());
+                }
+                "the repository exists"
+            }
         };
-        let query = oci::ListContainerRepositories {
-            compartment_id: tenancy_id.to_owned(),
-            compartment_id_in_subtree: true,
-            display_name: state.repository.known().cloned(),
-        };
-        let repositories = oci
-            .list_container_repositories(&query)
-            .await
-            .map_err(|error| diagnose::oci("Cannot read image", &what, &error, &oci))?;
-        if repositories.is_empty() {
-            return Ok(());
-        }
         Err(Diagnostic::error(
             "Cannot read image",
             format!(
-                "{what}: the repository exists, and {} answers {} as if it did not. The right to read it may be missing:\n    \
+                "{what}: {known}, and {} answers {} as if it did not. The right to read it may be missing:\n    \
                  Allow group GROUP to read repos in compartment COMPARTMENT",
                 registry.client.host(),
                 registry.identity,
@@ -386,16 +404,22 @@ impl ImagePush {
         .into())
     }
 
-    /// Gives up the tag of `prior` as `wish.on_destroy` says, if it still points
-    /// to the image we pushed.
-    async fn give_up(&self, cx: &mut Context, prior: &State, wish: &State) -> Result<()> {
-        let delete = match wish.on_destroy.known().map(String::as_str) {
+    /// Gives up the tag of `prior` as `on_destroy` says, if it still points to
+    /// `digest`, which we pushed.
+    async fn give_up(
+        &self,
+        cx: &mut Context,
+        prior: &State,
+        digest: &str,
+        on_destroy: &Attr<String>,
+    ) -> Result<()> {
+        let delete = match on_destroy.as_str() {
             Some("untag") => false,
             Some("delete") => true,
             _ => return Ok(()),
         };
         let registry = self.clients.registry(cx)?;
-        let (path, tag, digest) = (prior.path(), known(&prior.tag), known(&prior.digest));
+        let (path, tag) = (prior.path(), prior.tag.clone().known_or_default());
         let what = format!("Tag \"{tag}\" of repository \"{path}\" could not be removed");
         let summary = "Cannot remove image tag";
         let cannot = |error: &registry::Error| diagnose::registry(summary, &what, error, &registry);
@@ -405,13 +429,36 @@ impl ImagePush {
             .head_manifest(&path, &tag)
             .await
             .map_err(|error| cannot(&error))?;
-        if found.is_none_or(|found| found.digest.as_str() != digest) {
+        let Some(found) = found else {
+            return self.prove_absence(cx, &registry, prior).await;
+        };
+        if found.digest.as_str() != digest {
             return Ok(());
         }
         if registry.is_ocir {
             let oci = self.clients.oci(cx)?;
-            let result = take_off(&oci, &path, &tag, delete).await;
-            result.map_err(|error| diagnose::oci(summary, &what, &error, &oci))?;
+            // What it names can be read only as long as it is there.
+            let named = match delete && is_index(&found.media_type) {
+                true => named_by(&registry.client, &path, [digest.to_owned()])
+                    .await
+                    .map_err(|error| cannot(&error))?,
+                false => BTreeSet::new(),
+            };
+            let deleted = take_off(&oci, &path, &tag, delete)
+                .await
+                .map_err(|error| diagnose::oci(summary, &what, &error, &oci))?;
+            if let Some(index) = deleted
+                && !named.is_empty()
+                && let Err(reason) = delete_orphans(&oci, &registry, &path, &index, &named).await
+            {
+                cx.warn(Diagnostic::warning(
+                    "Images of an index are kept",
+                    format!(
+                        "The index {digest} that tag \"{tag}\" of repository \"{path}\" pointed to was deleted, and images that it \
+                         named may be left in the repository, without a tag: {reason}."
+                    ),
+                ));
+            }
             return Ok(());
         }
         // The distribution API deletes a manifest with every tag on it.
@@ -461,29 +508,135 @@ impl ImagePush {
 }
 
 /// Takes `tag` off its image, and deletes the image when that is wished and no
-/// other tag points to it. Deleting by OCID would take the other tags along.
+/// other tag points to it; gives the image that was deleted. Deleting by OCID
+/// would take the other tags along.
 async fn take_off(
     oci: &oci::Client,
     path: &str,
     tag: &str,
     delete: bool,
-) -> Result<(), oci::Error> {
+) -> Result<Option<oci::ContainerImage>, oci::Error> {
     let image = match oci
         .lookup_container_image_by_uri(&format!("{path}:{tag}"))
         .await
     {
-        Err(error) if error.is_not_found() => return Ok(()),
+        Err(error) if error.is_not_found() => return Ok(None),
         image => image?,
     };
     let others = image.versions.iter().any(|version| version.version != tag);
-    let result = if delete && !others {
-        oci.delete_container_image(&image.id).await
-    } else {
-        oci.remove_container_version(&image.id, tag).await.map(drop)
-    };
-    match result {
+    if delete && !others {
+        delete_image(oci, &image.id).await?;
+        return Ok(Some(image));
+    }
+    match oci.remove_container_version(&image.id, tag).await {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(None),
+    }
+}
+
+/// Deletes an image; that it is gone already is success.
+async fn delete_image(oci: &oci::Client, id: &str) -> Result<(), oci::Error> {
+    match oci.delete_container_image(id).await {
         Err(error) if error.is_not_found() => Ok(()),
         result => result,
+    }
+}
+
+/// To Oracle the images of an index are images without a tag, which outlive the
+/// index and keep their repository from being destroyed. Deletes those that no
+/// tag and no other index keeps. The error is why some may be left.
+async fn delete_orphans(
+    oci: &oci::Client,
+    registry: &Registry,
+    path: &str,
+    index: &oci::ContainerImage,
+    named: &BTreeSet<String>,
+) -> Result<(), String> {
+    let query = oci::ListContainerImages {
+        compartment_id: index.compartment_id.clone(),
+        repository_id: Some(index.repository_id.clone()),
+        ..Default::default()
+    };
+    let images = oci.list_container_images(&query).await;
+    let (orphans, others): (Vec<_>, Vec<_>) = images
+        .map_err(|error| diagnose::chain(&error))?
+        .into_iter()
+        .filter(|image| !image.is_deleted() && image.id != index.id)
+        .partition(|image| image.version.is_none() && named.contains(&image.digest));
+    if orphans.is_empty() {
+        return Ok(());
+    }
+    if others.len() > MOST_OTHERS {
+        return Err(format!(
+            "the repository holds {} other images, too many to see whether one of them is an index that names them too",
+            others.len()
+        ));
+    }
+    let others = others.into_iter().map(|image| image.digest);
+    let kept = named_by(&registry.client, path, others)
+        .await
+        .map_err(|error| diagnose::chain(&error))?;
+    for orphan in orphans {
+        if !kept.contains(&orphan.digest) {
+            let deleted = delete_image(oci, &orphan.id).await;
+            deleted.map_err(|error| diagnose::chain(&error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Most images that are looked at to find out what they name.
+const MOST_OTHERS: usize = 100;
+
+/// Digests of the manifests that these name, and that those in turn name.
+async fn named_by(
+    client: &registry::Client,
+    path: &str,
+    digests: impl IntoIterator<Item = String>,
+) -> Result<BTreeSet<String>, registry::Error> {
+    /// What counts in an index. An image names no manifests.
+    #[derive(Default, Deserialize)]
+    struct Index {
+        #[serde(default)]
+        manifests: Vec<Entry>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Entry {
+        #[serde(default)]
+        media_type: String,
+        digest: String,
+    }
+
+    let mut named = BTreeSet::new();
+    let mut unread: Vec<String> = digests.into_iter().collect();
+    while let Some(digest) = unread.pop() {
+        let Some(manifest) = client.get_manifest(path, &digest).await? else {
+            continue;
+        };
+        let index: Index = serde_json::from_slice(&manifest.bytes).unwrap_or_default();
+        for entry in index.manifests {
+            if named.insert(entry.digest.clone()) && is_index(&entry.media_type) {
+                unread.push(entry.digest);
+            }
+        }
+    }
+    Ok(named)
+}
+
+/// Whether a manifest of this media type names others.
+fn is_index(media_type: &str) -> bool {
+    matches!(media_type, image::OCI_INDEX | image::DOCKER_INDEX)
+}
+
+/// Key of the private state: the digest that we left the tag at. A refresh puts
+/// into the state what the tag points to, which may be somebody else's image.
+const LAST_PUSHED: &str = "last_pushed";
+
+fn last_pushed(private: &Private, state: &State) -> String {
+    match private.get(LAST_PUSHED) {
+        Some(digest) => String::from_utf8_lossy(digest).into_owned(),
+        None => state.digest.clone().known_or_default(),
     }
 }
 
@@ -500,10 +653,4 @@ fn source(value: &crate::cty::Value) -> Result<(), String> {
 /// A size as Terraform's numbers carry it here; no image is 8 EiB.
 fn bytes(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
-}
-
-/// The value of an attribute that is always known where this is called: the
-/// host sends nothing unknown to an apply or a refresh.
-fn known(attribute: &Attr<String>) -> String {
-    attribute.known().cloned().unwrap_or_default()
 }

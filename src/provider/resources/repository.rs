@@ -116,8 +116,8 @@ impl Resource for Repository {
     ) -> Result<State, Failed<State>> {
         let oci = self.clients.oci(cx)?;
         let body = oci::CreateContainerRepository {
-            compartment_id: known(&planned.compartment_id),
-            display_name: known(&planned.display_name),
+            compartment_id: planned.compartment_id.clone().known_or_default(),
+            display_name: planned.display_name.clone().known_or_default(),
             is_public: planned.is_public.known().copied(),
             // `false` is what the service makes by itself, and `true` is what it refuses.
             is_immutable: planned
@@ -139,7 +139,7 @@ impl Resource for Repository {
 
     async fn read(&self, cx: &mut Context, state: State) -> Result<Option<State>> {
         let oci = self.clients.oci(cx)?;
-        let id = known(&state.id);
+        let id = state.id.clone().known_or_default();
         match oci.get_container_repository(&id).await {
             Ok(repository) if matches!(&*repository.lifecycle_state, "DELETING" | "DELETED") => {
                 Ok(None)
@@ -163,10 +163,10 @@ impl Resource for Repository {
         planned: State,
     ) -> Result<State, Failed<State>> {
         let oci = self.clients.oci(cx)?;
-        let id = known(&prior.id);
+        let id = prior.id.clone().known_or_default();
         let mut now = prior.clone();
         if planned.compartment_id != prior.compartment_id {
-            let target = known(&planned.compartment_id);
+            let target = planned.compartment_id.clone().known_or_default();
             oci.change_container_repository_compartment(&id, &target)
                 .await
                 .map_err(|error| {
@@ -195,7 +195,7 @@ impl Resource for Repository {
 
     async fn delete(&self, cx: &mut Context, state: State) -> Result<()> {
         let oci = self.clients.oci(cx)?;
-        let id = known(&state.id);
+        let id = state.id.clone().known_or_default();
         if state.force_delete != Attr::Known(true) {
             self.refuse_images(&oci, &state).await?;
         }
@@ -260,13 +260,13 @@ impl Repository {
                 oci,
             )
         };
-        let defined_tags = match changed(&prior.defined_tags, &planned.defined_tags) {
+        let defined_tags = match changed_tags(&prior.defined_tags, &planned.defined_tags) {
             None => None,
             Some(tags) => {
                 // The member replaces all tags, so those that others added go along with ours.
                 let current = oci.get_container_repository(id).await.map_err(cannot)?;
                 let mut all = foreign_tags(&cx.private, &current, &tags);
-                for (namespace, keys) in nested_tags(tags.known().unwrap_or(&BTreeMap::new())) {
+                for (namespace, keys) in nested_tags(&tags) {
                     all.entry(namespace).or_default().extend(keys);
                 }
                 Some(all)
@@ -279,8 +279,7 @@ impl Repository {
             // Absent means "unchanged" to the service, so what is to be cleared is sent empty.
             readme: changed(&prior.readme, &planned.readme)
                 .map(|readme| readme.known().map_or_else(Readme::empty, Readme::to_wire)),
-            freeform_tags: changed(&prior.freeform_tags, &planned.freeform_tags)
-                .map(|tags| tags.into_known().unwrap_or_default()),
+            freeform_tags: changed_tags(&prior.freeform_tags, &planned.freeform_tags),
             defined_tags,
         };
         if body != oci::UpdateContainerRepository::default() {
@@ -295,30 +294,32 @@ impl Repository {
 
     /// The service deletes a repository with everything in it, without asking.
     async fn refuse_images(&self, oci: &oci::Client, state: &State) -> Result<()> {
+        let cannot = |error: oci::Error| {
+            diagnose::oci(
+                "Cannot delete container repository",
+                &format!(
+                    "Whether repository {} holds images could not be found out, so it was not deleted",
+                    name_or_id(state)
+                ),
+                &error,
+                oci,
+            )
+        };
+        // Images are listed by compartment, and in one that the repository was
+        // moved out of since the last refresh there would be none.
+        let id = state.id.clone().known_or_default();
+        let repository = match oci.get_container_repository(&id).await {
+            Ok(repository) => repository,
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(cannot(error)),
+        };
         let query = oci::ListContainerImages {
-            compartment_id: known(&state.compartment_id),
-            repository_id: state.id.known().cloned(),
+            compartment_id: repository.compartment_id,
+            repository_id: Some(repository.id),
             ..Default::default()
         };
-        let images = match oci.list_container_images(&query).await {
-            Ok(images) => images,
-            Err(error) if error.is_not_found() => return Ok(()),
-            Err(error) => {
-                return Err(diagnose::oci(
-                    "Cannot delete container repository",
-                    &format!(
-                        "Whether repository {} holds images could not be found out, so it was not deleted",
-                        name_or_id(state)
-                    ),
-                    &error,
-                    oci,
-                ));
-            }
-        };
-        let images: Vec<_> = images
-            .iter()
-            .filter(|image| !matches!(&*image.lifecycle_state, "DELETING" | "DELETED"))
-            .collect();
+        let images = oci.list_container_images(&query).await.map_err(cannot)?;
+        let images: Vec<_> = images.iter().filter(|image| !image.is_deleted()).collect();
         if images.is_empty() {
             return Ok(());
         }
@@ -353,8 +354,8 @@ impl Repository {
         planned: &State,
         error: &oci::Error,
     ) -> Diagnostics {
-        let name = known(&planned.display_name);
-        let compartment_id = known(&planned.compartment_id);
+        let name = planned.display_name.clone().known_or_default();
+        let compartment_id = planned.compartment_id.clone().known_or_default();
         if planned.is_immutable == Attr::Known(true) && refuses_immutability(error) {
             return immutability_refused(error);
         }
@@ -444,8 +445,8 @@ impl Repository {
 impl Readme {
     fn to_wire(&self) -> oci::Readme {
         oci::Readme {
-            content: known(&self.content),
-            format: known(&self.format),
+            content: self.content.clone().known_or_default(),
+            format: self.format.clone().known_or_default(),
         }
     }
 
@@ -475,12 +476,6 @@ impl Readme {
     }
 }
 
-/// The value of an attribute that is always known where this is called: the
-/// host sends nothing unknown to an apply or a refresh.
-fn known(attribute: &Attr<String>) -> String {
-    attribute.known().cloned().unwrap_or_default()
-}
-
 fn name_or_id(state: &State) -> String {
     match (state.display_name.known(), state.id.known()) {
         (Some(name), Some(id)) => format!("\"{name}\" ({id})"),
@@ -499,6 +494,15 @@ fn as_configured(
     } else {
         Attr::Known(tags)
     }
+}
+
+/// The new tags, when they change. To the service null and an empty map are the same.
+fn changed_tags(
+    prior: &Attr<BTreeMap<String, String>>,
+    planned: &Attr<BTreeMap<String, String>>,
+) -> Option<BTreeMap<String, String>> {
+    let planned = planned.clone().known_or_default();
+    (prior.clone().known_or_default() != planned).then_some(planned)
 }
 
 /// The service's refusal of `isImmutable: true`.
@@ -615,15 +619,10 @@ fn nested_tags(tags: &BTreeMap<String, String>) -> oci::DefinedTags {
 fn foreign_tags(
     private: &Private,
     current: &oci::ContainerRepository,
-    ours: &Attr<BTreeMap<String, String>>,
+    ours: &BTreeMap<String, String>,
 ) -> oci::DefinedTags {
     let foreign = foreign_keys(private);
-    let ours: BTreeSet<String> = ours
-        .known()
-        .into_iter()
-        .flatten()
-        .map(|(key, _)| key.to_lowercase())
-        .collect();
+    let ours: BTreeSet<String> = ours.keys().map(|key| key.to_lowercase()).collect();
     let mut kept = oci::DefinedTags::new();
     for (namespace, keys) in &current.defined_tags {
         for (key, value) in keys {

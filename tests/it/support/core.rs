@@ -422,6 +422,14 @@ impl Resource {
         &self.private
     }
 
+    /// Whether a host hides an attribute.
+    #[track_caller]
+    pub fn is_sensitive(&self, attribute: &str) -> bool {
+        let mut attributes = self.schema.block.attributes.iter();
+        let found = attributes.find(|found| found.name == attribute);
+        found.expect("there is such an attribute").sensitive
+    }
+
     /// Whether a create failed half way: the next plan replaces the object.
     pub fn is_tainted(&self) -> bool {
         self.tainted
@@ -881,3 +889,443 @@ const CAPABILITIES: wire::ClientCapabilities = wire::ClientCapabilities {
     deferral_allowed: false,
     write_only_attributes_allowed: true,
 };
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, PoisonError};
+
+    use expect_test::expect;
+    use ocir::framework::{
+        Attr, Context, DataSource, DataSourceType, Diagnostic, Failed, Model, Plan, Provider,
+        ResourceType, Secret, SourceState,
+    };
+    use serde_json::json;
+
+    use super::*;
+
+    type Shelf = Arc<Mutex<BTreeMap<String, Box_>>>;
+
+    /// Boxes on a shelf.
+    struct Warehouse(Shelf);
+
+    /// Nothing to configure but a greeting.
+    #[derive(Clone, Debug, Model)]
+    struct Config {
+        /// A greeting.
+        #[tf(optional)]
+        greeting: Attr<String>,
+    }
+
+    /// A label.
+    #[derive(Clone, Debug, PartialEq, Model)]
+    struct Label {
+        /// Its text.
+        #[tf(required)]
+        text: Attr<String>,
+        /// Its code.
+        #[tf(computed, keep)]
+        code: Attr<String>,
+    }
+
+    /// A box.
+    #[derive(Clone, Debug, PartialEq, Model)]
+    struct Box_ {
+        /// Its identifier.
+        #[tf(computed, keep)]
+        id: Attr<String>,
+        /// Its name.
+        #[tf(required, replace)]
+        name: Attr<String>,
+        /// How full it may be.
+        #[tf(default = 10)]
+        limit: Attr<i64>,
+        /// What is in it.
+        #[tf(optional)]
+        content: Attr<Vec<String>>,
+        /// Its labels.
+        #[tf(optional, nested)]
+        labels: Attr<Vec<Label>>,
+        /// How it is opened.
+        #[tf(optional, write_only)]
+        secret: Attr<Secret<String>>,
+        /// How often it was looked at.
+        #[tf(computed)]
+        revision: Attr<i64>,
+    }
+
+    struct Boxes(Arc<Shelf>);
+
+    impl Boxes {
+        fn shelf(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Box_>> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+        fn put(&self, mut made: Box_, revision: i64) -> Box_ {
+            let name = made.name.as_str().unwrap_or_default().to_owned();
+            made.id = format!("box-{name}").into();
+            made.revision = revision.into();
+            if let Attr::Known(labels) = &mut made.labels {
+                for label in labels {
+                    let code = label.text.as_str().unwrap_or_default().to_uppercase();
+                    label.code = code.into();
+                }
+            }
+            self.shelf().insert(name, made.clone());
+            made
+        }
+    }
+
+    impl ocir::framework::Resource for Boxes {
+        type Clients = Shelf;
+        type State = Box_;
+
+        fn new(shelf: Arc<Shelf>) -> Self {
+            Self(shelf)
+        }
+        async fn plan(
+            &self,
+            cx: &mut Context,
+            plan: &mut Plan<'_, Box_>,
+        ) -> ocir::framework::Result<()> {
+            cx.private.set("seen", "yes");
+            if plan.planned.limit.known() == Some(&0) {
+                cx.warn(
+                    Diagnostic::warning("Nothing fits", "The limit is 0.")
+                        .at(Path::attribute("limit")),
+                );
+            }
+            Ok(())
+        }
+        async fn create(
+            &self,
+            _: &mut Context,
+            config: &Box_,
+            planned: Box_,
+        ) -> Result<Box_, Failed<Box_>> {
+            let secret = config.secret.expose().map(|secret| secret == "open");
+            let made = self.put(planned, 1);
+            match secret {
+                None | Some(true) => Ok(made),
+                Some(false) => Err(Failed {
+                    diagnostics: Diagnostic::error("Cannot lock box", "The key is wrong.")
+                        .at(Path::attribute("secret"))
+                        .into(),
+                    partial: Some(made),
+                }),
+            }
+        }
+        async fn read(
+            &self,
+            _: &mut Context,
+            state: Box_,
+        ) -> ocir::framework::Result<Option<Box_>> {
+            let name = state.name.as_str().unwrap_or_default();
+            Ok(self.shelf().get(name).cloned())
+        }
+        async fn update(
+            &self,
+            _: &mut Context,
+            _: &Box_,
+            prior: &Box_,
+            planned: Box_,
+        ) -> Result<Box_, Failed<Box_>> {
+            let revision = prior.revision.known().copied().unwrap_or_default();
+            Ok(self.put(planned, revision + 1))
+        }
+        async fn delete(&self, cx: &mut Context, state: Box_) -> ocir::framework::Result<()> {
+            if !state.content.is_null() {
+                cx.warn(Diagnostic::warning(
+                    "Content is lost",
+                    "The box was not empty.",
+                ));
+            }
+            self.shelf().remove(state.name.as_str().unwrap_or_default());
+            Ok(())
+        }
+        async fn import(&self, _: &mut Context, id: &str) -> ocir::framework::Result<Box_> {
+            match id.strip_prefix("box-") {
+                Some(name) => Ok(Box_ {
+                    id: id.into(),
+                    name: name.into(),
+                    limit: Attr::Null,
+                    content: Attr::Null,
+                    labels: Attr::Null,
+                    secret: Attr::Null,
+                    revision: Attr::Null,
+                }),
+                None => Err(Diagnostic::error(
+                    "Invalid import identifier",
+                    "It begins with \"box-\".",
+                )
+                .into()),
+            }
+        }
+        fn move_from(source: &SourceState) -> Option<ocir::framework::Result<Box_>> {
+            (source.type_name == "old_box").then(|| {
+                let name = source.json["title"].as_str().unwrap_or_default();
+                Ok(Box_ {
+                    id: format!("box-{name}").into(),
+                    name: name.into(),
+                    limit: 10.into(),
+                    content: Attr::Null,
+                    labels: Attr::Null,
+                    secret: Attr::Null,
+                    revision: Attr::Null,
+                })
+            })
+        }
+    }
+
+    /// Counts boxes.
+    struct Count(Arc<Shelf>);
+
+    /// How many boxes there are.
+    #[derive(Clone, Debug, Model)]
+    struct Counted {
+        /// Names begin with this.
+        #[tf(optional)]
+        prefix: Attr<String>,
+        /// How many.
+        #[tf(computed)]
+        count: Attr<i64>,
+    }
+
+    impl DataSource for Count {
+        type Clients = Shelf;
+        type State = Counted;
+        fn new(shelf: Arc<Shelf>) -> Self {
+            Self(shelf)
+        }
+        async fn read(&self, _: &mut Context, config: Counted) -> ocir::framework::Result<Counted> {
+            let prefix = config.prefix.as_str().unwrap_or_default();
+            let shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = shelf.keys().filter(|name| name.starts_with(prefix)).count();
+            let count = i64::try_from(count).unwrap_or(i64::MAX).into();
+            Ok(Counted { count, ..config })
+        }
+    }
+
+    impl Provider for Warehouse {
+        type Clients = Shelf;
+        type Config = Config;
+        async fn configure(&self, _: &mut Context, _: Config) -> ocir::framework::Result<Shelf> {
+            Ok(self.0.clone())
+        }
+        fn resources(&self) -> Vec<ResourceType<Shelf>> {
+            vec![ResourceType::new::<Boxes>("box")]
+        }
+        fn data_sources(&self) -> Vec<DataSourceType<Shelf>> {
+            vec![DataSourceType::new::<Count>("boxes")]
+        }
+    }
+
+    async fn host() -> Result<(Host, Shelf)> {
+        let shelf = Shelf::default();
+        let host = Host::start(Server::new(Warehouse(shelf.clone()))).await?;
+        host.configure(json!({ "greeting": "hello" })).await?;
+        Ok((host, shelf))
+    }
+
+    /// A whole life: create, change, replace, destroy, each followed by an
+    /// empty plan.
+    #[tokio::test]
+    async fn a_life_is_a_few_lines() -> anyhow::Result<()> {
+        let (host, shelf) = host().await?;
+        let mut one = host.resource("box");
+        let config = json!({ "name": "a", "content": ["x"], "labels": [{ "text": "red" }] });
+        let planned = one.plan(config.clone()).await?;
+        assert_eq!(planned.action, Action::Create);
+        assert_eq!(planned.after["id"], unknown());
+        assert_eq!(
+            planned.after["labels"],
+            json!([{ "text": "red", "code": unknown() }])
+        );
+
+        let state = one.apply(config).await?;
+        expect![[r#"{"content":["x"],"id":"box-a","labels":[{"code":"RED","text":"red"}],"limit":10,"name":"a","revision":1,"secret":null}"#]]
+            .assert_eq(&state.to_string());
+        assert!(!one.private().is_empty());
+
+        let config =
+            json!({ "name": "a", "limit": 3, "labels": [{ "text": "red" }, { "text": "blue" }] });
+        let planned = one.plan(config.clone()).await?;
+        assert_eq!(planned.action, Action::Update);
+        assert_eq!(planned.after["labels"][0]["code"], "RED");
+        assert_eq!(one.apply(config).await?["revision"], 2);
+
+        let planned = one.plan(json!({ "name": "b" })).await?;
+        assert_eq!(
+            (planned.action, planned.replace),
+            (Action::Replace, vec!["name".to_owned()])
+        );
+        one.apply(json!({ "name": "b" })).await?;
+        assert_eq!(shelf.lock().unwrap().keys().collect::<Vec<_>>(), ["b"]);
+        assert_eq!(
+            host.data_source("boxes", json!({ "prefix": "b" })).await?["count"],
+            1
+        );
+
+        one.destroy().await?;
+        assert_eq!(one.state(), Json::Null);
+        assert!(shelf.lock().unwrap().is_empty());
+        Ok(())
+    }
+
+    /// What changed behind the host's back is in the next plan.
+    #[tokio::test]
+    async fn drift_is_planned_away() -> anyhow::Result<()> {
+        let (host, shelf) = host().await?;
+        let mut one = host.resource("box");
+        one.apply(json!({ "name": "a" })).await?;
+        shelf.lock().unwrap().get_mut("a").unwrap().limit = 99.into();
+        let planned = one.plan(json!({ "name": "a" })).await?;
+        assert_eq!(planned.action, Action::Update);
+        assert_eq!(
+            (&planned.before["limit"], &planned.after["limit"]),
+            (&json!(99), &json!(10))
+        );
+        one.apply_planned(&planned).await?;
+        one.expect_noop(json!({ "name": "a" })).await?;
+
+        shelf.lock().unwrap().clear();
+        assert_eq!(
+            one.plan(json!({ "name": "a" })).await?.action,
+            Action::Create
+        );
+        Ok(())
+    }
+
+    /// A create that fails half way leaves a tainted object, which the next
+    /// plan replaces.
+    #[tokio::test]
+    async fn half_a_create_is_tainted() -> anyhow::Result<()> {
+        let (host, _) = host().await?;
+        let mut one = host.resource("box");
+        let problems = one
+            .apply(json!({ "name": "a", "secret": "wrong" }))
+            .await
+            .unwrap_err();
+        expect![[r#"
+            Error: Cannot lock box
+
+            The key is wrong.
+              with secret"#]]
+        .assert_eq(&problems.to_string());
+        assert!(one.is_tainted());
+        assert_eq!(one.state()["id"], "box-a");
+        let planned = one.plan(json!({ "name": "a", "secret": "open" })).await?;
+        assert_eq!((planned.action, planned.replace), (Action::Replace, vec![]));
+        let state = one.apply(json!({ "name": "a", "secret": "open" })).await?;
+        assert_eq!(state["secret"], Json::Null);
+        assert!(!one.is_tainted());
+        Ok(())
+    }
+
+    /// Imports and moves end in a state that the next plan agrees with.
+    #[tokio::test]
+    async fn objects_are_taken_over() -> anyhow::Result<()> {
+        let (host, _) = host().await?;
+        host.resource("box").apply(json!({ "name": "a" })).await?;
+        let mut imported = host.resource("box");
+        assert_eq!(imported.import("box-a").await?["revision"], 1);
+        imported.expect_noop(json!({ "name": "a" })).await?;
+
+        let mut moved = host.resource("box");
+        let from = "registry.terraform.io/example/old";
+        let state = moved
+            .move_from(from, "old_box", 0, &json!({ "title": "a" }))
+            .await?;
+        assert_eq!(state["name"], "a");
+        moved.expect_noop(json!({ "name": "a" })).await?;
+
+        let mut gone = host.resource("box");
+        let problems = gone.import("box-z").await.unwrap_err().to_string();
+        expect![[r#"
+            Error: Cannot import non-existent remote object
+
+            "box-z" does not exist."#]]
+        .assert_eq(&problems);
+        let problems = gone.import("z").await.unwrap_err().to_string();
+        expect![[r#"
+            Error: Invalid import identifier
+
+            It begins with "box-"."#]]
+        .assert_eq(&problems);
+        Ok(())
+    }
+
+    /// Stored state may hold attributes that are gone, and lack new ones.
+    #[tokio::test]
+    async fn old_state_is_read() -> anyhow::Result<()> {
+        let (host, _) = host().await?;
+        let mut one = host.resource("box");
+        let state = one
+            .set_state(0, &json!({ "name": "a", "colour": "red" }))
+            .await?;
+        assert_eq!(
+            (&state["name"], &state["limit"]),
+            (&json!("a"), &Json::Null)
+        );
+        Ok(())
+    }
+
+    /// A user may ask for a replacement, and hears what it cost.
+    #[tokio::test]
+    async fn a_tainted_object_is_replaced() -> anyhow::Result<()> {
+        let (host, _) = host().await?;
+        let mut one = host.resource("box");
+        let config = json!({ "name": "a", "content": ["x"] });
+        one.apply(config.clone()).await?;
+        one.taint();
+        assert_eq!(one.plan(config.clone()).await?.action, Action::Replace);
+        assert_eq!(one.take_warnings(), [""; 0]);
+        one.apply(config).await?;
+        expect![[r#"
+            Warning: Content is lost
+
+            The box was not empty."#]]
+        .assert_eq(&one.take_warnings().join("\n"));
+        // A stop ends what runs; what comes later runs.
+        host.stop().await?;
+        one.destroy().await?;
+        Ok(())
+    }
+
+    /// What the host itself refuses, and a warning of the provider.
+    #[tokio::test]
+    async fn configurations_are_checked() -> anyhow::Result<()> {
+        let (host, _) = host().await?;
+        let mut one = host.resource("box");
+        let mut problems = String::new();
+        for config in [
+            json!({}),
+            json!({ "name": "a", "id": "b" }),
+            json!({ "name": "a", "colour": "red" }),
+        ] {
+            problems += &format!("{}\n\n", one.plan(config).await.unwrap_err());
+        }
+        expect![[r#"
+            Error: Missing required argument
+
+            The argument "name" is required, but no definition was found.
+
+            Error: Value for unconfigurable attribute
+
+            Can't configure a value for "id": its value will be decided automatically.
+
+            Error: Unsupported argument
+
+            colour: is not an argument
+
+        "#]]
+        .assert_eq(&problems);
+        let planned = one.plan(json!({ "name": unknown(), "limit": 0 })).await?;
+        assert_eq!(planned.after["name"], unknown());
+        expect![[r#"
+            Warning: Nothing fits
+
+            The limit is 0.
+              with limit"#]]
+        .assert_eq(&planned.warnings.join("\n"));
+        Ok(())
+    }
+}

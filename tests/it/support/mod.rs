@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod core;
+pub mod images;
 mod json;
 pub mod provider;
 mod rules;
@@ -9,7 +10,7 @@ mod rules;
 use std::{path::PathBuf, process::Command, sync::OnceLock};
 
 /// A Terraform or OpenTofu for tests: `OCIR_TEST_TERRAFORM`, what
-/// `tools/terraform` brought, or the first on the `PATH`.
+/// `tools/terraform.py` brought, or the first on the `PATH`.
 ///
 /// Without any, tests that need one say so and pass, unless `CI` or
 /// `OCIR_TEST_REQUIRE_CLI` is set: there it is an error.
@@ -22,7 +23,13 @@ pub fn terraform() -> Option<PathBuf> {
             path.display()
         );
     }
-    let brought = || Some(target_dir().join("tools/terraform")).filter(|path| path.is_file());
+    let brought = || {
+        let versions = std::fs::read_dir(target_dir().join("tools")).ok()?;
+        let programs = versions
+            .flatten()
+            .map(|version| version.path().join("terraform"));
+        programs.filter(|program| program.is_file()).max()
+    };
     let on_path = || {
         let dirs = std::env::var_os("PATH")?;
         let mut dirs: Vec<_> = std::env::split_paths(&dirs).collect();
@@ -36,7 +43,7 @@ pub fn terraform() -> Option<PathBuf> {
     };
     let found = given.or_else(brought).or_else(on_path);
     if found.is_none() {
-        let missing = "no Terraform CLI: set OCIR_TEST_TERRAFORM, run tools/terraform, or have \
+        let missing = "no Terraform CLI: set OCIR_TEST_TERRAFORM, run tools/terraform.py, or have \
                        terraform or tofu on the PATH";
         let required = ["CI", "OCIR_TEST_REQUIRE_CLI"];
         let required = required

@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use ocir::{credentials::Environment, emulator::Emulator, framework::Server, provider::Ocir};
+use ocir::{
+    credentials::Environment, emulator::Emulator, framework::Server, provider::Ocir,
+    transport::RetryPolicy,
+};
 use serde_json::{Value as Json, json};
 
-use super::core::Host;
+use super::{core::Host, images::Layout};
 
 /// The provider, with nothing in its environment.
 pub fn server() -> Server {
@@ -37,6 +40,15 @@ impl Cloud {
         Ok(Self { emulator, host })
     }
 
+    /// A provider with these arguments that tries again without waiting.
+    pub async fn impatient(emulator: Emulator, config: Json) -> anyhow::Result<Self> {
+        let retry = RetryPolicy::without_waiting();
+        let provider = Ocir::new(Environment::default()).with_retry(retry);
+        let host = Host::start(Server::new(provider)).await?;
+        host.configure(config).await?;
+        Ok(Self { emulator, host })
+    }
+
     /// The compartment of the stories.
     pub fn compartment(&self) -> String {
         self.emulator.seed().apps_compartment_id.clone()
@@ -54,6 +66,19 @@ impl Cloud {
         found
             .find(|repository| repository["displayName"] == name)
             .expect("the repository exists")
+    }
+
+    /// Pushes a small image, as somebody else might.
+    pub async fn push_small(&self, repository: &str, tag: &str) -> anyhow::Result<String> {
+        let layout = Layout::of(tag)?;
+        let mut push = self.host.resource("ocir_image_push");
+        let config = json!({ "source": layout.source(), "repository": repository, "tag": tag });
+        let plan = push.plan(config).await?;
+        push.apply_planned(&plan).await?;
+        Ok(push.state()["digest"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned())
     }
 
     /// How often an operation was asked for since the requests were last cleared.
@@ -126,6 +151,11 @@ pub fn expect_file(path: &Path, text: &str) -> anyhow::Result<()> {
 }
 
 fn neutral_line(line: &str) -> String {
+    // Times, as headers write them.
+    let quoted = line
+        .split('\'')
+        .map(|part| if part.ends_with(" GMT") { "TIME" } else { part });
+    let line = &quoted.collect::<Vec<_>>().join("'");
     if let Some((before, _)) = line.split_once("Request id: ") {
         return format!("{before}Request id: ID");
     }

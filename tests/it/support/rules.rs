@@ -584,3 +584,319 @@ fn steps(value: &Value) -> Vec<Step> {
 fn tell(path: &Path, problem: &str) -> String {
     format!("{path}: {problem}")
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use ocir::cty::Type;
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::support::json::{UNKNOWN, from_json, to_json};
+
+    fn attribute(name: &str, mode: Mode, kind: Kind) -> Attribute {
+        Attribute {
+            name: name.to_owned(),
+            kind,
+            mode,
+            sensitive: false,
+            write_only: name == "secret",
+            description: String::new(),
+            deprecated: None,
+            replace: false,
+            keep: false,
+            default: None,
+            validate: Vec::new(),
+        }
+    }
+
+    fn block() -> Block {
+        let text = || Kind::Plain(Type::String);
+        let inner = || {
+            vec![
+                attribute("name", Mode::Required, text()),
+                attribute("id", Mode::Computed, text()),
+                attribute("size", Mode::OptionalComputed, text()),
+            ]
+        };
+        let nested =
+            |name: &str, nesting| attribute(name, Mode::Optional, Kind::Nested(nesting, inner()));
+        let blocks = [
+            ("one", Nesting::Single),
+            ("many", Nesting::List),
+            ("keyed", Nesting::Map),
+            ("loose", Nesting::Set),
+        ];
+        Block {
+            attributes: vec![
+                attribute("id", Mode::Computed, text()),
+                attribute("name", Mode::Optional, text()),
+                attribute("secret", Mode::Optional, text()),
+                attribute(
+                    "tags",
+                    Mode::Optional,
+                    Kind::Plain(Type::Set(Box::new(Type::String))),
+                ),
+                nested("single", Nesting::Single),
+                nested("list", Nesting::List),
+                nested("map", Nesting::Map),
+                nested("set", Nesting::Set),
+            ],
+            blocks: blocks
+                .map(|(name, nesting)| NestedBlock {
+                    name: name.to_owned(),
+                    nesting,
+                    block: Block {
+                        attributes: inner(),
+                        ..Default::default()
+                    },
+                })
+                .into(),
+            ..Default::default()
+        }
+    }
+
+    /// A whole object; blocks that are not mentioned are empty.
+    fn object(json: Json) -> Value {
+        let mut value = from_json(&json, &block().ty()).unwrap();
+        if let Value::Map(members) = &mut value {
+            for (name, empty) in [
+                ("many", Value::Seq(Vec::new())),
+                ("keyed", Value::Map(BTreeMap::new())),
+                ("loose", Value::Seq(Vec::new())),
+            ] {
+                let member = members.get_mut(name).unwrap();
+                if member.is_null() {
+                    *member = empty;
+                }
+            }
+        }
+        value
+    }
+
+    fn proposed(prior: &Value, config: Json) -> Json {
+        let ty = block().ty();
+        let mut json = to_json(&proposed_new(&block(), prior, &object(config)), &ty);
+        if let Json::Object(members) = &mut json {
+            members
+                .retain(|_, value| !value.is_null() && value != &json!([]) && value != &json!({}));
+        }
+        json
+    }
+
+    /// Computed attributes keep what they have, at every depth, and everything
+    /// else is as configured.
+    #[test]
+    fn computed_attributes_are_kept() {
+        let element = |name: &str| json!({ "name": name, "id": format!("id-{name}"), "size": "s" });
+        let prior = object(json!({
+            "id": "1", "name": "old",
+            "single": element("a"), "list": [element("a"), element("b")],
+            "map": { "k": element("a") }, "set": [element("a"), element("b")],
+            "one": element("a"), "many": [element("a")], "keyed": { "k": element("a") },
+            "loose": [element("a"), element("b")],
+        }));
+        let plain = |name: &str| json!({ "name": name });
+        let new = |name: &str| json!({ "name": name, "id": null, "size": null });
+
+        let config = json!({
+            "name": "new", "single": plain("z"), "list": [plain("a"), plain("z"), plain("c")],
+            "map": { "k": plain("z"), "l": plain("a") }, "set": [plain("b"), plain("c")],
+            "one": plain("a"), "many": [plain("a"), plain("b")], "keyed": { "l": plain("a") },
+            "loose": [plain("b"), plain("c")],
+        });
+        let merged = proposed(&prior, config);
+        assert_eq!(merged["id"], "1");
+        assert_eq!(merged["name"], "new");
+        assert_eq!(
+            merged["single"],
+            json!({ "name": "z", "id": "id-a", "size": "s" })
+        );
+        assert_eq!(merged["list"][0], element("a"));
+        assert_eq!(
+            merged["list"][1],
+            json!({ "name": "z", "id": "id-b", "size": "s" })
+        );
+        assert_eq!(merged["list"][2], new("c"));
+        assert_eq!(
+            merged["map"]["k"],
+            json!({ "name": "z", "id": "id-a", "size": "s" })
+        );
+        assert_eq!(merged["map"]["l"], new("a"));
+        assert_eq!(merged["one"], element("a"));
+        assert_eq!(merged["many"], json!([element("a"), new("b")]));
+        assert_eq!(merged["keyed"], json!({ "l": new("a") }));
+        for name in ["set", "loose"] {
+            let elements = merged[name].as_array().unwrap();
+            assert_eq!(elements.len(), 2);
+            assert!(
+                elements.contains(&element("b")) && elements.contains(&new("c")),
+                "{name}: {merged}"
+            );
+        }
+    }
+
+    /// A create has nothing to keep; a delete proposes nothing; what is unknown
+    /// stays unknown.
+    #[test]
+    fn the_ends_of_a_life_are_merged_too() {
+        let config = json!({ "name": "a", "list": UNKNOWN });
+        assert_eq!(
+            proposed(&Value::Null, config),
+            json!({ "name": "a", "list": UNKNOWN })
+        );
+        assert_eq!(
+            proposed_new(&block(), &Value::Null, &Value::Null),
+            Value::Null
+        );
+    }
+
+    #[track_caller]
+    fn plan(prior: Json, config: Json, planned: Json, expected: Expect) {
+        let prior = if prior.is_null() {
+            Value::Null
+        } else {
+            object(prior)
+        };
+        let problems = plan_problems(&block(), &prior, &object(config), &object(planned));
+        expected.assert_eq(&problems.join("\n"));
+    }
+
+    /// A provider may fill computed attributes, and keep what was.
+    #[test]
+    fn allowed_plans_pass() {
+        let config = json!({ "name": "a", "single": { "name": "x" }, "many": [{ "name": "x" }] });
+        let filled = json!({ "name": "x", "id": UNKNOWN, "size": "7" });
+        let planned = json!({ "id": UNKNOWN, "name": "a", "single": filled, "many": [filled] });
+        plan(Json::Null, config, planned, expect![""]);
+        plan(
+            json!({ "name": "A" }),
+            json!({ "name": "a" }),
+            json!({ "name": "A" }),
+            expect![""],
+        );
+        plan(Json::Null, json!({ "secret": "s" }), json!({}), expect![""]);
+    }
+
+    /// A provider may not change what is configured, nor store what is not to
+    /// be stored.
+    #[test]
+    fn forbidden_plans_are_found() {
+        plan(
+            Json::Null,
+            json!({ "name": "a" }),
+            json!({ "name": "b" }),
+            expect![[r#"name: planned value String("b") does not match config value String("a")"#]],
+        );
+        plan(
+            Json::Null,
+            json!({}),
+            json!({ "name": "b" }),
+            expect![[r#"name: planned String("b") for a non-computed attribute"#]],
+        );
+        plan(
+            Json::Null,
+            json!({ "secret": "s" }),
+            json!({ "secret": "s" }),
+            expect!["secret: planned value for write-only attribute is not null"],
+        );
+        plan(
+            Json::Null,
+            json!({ "list": [{ "name": "x" }] }),
+            json!({ "list": [{ "name": "y" }] }),
+            expect![[
+                r#"list[0].name: planned value String("y") does not match config value String("x")"#
+            ]],
+        );
+        plan(
+            Json::Null,
+            json!({ "map": { "k": { "name": "x" } } }),
+            json!({ "map": {} }),
+            expect!["map: elements in plan disagree with elements in config"],
+        );
+        plan(
+            Json::Null,
+            json!({ "one": { "name": "x" } }),
+            json!({}),
+            expect!["one: planned for absence but config wants existence"],
+        );
+        plan(
+            Json::Null,
+            json!({ "many": [{ "name": "x" }] }),
+            json!({ "many": [] }),
+            expect!["many: elements in plan disagree with elements in config"],
+        );
+    }
+
+    #[track_caller]
+    fn applied(planned: Json, actual: Json, expected: Expect) {
+        let problems = apply_problems(&block(), &object(planned), &object(actual));
+        expected.assert_eq(&problems.join("\n"));
+    }
+
+    /// What was unknown may become anything, what was known stays.
+    #[test]
+    fn results_are_held_against_the_plan() {
+        applied(
+            json!({ "id": UNKNOWN, "name": "a" }),
+            json!({ "id": "1", "name": "a" }),
+            expect![""],
+        );
+        applied(
+            json!({ "tags": ["a", UNKNOWN] }),
+            json!({ "tags": ["b", "a"] }),
+            expect![""],
+        );
+        applied(
+            json!({ "name": "a" }),
+            json!({ "name": "b" }),
+            expect![[r#"name: was String("a"), but now String("b")"#]],
+        );
+        applied(
+            json!({ "name": "a" }),
+            json!({}),
+            expect![[r#"name: was String("a"), but now Null"#]],
+        );
+        applied(
+            json!({ "tags": ["a"] }),
+            json!({ "tags": ["a", "b"] }),
+            expect![[r#"tags: was [String("a")], but now [String("a"), String("b")]"#]],
+        );
+        applied(
+            json!({ "list": [{ "name": "a", "id": UNKNOWN }] }),
+            json!({ "list": [{ "name": "b", "id": "1" }] }),
+            expect![[r#"list[0]["name"]: was String("a"), but now String("b")"#]],
+        );
+        applied(
+            json!({ "many": [] }),
+            json!({ "many": [{ "name": "a" }] }),
+            expect!["many: block count changed"],
+        );
+        let gone = apply_problems(&block(), &object(json!({})), &Value::Null);
+        assert_eq!(gone.len(), 1);
+    }
+
+    /// What a plan says about an unknown value has to come true.
+    #[test]
+    fn promises_are_kept() {
+        let promise = Refinements {
+            not_null: true,
+            prefix: Some("ocid1.".to_owned()),
+            ..Default::default()
+        };
+        let mut planned = object(json!({}));
+        if let Value::Map(members) = &mut planned {
+            members.insert("id".to_owned(), Value::Unknown(Some(Box::new(promise))));
+        }
+        let problems =
+            |id: Json| apply_problems(&block(), &planned, &object(json!({ "id": id }))).len();
+        assert_eq!(
+            (
+                problems(json!("ocid1.x")),
+                problems(json!("x")),
+                problems(Json::Null)
+            ),
+            (0, 1, 1)
+        );
+    }
+}

@@ -1,0 +1,890 @@
+//! From the name of a manifest to everything below it.
+//!
+//! Everything that a registry can take as it is keeps its bytes. A manifest
+//! with uncompressed layers is written anew with other descriptors for those
+//! layers, and so is every index above it; all else in it stays, members that
+//! we do not know included. The configuration never changes: its `diff_ids` are
+//! of the uncompressed layers.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    sync::Arc,
+};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Blob, BlobSource, Descriptor, Digest, Error, Image, Loader, Manifest,
+    archive::Archive,
+    blob::{Memory, Packed, Stored},
+    compress::{self, Compressed},
+    file::{Extent, InputFile},
+    layer::{Family, Format, is_foreign},
+    manifest::{Content, Document, RawDescriptor, parse, rewrite},
+};
+
+/// Where the files of an image layout are.
+#[derive(Debug)]
+pub(super) enum Store<'a> {
+    /// A directory.
+    Directory(&'a Path),
+    /// An archive.
+    Archive(&'a Archive),
+}
+
+impl Store<'_> {
+    /// The source, as messages name it.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Directory(path) => path,
+            Self::Archive(archive) => archive.path(),
+        }
+    }
+
+    /// A file by its name; `None` when there is none.
+    pub(super) fn find(&self, name: &str) -> Result<Option<Extent>, Error> {
+        match self {
+            Self::Archive(archive) => archive.find(name),
+            Self::Directory(path) => match InputFile::open(&path.join(name)) {
+                Ok((file, _)) => Ok(Some(Extent::whole(file))),
+                Err(error) if error.is_missing() => Ok(None),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// A blob; `None` when it is not there.
+    fn blob(&self, digest: &Digest) -> Result<Option<Extent>, Error> {
+        self.find(&format!("blobs/sha256/{}", digest.hex()))
+    }
+
+    /// Reads a JSON document.
+    pub(super) fn json<T: serde::de::DeserializeOwned>(
+        &self,
+        extent: &Extent,
+        expected: &'static str,
+    ) -> Result<T, Error> {
+        parse(&extent.document()?, &extent.place(), expected)
+    }
+
+    fn document(&self, descriptor: &RawDescriptor, referrer: &str) -> Result<Document, Error> {
+        let digest = descriptor.digest(referrer)?;
+        let (bytes, place) = match self.blob(&digest)? {
+            Some(extent) => {
+                check_size(&extent, descriptor.size)?;
+                (extent.document()?, extent.place())
+            }
+            None => match descriptor.embedded(referrer)? {
+                Some(bytes) => (bytes, format!("the data of {digest} in {referrer}")),
+                None => {
+                    return Err(Error::MissingBlob {
+                        file: self.path().to_owned(),
+                        what: "the manifest",
+                        digest,
+                        referrer: referrer.to_owned(),
+                    });
+                }
+            },
+        };
+        let actual = Digest::of(&bytes);
+        if actual != digest {
+            return Err(Error::Digest {
+                place,
+                expected: digest,
+                actual,
+            });
+        }
+        Document::parse(bytes, place, digest, &descriptor.media_type)
+    }
+}
+
+/// What a first look at an image in an archive finds.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// Digests of the configurations.
+    pub(super) configs: HashSet<String>,
+    /// Images, attestations not counted.
+    pub(super) images: usize,
+    /// Every layer is there, and compressed.
+    pub(super) is_ready: bool,
+}
+
+/// Looks at an image and everything below it, without reading layers.
+pub(super) fn survey(
+    store: &Store<'_>,
+    root: &RawDescriptor,
+    referrer: &str,
+) -> Result<Survey, Error> {
+    let mut survey = Survey {
+        is_ready: true,
+        ..Survey::default()
+    };
+    let mut seen = HashSet::new();
+    let mut next = vec![(root.clone(), referrer.to_owned(), 0)];
+    while let Some((descriptor, referrer, depth)) = next.pop() {
+        if !seen.insert(descriptor.digest.clone()) {
+            continue;
+        }
+        check_bounds(store, depth, seen.len())?;
+        let digest = descriptor.digest(&referrer)?;
+        if store.blob(&digest)?.is_none() && descriptor.data.is_none() {
+            // Whoever loads it says which ones.
+            survey.is_ready = false;
+            if !descriptor.is_attestation() {
+                survey.images += 1;
+            }
+            continue;
+        }
+        let document = store.document(&descriptor, &referrer)?;
+        match document.content {
+            Content::Index(children) => {
+                for child in children {
+                    next.push((child, document.place.clone(), depth + 1));
+                }
+            }
+            Content::Manifest { config, layers } => {
+                survey.configs.insert(config.digest);
+                if !descriptor.is_attestation() {
+                    survey.images += 1;
+                }
+                for layer in layers {
+                    let Some(family) = Family::of(&layer.media_type) else {
+                        continue;
+                    };
+                    survey.is_ready &= match store.blob(&layer.digest(&document.place)?)? {
+                        Some(extent) => !family.is_raw(Format::of(&extent)?),
+                        None => false,
+                    };
+                }
+            }
+        }
+    }
+    Ok(survey)
+}
+
+/// Reads an image of a layout, and everything below it.
+pub(super) fn load(
+    loader: &Loader,
+    store: &Store<'_>,
+    root: &RawDescriptor,
+    referrer: &str,
+    stop: &CancellationToken,
+) -> Result<Image, Error> {
+    let mut walk = Walk {
+        loader,
+        store,
+        stop,
+        image: ImageBuilder::default(),
+        done: HashMap::new(),
+        layers: HashMap::new(),
+        bytes: 0,
+    };
+    walk.visit(root, referrer, 0)?;
+    Ok(walk.image.finish())
+}
+
+/// Collects manifests and distinct blobs.
+#[derive(Default)]
+pub(super) struct ImageBuilder {
+    manifests: Vec<Manifest>,
+    blobs: Vec<Blob>,
+    seen: HashSet<Digest>,
+}
+
+impl ImageBuilder {
+    pub(super) fn blob(&mut self, digest: &Digest, size: u64, source: impl BlobSource + 'static) {
+        if self.seen.insert(digest.clone()) {
+            self.blobs.push(Blob {
+                digest: digest.clone(),
+                size,
+                source: Arc::new(source),
+            });
+        }
+    }
+
+    pub(super) fn manifest(&mut self, manifest: Manifest) {
+        self.manifests.push(manifest);
+    }
+
+    pub(super) fn finish(self) -> Image {
+        Image {
+            manifests: self.manifests,
+            blobs: self.blobs,
+        }
+    }
+}
+
+impl ImageBuilder {
+    /// A layer that is compressed while it is sent.
+    pub(super) fn packed(&mut self, loader: &Loader, extent: &Extent, compressed: &Compressed) {
+        let source = Packed {
+            pool: Arc::clone(loader.pool()),
+            extent: extent.clone(),
+            digest: compressed.digest.clone(),
+            size: compressed.size,
+        };
+        self.blob(&compressed.digest, compressed.size, source);
+    }
+}
+
+struct Walk<'a> {
+    loader: &'a Loader,
+    store: &'a Store<'a>,
+    stop: &'a CancellationToken,
+    image: ImageBuilder,
+    /// What became of a manifest, by its original digest.
+    done: HashMap<Digest, (Digest, u64)>,
+    /// What became of a layer, by its original descriptor.
+    layers: HashMap<Descriptor, Descriptor>,
+    bytes: u64,
+}
+
+impl Walk<'_> {
+    /// Takes in a manifest or an index, children first, and says what its
+    /// digest and size became.
+    fn visit(
+        &mut self,
+        descriptor: &RawDescriptor,
+        referrer: &str,
+        depth: usize,
+    ) -> Result<(Digest, u64), Error> {
+        if self.stop.is_cancelled() {
+            return Err(Error::Stopped);
+        }
+        check_bounds(self.store, depth, self.done.len())?;
+        let document = self.store.document(descriptor, referrer)?;
+        if let Some(done) = self.done.get(&document.digest) {
+            return Ok(done.clone());
+        }
+        self.bytes += document.bytes.len() as u64;
+        if self.bytes > MAX_MANIFEST_BYTES {
+            return Err(Error::TooLarge {
+                place: format!("{:?}, all manifests together,", self.store.path()),
+                size: self.bytes,
+                limit: MAX_MANIFEST_BYTES,
+            });
+        }
+        let original = document.digest.clone();
+        let manifest = match document.content {
+            Content::Index(ref children) => self.index(&document, children, depth)?,
+            Content::Manifest {
+                ref config,
+                ref layers,
+            } => self.manifest(&document, config, layers)?,
+        };
+        let done = (manifest.digest.clone(), manifest.bytes.len() as u64);
+        self.image.manifest(manifest);
+        self.done.insert(original, done.clone());
+        Ok(done)
+    }
+
+    fn index(
+        &mut self,
+        document: &Document,
+        children: &[RawDescriptor],
+        depth: usize,
+    ) -> Result<Manifest, Error> {
+        self.check_platforms(children, &document.place)?;
+        let mut changes = Vec::new();
+        for (position, child) in children.iter().enumerate() {
+            let (digest, size) = self.visit(child, &document.place, depth + 1)?;
+            if digest.as_str() != child.digest {
+                changes.push((
+                    position,
+                    Descriptor {
+                        media_type: child.media_type.clone(),
+                        digest,
+                        size,
+                    },
+                ));
+            }
+        }
+        let bytes = rewrite(document, "manifests", &changes)?;
+        Ok(Manifest {
+            media_type: document.media_type.clone(),
+            digest: Digest::of(&bytes),
+            bytes,
+            config: None,
+            layers: Vec::new(),
+        })
+    }
+
+    /// A save from containerd's store lacks what was never pulled; all of it
+    /// is named at once.
+    fn check_platforms(&self, children: &[RawDescriptor], referrer: &str) -> Result<(), Error> {
+        let (mut present, mut missing) = (Vec::new(), Vec::new());
+        for child in children {
+            let is_here =
+                child.data.is_some() || self.store.blob(&child.digest(referrer)?)?.is_some();
+            let names = if is_here { &mut present } else { &mut missing };
+            let name = child.platform_name();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let is_platform = |name: &String| name.contains('/');
+        if missing.iter().any(is_platform) {
+            // Attestations are missing along with what they are about.
+            missing.retain(is_platform);
+            present.retain(is_platform);
+        }
+        let example = present.iter().find(|name| is_platform(name));
+        Err(Error::MissingPlatforms {
+            file: self.store.path().to_owned(),
+            missing: missing.join(", "),
+            example: example.map_or("linux/amd64", String::as_str).to_owned(),
+            present: if present.is_empty() {
+                "none".to_owned()
+            } else {
+                present.join(", ")
+            },
+        })
+    }
+
+    fn manifest(
+        &mut self,
+        document: &Document,
+        config: &RawDescriptor,
+        layers: &[RawDescriptor],
+    ) -> Result<Manifest, Error> {
+        let place = &document.place;
+        self.stored(config, "the configuration", place)?;
+        let mut descriptors = Vec::with_capacity(layers.len());
+        let mut changes = Vec::new();
+        for (position, layer) in layers.iter().enumerate() {
+            if self.stop.is_cancelled() {
+                return Err(Error::Stopped);
+            }
+            let original = layer.checked(place)?;
+            let descriptor = self.layer(layer, place)?;
+            if descriptor != original {
+                changes.push((position, descriptor.clone()));
+            }
+            descriptors.push(descriptor);
+        }
+        let bytes = rewrite(document, "layers", &changes)?;
+        Ok(Manifest {
+            media_type: document.media_type.clone(),
+            digest: Digest::of(&bytes),
+            bytes,
+            config: Some(config.checked(place)?),
+            layers: descriptors,
+        })
+    }
+
+    fn layer(&mut self, layer: &RawDescriptor, referrer: &str) -> Result<Descriptor, Error> {
+        let original = layer.checked(referrer)?;
+        // Layers that may not be distributed come from somewhere else; a
+        // registry asks for no blob. Their descriptors stay.
+        if is_foreign(&layer.media_type) {
+            return Ok(original);
+        }
+        if let Some(done) = self.layers.get(&original) {
+            return Ok(done.clone());
+        }
+        let extent = self.store.blob(&original.digest)?;
+        let is_elsewhere = layer.urls.as_ref().is_some_and(|urls| !urls.is_empty());
+        if extent.is_none() && layer.data.is_none() && is_elsewhere {
+            return Ok(original);
+        }
+        let (Some(family), Some(extent)) = (Family::of(&layer.media_type), extent) else {
+            self.stored(layer, "the layer", referrer)?;
+            return Ok(original);
+        };
+        check_size(&extent, layer.size)?;
+        let format = Format::of(&extent)?;
+        let descriptor = if family.is_raw(format) {
+            let compressed = self.loader.compress(&extent, self.stop)?;
+            if compressed.diff_id != original.digest {
+                return Err(Error::Digest {
+                    place: extent.place(),
+                    expected: original.digest,
+                    actual: compressed.diff_id,
+                });
+            }
+            self.image.packed(self.loader, &extent, &compressed);
+            Descriptor {
+                media_type: family.media_type(Format::Gzip).to_owned(),
+                digest: compressed.digest,
+                size: compressed.size,
+            }
+        } else {
+            self.stored(layer, "the layer", referrer)?;
+            Descriptor {
+                media_type: family.corrected(&layer.media_type, format).to_owned(),
+                ..original
+            }
+        };
+        self.layers
+            .insert(layer.checked(referrer)?, descriptor.clone());
+        Ok(descriptor)
+    }
+
+    /// A blob that is sent as it is. That it has the bytes that its digest
+    /// promises is checked while it is sent.
+    fn stored(
+        &mut self,
+        descriptor: &RawDescriptor,
+        what: &'static str,
+        referrer: &str,
+    ) -> Result<(), Error> {
+        let digest = descriptor.digest(referrer)?;
+        if let Some(extent) = self.store.blob(&digest)? {
+            check_size(&extent, descriptor.size)?;
+            let source = Stored {
+                extent,
+                digest: digest.clone(),
+            };
+            self.image.blob(&digest, descriptor.size, source);
+            return Ok(());
+        }
+        let Some(bytes) = descriptor.embedded(referrer)? else {
+            return Err(Error::MissingBlob {
+                file: self.store.path().to_owned(),
+                what,
+                digest,
+                referrer: referrer.to_owned(),
+            });
+        };
+        let actual = Digest::of(&bytes);
+        if actual != digest {
+            return Err(Error::Digest {
+                place: format!("the data of a descriptor in {referrer}"),
+                expected: digest,
+                actual,
+            });
+        }
+        self.image
+            .blob(&digest, descriptor.size, Memory(bytes.into()));
+        Ok(())
+    }
+}
+
+impl Loader {
+    /// What a layer becomes, from memory when its file did not change.
+    pub(super) fn compress(
+        &self,
+        extent: &Extent,
+        stop: &CancellationToken,
+    ) -> Result<Compressed, Error> {
+        self.memo()
+            .compressed(extent, || compress::measure(self.pool(), extent, stop))
+    }
+}
+
+fn check_size(extent: &Extent, expected: u64) -> Result<(), Error> {
+    if extent.length == expected {
+        Ok(())
+    } else {
+        Err(Error::Size {
+            place: extent.place(),
+            expected,
+            actual: extent.length,
+        })
+    }
+}
+
+fn check_bounds(store: &Store<'_>, depth: usize, count: usize) -> Result<(), Error> {
+    let problem = if depth > MAX_DEPTH {
+        format!("it nests more than {MAX_DEPTH} indexes")
+    } else if count > MAX_MANIFESTS {
+        format!("it holds more than {MAX_MANIFESTS} manifests")
+    } else {
+        return Ok(());
+    };
+    Err(Error::Malformed {
+        place: format!("the image in {:?}", store.path()),
+        problem,
+    })
+}
+
+const MAX_DEPTH: usize = 8;
+const MAX_MANIFESTS: usize = 1024;
+/// They are held in memory.
+const MAX_MANIFEST_BYTES: u64 = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::json;
+
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
+    use serde_json::Value;
+
+    use super::*;
+    use crate::image::testing::{
+        Layout, OCI_CONFIG, OCI_GZIP, OCI_TAR, check, gunzip, gzip, image_json, layer, read,
+    };
+    use crate::image::{
+        layer::{DOCKER_LAYERS, OCI_LAYERS},
+        manifest::{DOCKER_MANIFEST, OCI_MANIFEST},
+    };
+
+    const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd, 0, 1, 2, 3];
+
+    fn single(build: impl FnOnce(&Layout) -> anyhow::Result<Value>) -> anyhow::Result<Layout> {
+        let mut layout = Layout::new()?;
+        let image = build(&layout)?;
+        layout.add(image, None)?;
+        Ok(layout)
+    }
+
+    fn digest(descriptor: &Value) -> String {
+        descriptor["digest"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// An image with compressed layers keeps the bytes of its manifest, white
+    /// space included, and sends its blobs as they are.
+    #[test]
+    fn original_bytes() -> anyhow::Result<()> {
+        let bytes = gzip(&layer("file", b"content"));
+        let mut manifest = Value::Null;
+        let layout = single(|layout| {
+            let gzip = layout.blob(OCI_GZIP, &bytes)?;
+            let zstd = layout.blob(OCI_LAYERS[2], ZSTD_MAGIC)?;
+            manifest = layout.image(&[gzip, zstd])?;
+            Ok(manifest.clone())
+        })?;
+        let image = layout.load(None)?;
+        check(&image)?;
+        let root = image.root();
+        assert_eq!(
+            root.bytes,
+            std::fs::read(layout.blob_path(&digest(&manifest)))?
+        );
+        assert_eq!(root.digest.as_str(), digest(&manifest));
+        assert_eq!(root.media_type, OCI_MANIFEST);
+        assert_eq!(read(&image.blobs[1])?, bytes);
+        assert!(!image.is_index());
+        assert_eq!(image.image_id(), root.config.as_ref().map(|it| &it.digest));
+        let sizes: usize = [br#"{"os":"linux"}"#.len(), bytes.len(), ZSTD_MAGIC.len()]
+            .iter()
+            .sum();
+        assert_eq!(image.total_size(), sizes as u64);
+        Ok(())
+    }
+
+    /// A manifest with an uncompressed layer is written anew: that layer's
+    /// descriptor changes, and nothing else, whatever else there is.
+    #[test]
+    fn an_uncompressed_layer() -> anyhow::Result<()> {
+        let plain = layer("file", &[b'x'; 2 << 20]);
+        let layout = single(|layout| {
+            let mut raw = layout.blob(OCI_TAR, &plain)?;
+            raw["annotations"] = json!({"keep": "this", "a": "b"});
+            // A copy of the content, which must not stay when the content changes.
+            raw["data"] = BASE64_STANDARD.encode(&plain).into();
+            let gzip = layout.blob(OCI_GZIP, &gzip(b"other"))?;
+            let config = layout.blob(OCI_CONFIG, b"{}")?;
+            let mut manifest = image_json(&config, &[raw, gzip]);
+            manifest["annotations"] = json!({"z": "\u{e9}\"\n", "b": "2"});
+            manifest["x-unknown"] =
+                serde_json::from_str(r#"{"deep":[1,1.50,12345678901234567890123,null]}"#)?;
+            layout.document(OCI_MANIFEST, &manifest)
+        })?;
+        let image = layout.load(None)?;
+        check(&image)?;
+        expect![[r#"{"annotations":{"b":"2","z":"é\"\n"},"config":{"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","mediaType":"application/vnd.oci.image.config.v1+json","size":2},"layers":[{"annotations":{"a":"b","keep":"this"},"digest":"sha256:42429bd71cc9f4bdad5198ea881d0ca99e8277d3e65112409e482dd58a883cf9","mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","size":2565},{"digest":"sha256:d7255d1b78beb643ccd228edc20eb040ab28572beabb54d8616bc8d7f0cc999a","mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","size":25}],"mediaType":"application/vnd.oci.image.manifest.v1+json","schemaVersion":2,"x-unknown":{"deep":[1,1.50,12345678901234567890123,null]}}"#]].assert_eq(std::str::from_utf8(&image.root().bytes)?);
+        assert!(gunzip(&read(&image.blobs[1])?)? == plain);
+        assert_eq!(layout.load(None)?.root().digest, image.root().digest);
+        Ok(())
+    }
+
+    /// An index keeps its bytes and comes after its children, which come once.
+    #[test]
+    fn an_index() -> anyhow::Result<()> {
+        let mut index = Value::Null;
+        let layout = single(|layout| {
+            let blob = layout.blob(OCI_GZIP, &gzip(b"one"))?;
+            let one = layout.image(std::slice::from_ref(&blob))?;
+            let two = layout.image(&[blob.clone(), blob])?;
+            let inner = layout.index(&[one.clone(), two])?;
+            index = layout.index(&[one, inner])?;
+            Ok(index.clone())
+        })?;
+        let image = layout.load(None)?;
+        check(&image)?;
+        assert!(image.is_index());
+        assert_eq!(image.image_id(), None);
+        assert_eq!(image.root().digest.as_str(), digest(&index));
+        assert_eq!(image.manifests.len(), 4);
+        // One configuration and one layer, however often they are named.
+        assert_eq!(image.blobs.len(), 2);
+        Ok(())
+    }
+
+    /// An index above an uncompressed layer follows its child, and so does the
+    /// attestation that is about the child.
+    #[test]
+    fn an_index_above_an_uncompressed_layer() -> anyhow::Result<()> {
+        let mut old = Value::Null;
+        let layout = single(|layout| {
+            let raw = layout.blob(OCI_TAR, &layer("file", b"content"))?;
+            old = layout.image(&[raw])?;
+            old["platform"] = json!({"os": "linux", "architecture": "arm64"});
+            let statement =
+                layout.blob("application/vnd.in-toto+json", b"{\"not\":\"a layer\"}")?;
+            let mut attestation = layout.image(&[statement])?;
+            attestation["annotations"] = json!({
+                "vnd.docker.reference.type": "attestation-manifest",
+                "vnd.docker.reference.digest": digest(&old),
+            });
+            layout.index(&[old.clone(), attestation])
+        })?;
+        let image = layout.load(None)?;
+        check(&image)?;
+        let index: Value = serde_json::from_slice(&image.root().bytes)?;
+        let child = &image.manifests[0];
+        assert_ne!(child.digest.as_str(), digest(&old));
+        assert_eq!(digest(&index["manifests"][0]), child.digest.as_str());
+        assert_eq!(index["manifests"][0]["size"], child.bytes.len());
+        assert_eq!(index["manifests"][0]["platform"]["architecture"], "arm64");
+        assert_eq!(
+            index["manifests"][1]["annotations"]["vnd.docker.reference.digest"],
+            child.digest.as_str()
+        );
+        // The statement of the attestation is no layer, and was not compressed.
+        assert_eq!(
+            image.manifests[1].layers[0].media_type,
+            "application/vnd.in-toto+json"
+        );
+        Ok(())
+    }
+
+    /// Bytes decide: what is called tar and is compressed gets its media type
+    /// put right, what is called gzip and is a tar is compressed.
+    #[test]
+    fn media_types_that_lie() -> anyhow::Result<()> {
+        let plain = layer("file", b"content");
+        let layout = single(|layout| {
+            let layers = [
+                layout.blob(OCI_TAR, &gzip(&plain))?,
+                layout.blob(OCI_TAR, ZSTD_MAGIC)?,
+                layout.blob(OCI_GZIP, &plain)?,
+                layout.blob(DOCKER_LAYERS[0], &layer("other", b"content"))?,
+                layout.blob(OCI_GZIP, b"neither")?,
+                layout.blob(OCI_TAR, b"")?,
+            ];
+            layout.image(&layers)
+        })?;
+        let image = layout.load(None)?;
+        check(&image)?;
+        let types: Vec<&str> = image
+            .root()
+            .layers
+            .iter()
+            .map(|it| it.media_type.as_str())
+            .collect();
+        expect![[r#"
+            [
+                "application/vnd.oci.image.layer.v1.tar+gzip",
+                "application/vnd.oci.image.layer.v1.tar+zstd",
+                "application/vnd.oci.image.layer.v1.tar+gzip",
+                "application/vnd.docker.image.rootfs.diff.tar.gzip",
+                "application/vnd.oci.image.layer.v1.tar+gzip",
+                "application/vnd.oci.image.layer.v1.tar+gzip",
+            ]
+        "#]]
+        .assert_debug_eq(&types);
+        assert_eq!(image.root().layers[0].digest, Digest::of(&gzip(&plain)));
+        let packed = image
+            .blobs
+            .iter()
+            .find(|it| it.digest == image.root().layers[2].digest);
+        assert_eq!(gunzip(&read(packed.expect("it is there"))?)?, plain);
+        Ok(())
+    }
+
+    /// Layers that may not be distributed, or can be fetched elsewhere, are named
+    /// and not sent.
+    #[test]
+    fn foreign_layers() -> anyhow::Result<()> {
+        let layout = single(|layout| {
+            let elsewhere = |media_type: &str| {
+                json!({
+                    "mediaType": media_type,
+                    "digest": Digest::of(media_type.as_bytes()).as_str(),
+                    "size": 1_000_000_000,
+                    "urls": ["https://example.com/layer"],
+                })
+            };
+            layout.image(&[
+                elsewhere("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"),
+                elsewhere("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"),
+                elsewhere(OCI_GZIP),
+            ])
+        })?;
+        let image = layout.load(None)?;
+        assert_eq!(image.root().layers.len(), 3);
+        assert_eq!(image.blobs.len(), 1);
+        Ok(())
+    }
+
+    /// An artifact has an empty configuration whose content may be in its
+    /// descriptor only, and layers of any type.
+    #[test]
+    fn an_artifact() -> anyhow::Result<()> {
+        let layout = single(|layout| {
+            let mut config = layout.blob("application/vnd.oci.empty.v1+json", b"{}")?;
+            std::fs::remove_file(layout.blob_path(&digest(&config)))?;
+            config["data"] = "e30=".into();
+            let chart = layout.blob(
+                "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
+                b"chart",
+            )?;
+            let mut manifest = image_json(&config, &[chart]);
+            manifest["artifactType"] = "application/vnd.example".into();
+            layout.document(OCI_MANIFEST, &manifest)
+        })?;
+        let image = layout.load(None)?;
+        check(&image)?;
+        assert_eq!(image.blobs.len(), 2);
+        assert_eq!(read(&image.blobs[0])?, b"{}");
+        Ok(())
+    }
+
+    /// An image may have no layers.
+    #[test]
+    fn no_layers() -> anyhow::Result<()> {
+        let layout = single(|layout| layout.image(&[]))?;
+        let image = layout.load(None)?;
+        check(&image)?;
+        assert!(image.root().layers.is_empty());
+        Ok(())
+    }
+
+    /// Manifests that are spoilt, in every way we could think of.
+    #[test]
+    fn spoilt_manifests() -> anyhow::Result<()> {
+        let document = |media_type: &'static str, value: Value| {
+            single(|layout| layout.document(media_type, &value)).map(|layout| layout.error(None))
+        };
+        let mut found = Vec::new();
+        found.push(document(OCI_MANIFEST, json!({"schemaVersion": 2}))?);
+        found.push(document(
+            OCI_MANIFEST,
+            json!({"manifests": [], "layers": []}),
+        )?);
+        found.push(document(OCI_MANIFEST, json!({"manifests": []}))?);
+        found.push(document(
+            OCI_MANIFEST,
+            json!({"mediaType": DOCKER_MANIFEST, "manifests": []}),
+        )?);
+        found.push(document("text/plain", json!({"manifests": []}))?);
+        found.push(document(OCI_MANIFEST, json!({"fsLayers": []}))?);
+        found.push(document(OCI_MANIFEST, json!("manifest"))?);
+        found.push(document(
+            OCI_MANIFEST,
+            json!({"config": {"digest": "sha512:00", "size": 1}}),
+        )?);
+        found.push(document(
+            OCI_MANIFEST,
+            json!({"config": {"digest": "../../x", "size": -1}}),
+        )?);
+        let found: String = found
+            .iter()
+            .map(|text| {
+                let hex = text.find("sha256/").map(|at| &text[at + 7..at + 71]);
+                format!(
+                    "{}\n",
+                    hex.map_or(text.clone(), |hex| text.replace(hex, "…"))
+                )
+            })
+            .collect();
+        expect![[r#"
+            "DIR/blobs/sha256/…" cannot be used: it is neither a manifest nor an index
+            "DIR/blobs/sha256/…" cannot be used: it is a manifest and an index at once
+            "DIR/blobs/sha256/…" cannot be used: its media type is "application/vnd.oci.image.manifest.v1+json", and its content is that of an index
+            "DIR/blobs/sha256/…" cannot be used: it calls itself "application/vnd.docker.distribution.manifest.v2+json", and its descriptor calls it "application/vnd.oci.image.manifest.v1+json"
+            "DIR/blobs/sha256/…" cannot be used: its media type is "text/plain", and its content is that of an index
+            "DIR/blobs/sha256/…" cannot be used: it is a manifest of Docker's schema 1, which registries no longer take
+            "DIR/blobs/sha256/…" is not a manifest or an index: invalid type: string "manifest", expected an object at line 1 column 10
+            "DIR/blobs/sha256/…" cannot be used: "sha512:00" is not a digest of the form "sha256:" and 64 lower-case hexadecimal digits
+            "DIR/blobs/sha256/…" is not a manifest or an index: invalid value: integer `-1`, expected u64 at line 4 column 14
+        "#]].assert_eq(&found);
+        Ok(())
+    }
+
+    /// Blobs that are missing, too short, or not what their names say.
+    #[test]
+    fn spoilt_blobs() -> anyhow::Result<()> {
+        let spoil = |spoil: &dyn Fn(&Path, &[u8]) -> std::io::Result<()>| {
+            let mut texts = Vec::new();
+            for position in 0..2 {
+                let mut blobs = Vec::new();
+                let layout = single(|layout| {
+                    let layer = layout.blob(OCI_TAR, &layer("file", b"content"))?;
+                    let manifest = layout.image(std::slice::from_ref(&layer))?;
+                    blobs = vec![layer, manifest.clone()];
+                    Ok(manifest)
+                })?;
+                let path = layout.blob_path(&digest(&blobs[position]));
+                spoil(&path, &std::fs::read(&path)?)?;
+                texts.push(layout.error(None));
+            }
+            anyhow::Ok(texts.join("\n"))
+        };
+        expect![[r#"
+            "DIR" lacks the layer sha256:8229149a36ac664421ab2e9b4df0bf20e32246e9342fbdd42b1d80feface63d9, which "DIR/blobs/sha256/260457af745943e99a92e38e1906dc1ff1d0e7dc8bbcc248fd818455417a33e8" names
+            "DIR" lacks the manifest sha256:260457af745943e99a92e38e1906dc1ff1d0e7dc8bbcc248fd818455417a33e8, which "DIR/index.json" names"#]].assert_eq(&spoil(&|path, _| std::fs::remove_file(path))?);
+        expect![[r#"
+            "DIR/blobs/sha256/8229149a36ac664421ab2e9b4df0bf20e32246e9342fbdd42b1d80feface63d9" is corrupt: it should have 2048 bytes, and has 2047
+            "DIR/blobs/sha256/260457af745943e99a92e38e1906dc1ff1d0e7dc8bbcc248fd818455417a33e8" is corrupt: it should have 472 bytes, and has 471"#]].assert_eq(&spoil(&|path, bytes| std::fs::write(path, &bytes[1..]))?);
+        expect![[r#"
+            "DIR/blobs/sha256/8229149a36ac664421ab2e9b4df0bf20e32246e9342fbdd42b1d80feface63d9" is corrupt: it should have the digest sha256:8229149a36ac664421ab2e9b4df0bf20e32246e9342fbdd42b1d80feface63d9, and has sha256:a47aaff0c0bfd63cdecf3bbfee46ff48be95276dd4b1c6775486df070727c843
+            "DIR/blobs/sha256/260457af745943e99a92e38e1906dc1ff1d0e7dc8bbcc248fd818455417a33e8" is corrupt: it should have the digest sha256:260457af745943e99a92e38e1906dc1ff1d0e7dc8bbcc248fd818455417a33e8, and has sha256:c4e2be5a117cb90b03ce841d869531c2a17884a68887d60f7a99a2000e8ddcad"#]].assert_eq(&spoil(&|path, bytes| {
+            let mut bytes = bytes.to_vec();
+            bytes[5] ^= 1;
+            std::fs::write(path, bytes)
+        })?);
+        expect![[r#"
+            "DIR/blobs/sha256/8229149a36ac664421ab2e9b4df0bf20e32246e9342fbdd42b1d80feface63d9" is a directory, not a file
+            "DIR/blobs/sha256/260457af745943e99a92e38e1906dc1ff1d0e7dc8bbcc248fd818455417a33e8" is a directory, not a file"#]].assert_eq(&spoil(&|path, _| {
+            std::fs::remove_file(path)?;
+            std::fs::create_dir(path)
+        })?);
+        Ok(())
+    }
+
+    /// An index whose platforms were not all fetched.
+    #[test]
+    fn missing_platforms() -> anyhow::Result<()> {
+        let layout = single(|layout| {
+            let mut children = Vec::new();
+            for (architecture, variant) in [("amd64", ""), ("arm64", "v8"), ("s390x", "")] {
+                let blob = layout.blob(OCI_GZIP, &gzip(architecture.as_bytes()))?;
+                let mut child = layout.image(&[blob])?;
+                child["platform"] =
+                    json!({"os": "linux", "architecture": architecture, "variant": variant});
+                if architecture != "amd64" {
+                    std::fs::remove_file(layout.blob_path(&digest(&child)))?;
+                }
+                children.push(child);
+            }
+            layout.index(&children)
+        })?;
+        expect![[r#"
+            "DIR" holds an index of several platforms, but not the images for linux/arm64/v8, linux/s390x (it has linux/amd64); fetch them all before saving, or save one platform only, for example:
+                docker save --platform linux/amd64 --output FILE IMAGE"#]].assert_eq(&layout.error(None));
+        Ok(())
+    }
+
+    /// Indexes in indexes end somewhere.
+    #[test]
+    fn deep_nesting() -> anyhow::Result<()> {
+        let layout = single(|layout| {
+            let mut image = layout.image(&[])?;
+            for _ in 0..20 {
+                image = layout.index(&[image])?;
+            }
+            Ok(image)
+        })?;
+        expect![[r#"the image in "DIR" cannot be used: it nests more than 8 indexes"#]]
+            .assert_eq(&layout.error(None));
+        Ok(())
+    }
+}

@@ -251,15 +251,11 @@ fn answer(error: &oci::Error) -> String {
             host,
             attempts,
             source,
-        } => {
-            let why = bottom(source);
-            match attempts {
-                0 | 1 => format!("{operation} got no answer from {host}: {why}."),
-                several => {
-                    format!("{operation} got no answer from {host} in {several} attempts: {why}.")
-                }
-            }
-        }
+        } => no_answer(
+            &format!("{operation} got no answer from {host}"),
+            *attempts,
+            source,
+        ),
         oci::Error::Decode {
             operation, source, ..
         } => {
@@ -291,21 +287,30 @@ fn registry_answer(error: &registry::Error) -> String {
             status,
             code,
             message,
+            attempts,
             ..
         } => format!(
             "{} at {host} was answered {}",
             capital(operation),
-            said(*status, code, message, 1)
+            said(*status, code, message, *attempts)
         ),
         // Which blob it is, the name of its file says.
         registry::Error::Blob { source, .. } => sentence(&**source),
         registry::Error::Interrupted { source, .. } => {
             format!("{}: {}.", capital(&error.to_string()), bottom(source))
         }
-        registry::Error::Transport { source, .. } => {
-            format!("{}: {}.", capital(&error.to_string()), bottom(source))
-        }
+        registry::Error::Transport {
+            source, attempts, ..
+        } => no_answer(&capital(&error.to_string()), *attempts, source),
         other => sentence(other),
+    }
+}
+
+fn no_answer(what: &str, attempts: u32, source: &reqwest::Error) -> String {
+    let why = bottom(source);
+    match attempts {
+        0 | 1 => format!("{what}: {why}."),
+        several => format!("{what} in the last of {several} attempts: {why}."),
     }
 }
 
@@ -323,7 +328,7 @@ fn said(status: u16, code: &str, message: &str, attempts: u32) -> String {
     // A gateway's page often says nothing but its status.
     let repeats = message == text;
     if attempts > 1 {
-        text.push_str(&format!(", {attempts} times in a row"));
+        text.push_str(&format!(" in the last of {attempts} attempts"));
     }
     if !message.is_empty() && !repeats {
         text.push_str(": ");
@@ -361,7 +366,9 @@ fn advice(error: &oci::Error, client: &oci::Client) -> Option<String> {
             );
         }
         oci::Error::Decode { operation, .. } => {
-            let reads = operation.starts_with("Get") || operation.starts_with("List");
+            let reads = ["Get", "List", "Lookup"]
+                .iter()
+                .any(|verb| operation.starts_with(verb));
             return Some(match reads {
                 true => STRANGER.to_owned(),
                 false => format!(
@@ -538,7 +545,7 @@ mod tests {
                 "",
                 "502 Bad Gateway",
                 3,
-                "502 Bad Gateway, 3 times in a row.",
+                "502 Bad Gateway in the last of 3 attempts.",
             ),
             (503, "", "", 1, "503 Service Unavailable."),
             (299, "", "cut off…", 0, "299: cut off…"),

@@ -140,7 +140,7 @@ impl Client {
                 again = true;
             }
             if !again || !attempts.again(&error).await {
-                return Err(error);
+                return Err(error.after(attempts.made()));
             }
             // It may have arrived, and only the answer was lost.
             if self.has_blob(job, blob).await? {

@@ -219,7 +219,7 @@ impl Client {
                 Err(error) => error,
             };
             if call.once || !error.is_temporary() || !attempts.again(&error).await {
-                return Err(error);
+                return Err(error.after(attempts.made()));
             }
         }
     }

@@ -194,7 +194,7 @@ async fn endpoint_that_does_not_answer() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot read namespace
 
-        The namespace of the tenancy could not be read. GetNamespace got no answer from HOST in 8 attempts: REFUSED.
+        The namespace of the tenancy could not be read. GetNamespace got no answer from HOST in the last of 8 attempts: REFUSED.
 
         Check the network, the provider's arguments "region" and "endpoint", and whether a proxy is needed (HTTPS_PROXY).
 
@@ -318,7 +318,7 @@ async fn throttling() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot create container repository
 
-        Repository "team/web" could not be created in compartment COMPARTMENT. CreateContainerRepository at HOST was answered 429 TooManyRequests, 8 times in a row: Too many requests for the user.
+        Repository "team/web" could not be created in compartment COMPARTMENT. CreateContainerRepository at HOST was answered 429 TooManyRequests in the last of 8 attempts: Too many requests for the user.
 
         The service is throttling. Apply again later, or with fewer requests at once:
             terraform apply -parallelism=2
@@ -351,7 +351,7 @@ async fn service_that_fails() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot create container repository
 
-        Repository "team/web" could not be created in compartment COMPARTMENT. CreateContainerRepository at HOST was answered 500 InternalServerError, 8 times in a row: Out of host capacity or an internal error occurred.
+        Repository "team/web" could not be created in compartment COMPARTMENT. CreateContainerRepository at HOST was answered 500 InternalServerError in the last of 8 attempts: Out of host capacity or an internal error occurred.
 
         The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
 
@@ -367,7 +367,7 @@ async fn service_that_fails() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot read container repository
 
-        Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository at HOST was answered 503 ServiceUnavailable, 8 times in a row: The service is currently unavailable.
+        Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository at HOST was answered 503 ServiceUnavailable in the last of 8 attempts: The service is currently unavailable.
 
         The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
 
@@ -384,7 +384,7 @@ async fn service_that_fails() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot update container repository
 
-        Repository "team/web" (ocid1.containerrepo.OCID) could not be changed. UpdateContainerRepository at HOST was answered 500 InternalServerError, 8 times in a row: Out of host capacity or an internal error occurred.
+        Repository "team/web" (ocid1.containerrepo.OCID) could not be changed. UpdateContainerRepository at HOST was answered 500 InternalServerError in the last of 8 attempts: Out of host capacity or an internal error occurred.
 
         The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
 
@@ -399,7 +399,7 @@ async fn service_that_fails() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot delete container repository
 
-        Repository "team/web" (ocid1.containerrepo.OCID) could not be deleted. DeleteContainerRepository at HOST was answered 500 InternalServerError, 8 times in a row: Out of host capacity or an internal error occurred.
+        Repository "team/web" (ocid1.containerrepo.OCID) could not be deleted. DeleteContainerRepository at HOST was answered 500 InternalServerError in the last of 8 attempts: Out of host capacity or an internal error occurred.
 
         The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
 
@@ -595,7 +595,7 @@ async fn page_of_a_gateway() -> anyhow::Result<()> {
             expect![[r#"
                 Error: Cannot read container repository
 
-                Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository at HOST was answered 502 Bad Gateway, 8 times in a row.
+                Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository at HOST was answered 502 Bad Gateway in the last of 8 attempts.
 
                 A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
 
@@ -771,11 +771,16 @@ async fn source_that_is_something_else() -> anyhow::Result<()> {
             gzip --decompress --keep DIRECTORY/image.tar.gz
           with source"#]]).await?;
     let source = format!("docker-archive:{}", files.path("").display());
-    files.source_fails(&source, expect![[r#"
+    files
+        .source_fails(
+            &source,
+            expect![[r#"
         Error: Cannot read image source
 
         "DIRECTORY/" is a directory, not a file.
-          with source"#]]).await?;
+          with source"#]],
+        )
+        .await?;
     files.source_fails("docker://gru.ocir.io/ns/web", expect![[r#"
         Error: Invalid value
 
@@ -989,7 +994,7 @@ async fn registry_that_fails() -> anyhow::Result<()> {
             expect![[r#"
                 Error: Cannot push image
 
-                oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Start of the upload of blob sha256:0414c189c82553ffdb5f8afeefeae2139f68d12d167763d16506b198974f0906 at HOST was answered 429 TOOMANYREQUESTS: Too many requests.
+                oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Start of the upload of blob sha256:0414c189c82553ffdb5f8afeefeae2139f68d12d167763d16506b198974f0906 at HOST was answered 429 TOOMANYREQUESTS in the last of 8 attempts: Too many requests.
 
                 The service is throttling. Apply again later, or with fewer requests at once:
                     terraform apply -parallelism=2
@@ -1003,7 +1008,7 @@ async fn registry_that_fails() -> anyhow::Result<()> {
             expect![[r#"
                 Error: Cannot push image
 
-                oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Upload of blob sha256:0414c189c82553ffdb5f8afeefeae2139f68d12d167763d16506b198974f0906 at HOST was answered 500 UNKNOWN: Unknown error.
+                oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Upload of blob sha256:0414c189c82553ffdb5f8afeefeae2139f68d12d167763d16506b198974f0906 at HOST was answered 500 UNKNOWN in the last of 8 attempts: Unknown error.
 
                 The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
 
@@ -1016,7 +1021,7 @@ async fn registry_that_fails() -> anyhow::Result<()> {
             expect![[r#"
                 Error: Cannot push image
 
-                oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Upload of manifest 1 at HOST was answered 502 Bad Gateway.
+                oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Upload of manifest 1 at HOST was answered 502 Bad Gateway in the last of 8 attempts.
 
                 A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
 
@@ -1059,14 +1064,14 @@ async fn registry_that_fails() -> anyhow::Result<()> {
         (
             Fault::status(503),
             expect![[r#"
-            Error: Cannot read image
+                Error: Cannot read image
 
-            What tag "1" of repository "NAMESPACE/team/web" points to could not be read. Check of manifest 1 at HOST was answered 503 Service Unavailable.
+                What tag "1" of repository "NAMESPACE/team/web" points to could not be read. Check of manifest 1 at HOST was answered 503 Service Unavailable in the last of 8 attempts.
 
-            The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
+                The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
 
-            Signed in as: user USER (API key FINGERPRINT, argument private_key)
-            Request id: ID"#]],
+                Signed in as: user USER (API key FINGERPRINT, argument private_key)
+                Request id: ID"#]],
         ),
         // Its digest must not look like a tag that was moved.
         (
@@ -1282,26 +1287,45 @@ async fn stop_ends_a_wait() -> anyhow::Result<()> {
     files.show(&[b"another layer"])?;
     let upload = push.plan(files.push()).await?;
     let slow = || Fault::status(429).retry_after(60);
-    for operation in ["UpdateContainerRepository", "PostBlobUpload"] {
+    let mut new = cloud.host.resource("ocir_repository");
+    let mut third = cloud.web();
+    third["display_name"] = json!("team/third");
+    let create = new.plan(third).await?;
+    let operations = [
+        "CreateContainerRepository",
+        "PostBlobUpload",
+        "UpdateContainerRepository",
+    ];
+    for operation in operations {
         cloud.emulator.fail_always(operation, slow());
     }
     cloud.emulator.clear_requests();
 
     let stop = async {
-        while cloud.count("UpdateContainerRepository") == 0 || cloud.count("PostBlobUpload") == 0 {
+        while operations
+            .iter()
+            .any(|operation| cloud.count(operation) == 0)
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let asked = Instant::now();
         cloud.host.stop().await?;
         anyhow::Ok(asked)
     };
-    let (update, upload, asked) = tokio::join!(
+    let (create, update, upload, asked) = tokio::join!(
+        new.apply_planned(&create),
         repository.apply_planned(&update),
         push.apply_planned(&upload),
         stop
     );
     let elapsed = asked?.elapsed();
     assert!(elapsed < Duration::from_secs(1), "{elapsed:?}");
+    expect![[r#"
+        Error: Cannot create container repository
+
+        Repository "team/third" could not be created in compartment COMPARTMENT: the run was interrupted."#]].assert_eq(&cloud.neutral(&problem(create)));
+    assert_eq!(new.state(), Json::Null);
+    assert_eq!(cloud.emulator.repositories().len(), 2);
     expect![[r#"
         Error: Cannot update container repository
 

@@ -9,5 +9,6 @@ mod layers;
 mod peers;
 mod protocol;
 mod resources;
+mod schema;
 mod support;
 mod table;

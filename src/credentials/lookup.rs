@@ -138,9 +138,9 @@ pub(super) fn resolve(settings: &Settings, environment: &Environment) -> Result<
         let note = match &file {
             Some(file) => {
                 let names: Vec<String> = file.content.names().map(str::to_owned).collect();
-                format!("in {}, {}", file.path, profiles_text(&names))
+                format!("In {}, {}", file.path, profiles_text(&names))
             }
-            None => format!("there is no configuration file: {location}"),
+            None => format!("There is no configuration file: {location}"),
         };
         return Err(Error::Missing { values, note });
     };
@@ -178,16 +178,19 @@ pub(super) fn missing_text(values: &[MissingValue], note: &str) -> String {
         .iter()
         .map(|value| format!("no {}", value.what))
         .collect();
-    let mut text = format!("nobody to sign in as: there is {}", listed(&whats, "and"));
+    let mut text = format!(
+        "nobody to sign in as: there is {}. Looked at, in this order:",
+        listed(&whats, "and")
+    );
     for value in values {
         text.push_str(&format!(
-            "\n  {}: looked at {}",
+            "\n    {}: {}",
             value.what,
             value.looked_at.join(", ")
         ));
     }
     text.push_str(&format!(
-        "\n{note}\n`oci setup config` makes a key and a configuration file"
+        "\n{note}.\n\nA key and a configuration file are made by:\n    oci setup config"
     ));
     text
 }
@@ -438,10 +441,17 @@ impl Search<'_> {
             Key::Content(found) => (found.value.clone(), found.origin.to_string()),
             Key::File(found) => {
                 let path = self.expand(found)?;
-                let text = read_file(&path).map_err(|source| Error::KeyFile {
-                    path: path.display().to_string(),
-                    named_by: found.origin.to_string(),
-                    source,
+                let text = read_file(&path).map_err(|source| {
+                    let named_by = found.origin.to_string();
+                    // No path is that long, and a key must not be shown.
+                    if found.value.contains("-----BEGIN") || found.value.len() > 500 {
+                        return Error::KeyAsPath { named_by };
+                    }
+                    Error::KeyFile {
+                        path: path.display().to_string(),
+                        named_by,
+                        source,
+                    }
                 })?;
                 // A key in DER form is no text, and then no PEM either.
                 let text = String::from_utf8_lossy(&text).into_owned();

@@ -113,7 +113,7 @@ pub enum Error {
     /// The configured fingerprint is another key's.
     #[error(
         "the fingerprint and the private key do not belong together: {fingerprint_from} says {configured}, \
-         and the key in {key_from} has {computed}"
+         and the key in {key_from} has {computed}; set that, or leave the fingerprint out"
     )]
     FingerprintMismatch {
         /// As configured.
@@ -124,6 +124,15 @@ pub enum Error {
         computed: String,
         /// Where the key is.
         key_from: String,
+    },
+    /// The key itself, where its file belongs. It is not shown.
+    #[error(
+        "{named_by} holds something that looks like the key itself, and takes the path of its file; \
+         a key belongs into private_key or OCI_CLI_KEY_CONTENT"
+    )]
+    KeyAsPath {
+        /// What is configured.
+        named_by: String,
     },
     /// `key_content` is for the environment only.
     #[error(

@@ -142,7 +142,7 @@ pub enum Error {
     #[error("interrupted")]
     Stopped,
     /// A source that is written in no form that we know.
-    #[error("{text:?} is not a source: {problem}; write {FORMS}")]
+    #[error("{text:?} is not understood: {problem}; write {FORMS}")]
     Syntax { text: String, problem: String },
     /// A document larger than any reasonable one.
     #[error("{place} has {size} bytes, more than the {limit} that such a document may have")]

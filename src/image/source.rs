@@ -45,7 +45,9 @@ impl Source {
         let (transport, rest) = match (transport, text.split_once(':')) {
             (Some("docker-archive" | "oci"), Some(parts)) => parts,
             (Some(other), _) if LATER.contains(&other) => {
-                return Err(syntax(format!("{other}: is not read by this version")));
+                return Err(syntax(format!(
+                    "sources of the kind {other}: are not read by this version"
+                )));
             }
             _ => return Err(syntax("it does not say what it is".to_owned())),
         };
@@ -194,17 +196,17 @@ mod tests {
             found += &format!("{error}\n");
         }
         expect![[r#"
-            "" is not a source: it does not say what it is; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
-            "image.tar" is not a source: it does not say what it is; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
-            "/p/image.tar:latest" is not a source: it does not say what it is; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
-            "docker-archive:" is not a source: it has no path; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
-            "docker-archive::tag" is not a source: it has no path; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
-            "docker-archive:x.tar:" is not a source: nothing follows the last colon; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
-            "docker-archive:x.tar:@one" is not a source: "one" after @ is no number; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
-            "oci:" is not a source: it has no path; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
-            "oci-archive:x.tar" is not a source: oci-archive: is not read by this version; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
-            "docker-daemon:alpine:latest" is not a source: docker-daemon: is not read by this version; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
-            "docker://docker.io/library/alpine:latest" is not a source: docker: is not read by this version; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
+            "" is not understood: it does not say what it is; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
+            "image.tar" is not understood: it does not say what it is; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
+            "/p/image.tar:latest" is not understood: it does not say what it is; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
+            "docker-archive:" is not understood: it has no path; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
+            "docker-archive::tag" is not understood: it has no path; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
+            "docker-archive:x.tar:" is not understood: nothing follows the last colon; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
+            "docker-archive:x.tar:@one" is not understood: "one" after @ is no number; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
+            "oci:" is not understood: it has no path; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
+            "oci-archive:x.tar" is not understood: sources of the kind oci-archive: are not read by this version; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
+            "docker-daemon:alpine:latest" is not understood: sources of the kind docker-daemon: are not read by this version; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
+            "docker://docker.io/library/alpine:latest" is not understood: sources of the kind docker: are not read by this version; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
         "#]].assert_eq(&found);
     }
 }

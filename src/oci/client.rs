@@ -1,7 +1,10 @@
 //! The client: endpoint, sign, send, retry, pages, etag.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -151,15 +154,19 @@ impl Client {
             retry_token: retry_token.as_deref(),
         };
         let request = &request;
+        let made = AtomicU32::new(0);
         let result = transport::retry(
             &self.config.retry,
             call.operation,
             &self.stop,
-            |attempt| self.attempt(request, attempt),
+            |attempt| {
+                made.store(attempt, Ordering::Relaxed);
+                self.attempt(request, attempt)
+            },
             |failure| self.worth_repeating(call, failure),
         )
         .await;
-        result.map_err(|failure| failure.error)
+        result.map_err(|failure| failure.error.after(made.load(Ordering::Relaxed)))
     }
 
     /// One attempt. A request that only reads is dropped when the run is
@@ -228,6 +235,7 @@ impl Client {
         let no_answer = |source: reqwest::Error| Error::Transport {
             operation: call.operation,
             host: (*host).to_owned(),
+            attempts: 1,
             source: source.without_url(),
         };
         let mut response = http.send().await.map_err(no_answer)?;
@@ -275,6 +283,7 @@ impl Client {
                 code,
                 message,
                 opc_request_id: request_id(&answer.headers),
+                attempts: 1,
                 clock_skew: (status == StatusCode::UNAUTHORIZED)
                     .then_some(answer.clock_skew)
                     .flatten(),
@@ -1218,7 +1227,7 @@ mod tests {
         }
         expect![[r#"
             GetNamespace: unreadable answer: EOF while parsing a string at line 1 column 10
-            GetNamespace answered 407: <html> <h1>Who are you?</h1> </html>
+            GetNamespace answered 407: Who are you?
             GetNamespace: unreadable answer: EOF while parsing a value at line 1 column 0"#]]
         .assert_eq(&messages.join("\n"));
 

@@ -5,6 +5,8 @@ use std::fmt;
 use http::HeaderMap;
 use serde_json::Value;
 
+use crate::transport;
+
 /// A call that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -25,6 +27,8 @@ pub enum Error {
         message: String,
         /// `opc-request-id`; empty when there was none.
         opc_request_id: String,
+        /// How often it was asked.
+        attempts: u32,
         /// After a 401 whose answer has a date: by how many seconds our clock is
         /// ahead of the service's. Oracle refuses signatures that are off by
         /// more than five minutes.
@@ -37,6 +41,8 @@ pub enum Error {
         operation: &'static str,
         /// Who did not answer.
         host: String,
+        /// How often it was asked.
+        attempts: u32,
         /// Why, without the address's query.
         source: reqwest::Error,
     },
@@ -154,6 +160,13 @@ impl Error {
         }
     }
 
+    /// The same after so many attempts.
+    pub(super) fn after(mut self, made: u32) -> Self {
+        if let Error::Service { attempts, .. } | Error::Transport { attempts, .. } = &mut self {
+            *attempts = made;
+        }
+        self
+    }
     /// HTTP status of a refusal.
     pub fn status(&self) -> Option<u16> {
         match self {
@@ -191,7 +204,7 @@ pub(super) mod code {
 /// domains have bodies of their own.
 pub(super) fn code_and_message(body: &[u8]) -> (String, String) {
     let Ok(Value::Object(members)) = serde_json::from_slice(body) else {
-        return (String::new(), excerpt(&String::from_utf8_lossy(body)));
+        return (String::new(), excerpt(&transport::words(body)));
     };
     let text = |name: &str| match members.get(name) {
         Some(Value::String(text)) => Some(text.clone()),
@@ -204,7 +217,7 @@ pub(super) fn code_and_message(body: &[u8]) -> (String, String) {
         .find_map(text);
     match message {
         Some(message) => (code, message),
-        None => (code, excerpt(&String::from_utf8_lossy(body))),
+        None => (code, excerpt(&transport::words(body))),
     }
 }
 
@@ -273,6 +286,7 @@ mod tests {
             code,
             message,
             opc_request_id: "ABC/DEF".to_owned(),
+            attempts: 1,
             clock_skew: None,
         }
     }
@@ -287,7 +301,7 @@ mod tests {
                 r#"{"code": "NAMESPACE_CONFLICT", "message": "Repository already exists"}"#,
             ));
         expect!["CreateAuthToken answered 503"].assert_eq(&text(503, ""));
-        expect!["CreateAuthToken answered 502: <html> <head><title>502 Bad Gateway</title></head> </html>"].assert_eq(&text(
+        expect!["CreateAuthToken answered 502: 502 Bad Gateway"].assert_eq(&text(
             502,
             "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n</html>",
         ));

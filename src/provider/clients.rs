@@ -4,6 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::OnceCell;
 
+// Its diagnostics are about the provider's arguments and come out of a
+// resource's calls, so they have no path: that would be read as the resource's.
+
 use super::{
     config::{Config, Effective},
     diagnose,
@@ -37,8 +40,10 @@ pub(crate) struct Registry {
     pub(crate) client: registry::Client,
     /// Whether it is Oracle's, which has an API for single tags beside it.
     pub(crate) is_ocir: bool,
-    /// Whether the provider's own identity signs in, not a user of the registry.
-    pub(crate) own_identity: bool,
+    /// Whether a user name and a password are configured for it.
+    pub(crate) has_login: bool,
+    /// The control plane whose identity signs in, if it does.
+    pub(crate) oci: Option<oci::Client>,
     /// Who signs in, for messages.
     pub(crate) identity: Arc<str>,
 }
@@ -158,15 +163,8 @@ impl Clients {
             )
             .into());
         };
-        let region = Region::parse(&region).map_err(|error| {
-            Diagnostic::error(
-                "Unknown region",
-                format!(
-                    "{} A region is named by its identifier, such as \"sa-saopaulo-1\", or by its key, such as \"GRU\".",
-                    diagnose::sentence(&error)
-                ),
-            )
-        })?;
+        let region = Region::parse(&region)
+            .map_err(|error| Diagnostic::error("Unknown region", diagnose::sentence(&error)))?;
         tracing::debug!(
             identity = resolved.source.describe(),
             region = region.identifier,
@@ -212,15 +210,16 @@ impl Clients {
         let plain_http = settings
             .plain_http
             .unwrap_or(own_host.as_deref() == Some(&host) && own_scheme == "http");
-        let own_identity = is_ocir && settings.login.is_none();
+        let mut own = None;
         let (credentials, identity) = match (&settings.login, control_plane) {
             (Some((username, password)), _) => (
                 registry::Credentials::Basic { username: username.clone(), password: password.expose().clone() },
                 format!("user \"{username}\" of the registry"),
             ),
-            (None, Ok(oci)) if own_identity => {
+            (None, Ok(oci)) if is_ocir => {
                 let identity = oci.credentials().describe();
                 let scheme = if plain_http { "http" } else { "https" };
+                own = Some(oci.clone());
                 let tokens = IdentityTokens::new(oci, format!("{scheme}://{host}"));
                 (registry::Credentials::Token(Arc::new(tokens)), identity)
             }
@@ -236,7 +235,8 @@ impl Clients {
                 retry: self.retry.clone(),
             }),
             is_ocir,
-            own_identity,
+            has_login: settings.login.is_some(),
+            oci: own,
             identity: identity.into(),
         })
     }
@@ -269,7 +269,7 @@ fn endpoint_authority(endpoint: &str, region: &Region) -> Result<(String, String
     let Some(url) = parsed else {
         return Err(Diagnostic::error(
             "Invalid endpoint",
-            "Argument \"endpoint\" must be an address such as \"http://127.0.0.1:8080\".",
+            "Argument \"endpoint\" of the provider must be an address such as \"http://127.0.0.1:8080\".",
         )
         .into());
     };

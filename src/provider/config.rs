@@ -46,11 +46,11 @@ pub struct Config {
     #[tf(optional)]
     config_file_profile: Attr<String>,
     /// Region, as an identifier (`sa-saopaulo-1`) or a key (`GRU`), in any case.
-    #[tf(optional)]
+    #[tf(optional, validate = validate::region)]
     region: Attr<String>,
     /// Base address to use for every service and the registry instead of the
     /// region's own: an emulator, a gateway. May contain `{service}` and `{region}`.
-    #[tf(optional)]
+    #[tf(optional, validate = validate::endpoint)]
     endpoint: Attr<String>,
     /// Overrides for the registry that images are pushed to. The members that are
     /// left out are taken from `OCI_REGISTRY_HOST`, `OCI_REGISTRY_USERNAME` and so on.

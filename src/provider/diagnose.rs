@@ -1,13 +1,21 @@
 //! From what a client says to what a person reads: what failed, why, what to
 //! do, and what Oracle's support asks for.
+//!
+//! A detail has a paragraph for each of these, in this order, and ends with
+//! the lines of who asked and of the request id.
 
 use std::error::Error as StdError;
+
+use http::StatusCode;
 
 use super::clients::Registry;
 use crate::{
     credentials,
+    cty::Path,
     framework::{Diagnostic, Diagnostics},
-    oci, registry,
+    image, oci,
+    region::Region,
+    registry,
 };
 
 /// A control plane's error. `what` is a sentence without its period that says
@@ -21,44 +29,30 @@ pub(super) fn oci(
     if let oci::Error::Credentials(error) = error {
         return credentials(error);
     }
-    Diagnostic::error(summary, explain(what, error, client)).into()
+    Diagnostic::error(summary_of(error, summary), explain(what, error, client)).into()
+}
+
+/// Who is not let in has the same problem, whatever was to be done.
+fn summary_of<'a>(error: &oci::Error, summary: &'a str) -> &'a str {
+    match error {
+        oci::Error::Anonymous { .. } => SIGN_IN,
+        error if error.is_unauthenticated() && error.code().is_some() => SIGN_IN,
+        _ => summary,
+    }
 }
 
 /// The detail of [`oci`].
 pub(super) fn explain(what: &str, error: &oci::Error, client: &oci::Client) -> String {
-    let mut text = match error {
-        oci::Error::Service {
-            operation,
-            status,
-            code,
-            message,
-            ..
-        } => {
-            let code = if code.is_empty() {
-                String::new()
-            } else {
-                format!(" {code}")
-            };
-            let message = message.trim().trim_end_matches('.');
-            let message = if message.is_empty() {
-                String::new()
-            } else {
-                format!(": {message}")
-            };
-            format!("{what}: {operation} was answered {status}{code}{message}.")
-        }
-        other => format!("{what}: {}.", chain(other)),
-    };
-    if let Some(advice) = advice(error, &client.region().identifier) {
-        text.push_str("\n\n");
-        text.push_str(&advice);
+    if matches!(error, oci::Error::Stopped) {
+        return interrupted(what);
     }
-    text.push_str(&format!(
-        "\n\nSigned in as: {}",
-        client.credentials().describe()
+    let mut paragraphs = vec![format!("{what}. {}", answer(error))];
+    paragraphs.extend(advice(error, client));
+    paragraphs.push(footer(
+        &client.credentials().describe(),
+        error.opc_request_id(),
     ));
-    text.push_str(&request_id(error));
-    text
+    paragraphs.join("\n\n")
 }
 
 /// The line with the request id, set off from what stands before; empty when
@@ -77,21 +71,93 @@ pub(super) fn registry(
     error: &registry::Error,
     registry: &Registry,
 ) -> Diagnostics {
-    let mut text = format!("{what}: {}.", chain(error).trim_end_matches('.'));
-    if let Some(advice) = registry_advice(error, registry) {
-        text.push_str("\n\n");
-        text.push_str(&advice);
+    // The token comes from the control plane's client, whose errors explain themselves.
+    let sign_in = find::<oci::Error>(error);
+    let summary = sign_in.map_or(summary, |error| summary_of(error, summary));
+    let why = match sign_in {
+        Some(oci::Error::Stopped) => return Diagnostic::error(summary, interrupted(what)).into(),
+        Some(oci::Error::Credentials(error)) => return credentials(error),
+        Some(sign_in) => answer(sign_in),
+        None => registry_answer(error),
+    };
+    let mut paragraphs = vec![format!("{what}. {why}")];
+    let path = match error {
+        registry::Error::Stopped => {
+            return Diagnostic::error(summary, interrupted(what)).into();
+        }
+        // The source is at fault, and nobody's identity.
+        registry::Error::Blob { source, .. } => {
+            let advice = image::Error::find(&**source).and_then(source_advice);
+            paragraphs.extend(advice.map(str::to_owned));
+            return Diagnostic::error(summary, paragraphs.join("\n\n"))
+                .at(Path::attribute("source"))
+                .into();
+        }
+        registry::Error::BlobChanged { .. } => {
+            paragraphs.push(CHANGED.to_owned());
+            return Diagnostic::error(summary, paragraphs.join("\n\n"))
+                .at(Path::attribute("source"))
+                .into();
+        }
+        error if error.is_name_unknown() => Path::attribute("repository"),
+        _ => Path::root(),
+    };
+    paragraphs.extend(match (sign_in, &registry.oci) {
+        (Some(sign_in), Some(client)) => advice(sign_in, client),
+        _ => registry_advice(error, registry),
+    });
+    let request_id = sign_in
+        .and_then(oci::Error::opc_request_id)
+        .or_else(|| error.request_id());
+    paragraphs.push(footer(&registry.identity, request_id));
+    Diagnostic::error(summary, paragraphs.join("\n\n"))
+        .at(path)
+        .into()
+}
+
+/// An image's source that cannot be read.
+pub(super) fn source(error: &image::Error) -> Diagnostics {
+    let summary = "Cannot read image source";
+    match error {
+        image::Error::Stopped => {
+            Diagnostic::error(summary, interrupted("The image's source was not read")).into()
+        }
+        error => {
+            let mut paragraphs = vec![sentence(error)];
+            paragraphs.extend(source_advice(error).map(str::to_owned));
+            Diagnostic::error(summary, paragraphs.join("\n\n"))
+                .at(Path::attribute("source"))
+                .into()
+        }
     }
-    text.push_str(&format!("\n\nSigned in as: {}", registry.identity));
-    if let Some(id) = error.request_id() {
-        text.push_str(&format!("\n\nRequest id: {id}"));
+}
+
+/// What to do about a source, where its error does not say so itself.
+fn source_advice(error: &image::Error) -> Option<&'static str> {
+    use image::Error as E;
+    match error {
+        E::DamagedArchive { .. }
+        | E::Digest { .. }
+        | E::Json { .. }
+        | E::MissingBlob { .. }
+        | E::Size { .. }
+        | E::Truncated { .. } => Some(
+            "The source is damaged, or was still being written. Make it again, and let that end before the run begins.",
+        ),
+        E::DuplicateEntry { .. }
+        | E::Link { .. }
+        | E::Outside { .. }
+        | E::UnsupportedEntry { .. } => {
+            Some("No tool that saves images writes such an archive, so nothing of it is used.")
+        }
+        E::SourceChanged { .. } => Some(CHANGED),
+        _ => None,
     }
-    Diagnostic::error(summary, text).into()
 }
 
 /// There is no credential.
 pub(super) fn credentials(error: &credentials::Error) -> Diagnostics {
-    Diagnostic::error("Cannot sign in to Oracle Cloud", sentence(error)).into()
+    Diagnostic::error(SIGN_IN, sentence(error)).into()
 }
 
 /// An error and its causes, each level once, in one line.
@@ -109,127 +175,318 @@ pub(super) fn chain(error: &dyn StdError) -> String {
     text
 }
 
-/// [`chain`] as a sentence, with a capital letter and a full stop.
+/// [`chain`] as a sentence: with a capital letter, and a full stop unless it ends
+/// with a command.
 pub(super) fn sentence(error: &dyn StdError) -> String {
-    let text = chain(error);
-    let mut letters = text.chars();
-    let capital = letters.next().into_iter().flat_map(char::to_uppercase);
-    let mut sentence: String = capital.chain(letters).collect();
-    if !sentence.ends_with(['.', '?']) {
-        sentence.push('.');
+    let mut text = capital(&chain(error));
+    let ends_with_command = text
+        .lines()
+        .last()
+        .is_some_and(|line| line.starts_with("    "));
+    if !ends_with_command && !text.ends_with(['.', '?']) {
+        text.push('.');
     }
-    sentence
+    text
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters
+        .next()
+        .map(|first| first.to_uppercase().chain(letters).collect())
+        .unwrap_or_default()
+}
+
+fn interrupted(what: &str) -> String {
+    format!("{what}: the run was interrupted.")
+}
+
+fn footer(identity: &str, request_id: Option<&str>) -> String {
+    let mut text = format!("Signed in as: {identity}");
+    if let Some(id) = request_id {
+        text.push_str(&format!("\nRequest id: {id}"));
+    }
+    text
+}
+
+/// The error of a kind in a chain.
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// The cause at the bottom: what lies above it in an HTTP client says only
+/// that a request failed.
+fn bottom(error: &dyn StdError) -> String {
+    let mut bottom = error;
+    while let Some(cause) = bottom.source() {
+        bottom = cause;
+    }
+    bottom.to_string().trim_end_matches('.').to_owned()
+}
+
+/// What was answered, as a sentence.
+fn answer(error: &oci::Error) -> String {
+    match error {
+        oci::Error::Service {
+            operation,
+            host,
+            status,
+            code,
+            message,
+            attempts,
+            ..
+        } => {
+            let said = said(*status, code, message, *attempts);
+            format!("{operation} at {host} was answered {said}")
+        }
+        oci::Error::Transport {
+            operation,
+            host,
+            attempts,
+            source,
+        } => no_answer(
+            &format!("{operation} got no answer from {host}"),
+            *attempts,
+            source,
+        ),
+        oci::Error::Decode {
+            operation, source, ..
+        } => {
+            // The parser quotes texts that it did not expect, and one may be a secret.
+            let why = match source.to_string() {
+                why if !source.is_data() => format!("it is no JSON, {why}"),
+                why if why.contains("string \"") => format!(
+                    "a text stands where something else belongs, at line {} column {}",
+                    source.line(),
+                    source.column()
+                ),
+                why => why,
+            };
+            format!("The answer to {operation} cannot be read: {why}.")
+        }
+        oci::Error::Anonymous { host, .. } => {
+            format!("{host} gave a token that is nobody's.")
+        }
+        other => sentence(other),
+    }
+}
+
+/// What the registry answered, as a sentence.
+fn registry_answer(error: &registry::Error) -> String {
+    match error {
+        registry::Error::Registry {
+            operation,
+            host,
+            status,
+            code,
+            message,
+            attempts,
+            ..
+        } => format!(
+            "{} at {host} was answered {}",
+            capital(operation),
+            said(*status, code, message, *attempts)
+        ),
+        // Which blob it is, the name of its file says.
+        registry::Error::Blob { source, .. } => sentence(&**source),
+        registry::Error::Interrupted { source, .. } => {
+            format!("{}: {}.", capital(&error.to_string()), bottom(source))
+        }
+        registry::Error::Transport {
+            source, attempts, ..
+        } => no_answer(&capital(&error.to_string()), *attempts, source),
+        other => sentence(other),
+    }
+}
+
+fn no_answer(what: &str, attempts: u32, source: &reqwest::Error) -> String {
+    let why = bottom(source);
+    match attempts {
+        0 | 1 => format!("{what}: {why}."),
+        several => format!("{what} in the last of {several} attempts: {why}."),
+    }
+}
+
+/// Status, code and message, and the end of the sentence.
+fn said(status: u16, code: &str, message: &str, attempts: u32) -> String {
+    let mut text = status.to_string();
+    let reason = StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason());
+    if let Some(word) = Some(code).filter(|code| !code.is_empty()).or(reason) {
+        text.push(' ');
+        text.push_str(word);
+    }
+    let message = message.trim();
+    // A gateway's page often says nothing but its status.
+    let repeats = message == text;
+    if attempts > 1 {
+        text.push_str(&format!(" in the last of {attempts} attempts"));
+    }
+    if !message.is_empty() && !repeats {
+        text.push_str(": ");
+        text.push_str(message);
+    }
+    if !text.ends_with(['.', '!', '?', '…']) {
+        text.push('.');
+    }
+    text
 }
 
 /// What to do about it.
-fn advice(error: &oci::Error, region: &str) -> Option<String> {
-    let oci::Error::Service {
-        service,
-        status,
-        code,
-        clock_skew,
-        ..
-    } = error
-    else {
-        return match error {
-            oci::Error::Transport { .. } => Some(
-                "Check the region, the argument \"endpoint\" if it is set, and whether a proxy is needed (HTTPS_PROXY).".to_owned(),
-            ),
-            oci::Error::Decode { .. } => Some(
-                "Something else than the service may have answered, such as a proxy or a captive portal. Whether the change was made is \
-                 not known; look before it is made again."
-                    .to_owned(),
-            ),
-            oci::Error::Anonymous { .. } => Some(
-                "The registry does not refuse a signature it does not accept; it treats the request as nobody's. Check the API key, \
-                 its fingerprint, the user and the tenancy."
-                    .to_owned(),
-            ),
-            _ => None,
-        };
+fn advice(error: &oci::Error, client: &oci::Client) -> Option<String> {
+    let region = client.region();
+    let (status, code, service) = match error {
+        oci::Error::Service {
+            status,
+            code,
+            service,
+            message,
+            ..
+        } => {
+            // Oracle's services send a code with every message.
+            if code.is_empty() && !message.is_empty() {
+                return Some(STRANGER.to_owned());
+            }
+            (*status, code.as_str(), *service)
+        }
+        oci::Error::Transport { .. } => {
+            return Some(UNREACHABLE.to_owned());
+        }
+        oci::Error::Decode { source, .. } if source.is_data() => {
+            return Some(
+                "The service answers in a form that this version of the provider does not know. Look for a newer one.".to_owned(),
+            );
+        }
+        oci::Error::Decode { operation, .. } => {
+            let reads = ["Get", "List", "Lookup"]
+                .iter()
+                .any(|verb| operation.starts_with(verb));
+            return Some(match reads {
+                true => STRANGER.to_owned(),
+                false => format!(
+                    "{STRANGER} Whether the change was made is not known; look before it is made again."
+                ),
+            });
+        }
+        oci::Error::Anonymous { .. } => {
+            return Some(clock(error).unwrap_or_else(|| {
+                format!(
+                    "The registry does not refuse a signature that it does not accept: it takes the caller for an anonymous one. {}",
+                    check_key(client)
+                )
+            }));
+        }
+        _ => return None,
     };
-    match (status, code.as_str()) {
-        (401, _) => Some(match clock_skew {
-            Some(skew) if skew.unsigned_abs() >= 300 => format!(
-                "This machine's clock is {} minutes {} the service's, and a signature is good for five minutes. Set the clock.",
-                (skew.unsigned_abs() + 30) / 60,
-                if *skew > 0 { "ahead of" } else { "behind" },
-            ),
-            _ => "The signature was not accepted. Check that the API key is uploaded for this user, that it is active, and that user, \
-                  tenancy and fingerprint belong together:\n    oci iam user api-key list --user-id USER"
-                .to_owned(),
+    Some(match (status, code) {
+        (401, _) => clock(error).unwrap_or_else(|| {
+            format!("The signature was not accepted. {}", check_key(client))
         }),
-        (403, _) if error.is_wrong_region() => Some(match error.home_region_key() {
-            Some(key) => format!(
-                "Users and their tokens are changed in the tenancy's home region only. Configure the provider for it, with an alias if \
-                 the rest belongs elsewhere:\n    provider \"ocir\" {{\n      alias  = \"home\"\n      region = \"{}\"\n    }}",
-                key.to_lowercase()
-            ),
-            None => "Users and their tokens are changed in the tenancy's home region only. Configure the provider for it.".to_owned(),
-        }),
+        (403, _) if error.is_wrong_region() => {
+            let home = error.home_region_key().and_then(|key| Region::parse(key).ok());
+            match home {
+                Some(home) => format!(
+                    "Users and their tokens are changed in the tenancy's home region only, and the provider is configured for {}. \
+                     Configure one for the home region, and name it in the resource:\n    \
+                     provider \"ocir\" {{\n      alias  = \"home\"\n      region = \"{}\"\n    }}\n\n    provider = ocir.home",
+                    region.identifier, home.identifier
+                ),
+                None => format!(
+                    "Users and their tokens are changed in the tenancy's home region only, and the provider is configured for {}.",
+                    region.identifier
+                ),
+            }
+        }
         (403 | 404, _) => {
-            let policy = match *service {
-                "identity" => "Allow group GROUP to manage users in tenancy",
-                "objectstorage" => "Allow group GROUP to read objectstorage-namespaces in tenancy",
-                _ => "Allow group GROUP to manage repos in compartment COMPARTMENT",
-            };
-            Some(format!(
-                "Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region \
-                 ({region}), and that a policy allows it, for example:\n    {policy}"
-            ))
+            let asked = format!(
+                "Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region ({})",
+                region.identifier
+            );
+            match policy(service) {
+                Some(policy) => {
+                    format!("{asked}, and that a policy allows it, for example:\n    {policy}")
+                }
+                None => format!("{asked}."),
+            }
         }
-        (429, _) => Some("The service is throttling. Run again later, or with a lower -parallelism.".to_owned()),
+        (429, _) => THROTTLED.to_owned(),
         (400, "LimitExceeded" | "QuotaExceeded") => {
-            Some("The tenancy's limit or quota is used up. Delete what is not needed, or ask for more in the console.".to_owned())
+            "The tenancy's limit or quota is used up. Delete what is not needed, or ask for more in the console.".to_owned()
         }
-        (500..=599, _) => Some("The service failed, also after retries. Run again later.".to_owned()),
+        (500..=599, _) => BROKEN.to_owned(),
+        _ => return None,
+    })
+}
+
+/// A clock that is too wrong for signatures.
+fn clock(error: &oci::Error) -> Option<String> {
+    let skew = error.clock_skew()?;
+    (skew.unsigned_abs() >= 300).then(|| {
+        format!(
+            "This machine's clock is {} minutes {} the service's, and a signature is good for five minutes. Set the clock.",
+            (skew.unsigned_abs() + 30) / 60,
+            if skew > 0 { "ahead of" } else { "behind" },
+        )
+    })
+}
+
+fn check_key(client: &oci::Client) -> String {
+    let check = "Check that user, tenancy and API key belong together, and that the key is uploaded for the user and active (a new one is known everywhere after some minutes)";
+    match client.credentials().user_id() {
+        Some(user_id) => {
+            format!("{check}:\n    oci iam user api-key list --user-id {user_id}")
+        }
+        None => format!("{check}."),
+    }
+}
+
+/// What a service asks for before it shows or changes something.
+fn policy(service: &str) -> Option<&'static str> {
+    match service {
+        "artifacts" => Some(MANAGE_REPOSITORIES),
+        "identity" => Some("Allow group GROUP to manage users in tenancy"),
+        "objectstorage" => Some("Allow group GROUP to read objectstorage-namespaces in tenancy"),
         _ => None,
     }
 }
 
 fn registry_advice(error: &registry::Error, registry: &Registry) -> Option<String> {
-    // The token comes from the control plane's client, whose errors have advice of their own.
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<oci::Error>() {
-            return advice(error, "the provider's");
-        }
-        cause = error.source();
-    }
-    let policy = "Allow group GROUP to manage repos in compartment COMPARTMENT";
-    match error {
-        registry::Error::Interrupted { .. }
-        | registry::Error::TimedOut { .. }
-        | registry::Error::Transport { .. } => {
-            return Some(
-                "Apply again: what has arrived is not sent a second time. If it breaks off at the same place each time, look for a \
-                 proxy or a gateway with a limit on sizes or times."
-                    .to_owned(),
-            );
-        }
-        registry::Error::Blob { .. } | registry::Error::BlobChanged { .. } => {
-            return Some(
-                "Nothing was tagged. Make the image's source again, and plan again.".to_owned(),
-            );
-        }
-        _ => {}
-    }
+    let host = registry.client.host();
     if error.is_anonymous_denial() || error.is_unauthorized() {
-        return Some(match registry.own_identity {
-            true => format!(
-                "{} did not accept the login. Check the API key, its fingerprint, the user and the tenancy.",
-                registry.client.host()
+        return Some(match (registry.is_ocir, registry.has_login) {
+            (_, true) => format!(
+                "{host} does not accept the user name and password that are set in the provider's argument \"registry\" or in \
+                 OCI_REGISTRY_USERNAME and OCI_REGISTRY_PASSWORD. At Oracle's registry they are NAMESPACE/USER and an auth token, which \
+                 works some minutes after it was made."
             ),
-            false => "Set \"username\" and \"password\" in the provider's argument \"registry\", and check them. For Oracle's \
-                      registry they are <namespace>/<user> and an auth token, which is accepted some minutes after it was created."
-                .to_owned(),
+            (true, false) => format!(
+                "{host} takes the caller for an anonymous one. Check the API key, its fingerprint, the user and the tenancy."
+            ),
+            (false, false) => format!(
+                "The provider's own identity means nothing to {host}. Set \"username\" and \"password\" in the provider's argument \"registry\"."
+            ),
         });
+    }
+    // A registry sends a code with every message; an answer to HEAD has neither.
+    if let registry::Error::Registry { code, message, .. } = error
+        && code.is_empty()
+        && !message.is_empty()
+    {
+        return Some(STRANGER.to_owned());
     }
     if error.is_denied() || error.is_not_found() || error.is_name_unknown() {
         return Some(match registry.is_ocir {
             true => format!(
                 "Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository \
-                 with an ocir_repository that the push refers to, and allow the push, for example:\n    {policy}"
+                 with an ocir_repository that the push refers to, and allow the push, for example:\n    {MANAGE_REPOSITORIES}"
             ),
             false => {
                 "Check the namespace and the name of the repository, and the rights of the user."
@@ -237,5 +494,85 @@ fn registry_advice(error: &registry::Error, registry: &Registry) -> Option<Strin
             }
         });
     }
-    None
+    match error {
+        registry::Error::Interrupted { .. } | registry::Error::TimedOut { .. } => Some(
+            "Apply again: blobs that have arrived are not sent twice. If it breaks off at the same place each time, look for a proxy or a \
+             gateway with a limit on sizes or times."
+                .to_owned(),
+        ),
+        registry::Error::Transport { .. } => Some(UNREACHABLE.to_owned()),
+        registry::Error::Digest { .. } => Some(
+            "Apply again. If it stays like this, something between here and the registry changes what passes, or somebody else pushes \
+             under the same tag."
+                .to_owned(),
+        ),
+        registry::Error::Protocol { .. } => Some(STRANGER.to_owned()),
+        error if error.is_throttled() => Some(THROTTLED.to_owned()),
+        error => match error.status() {
+            Some(500..=599) if registry.is_ocir => Some(BROKEN.to_owned()),
+            Some(500..=599) => Some("The registry failed, not the request. Apply again later.".to_owned()),
+            _ => None,
+        },
+    }
+}
+
+const BROKEN: &str = "The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.";
+const CHANGED: &str = "Let whatever writes the source end before the run begins, then plan again.";
+const MANAGE_REPOSITORIES: &str = "Allow group GROUP to manage repos in compartment COMPARTMENT";
+const SIGN_IN: &str = "Cannot sign in to Oracle Cloud";
+const STRANGER: &str = "A proxy or a gateway may have answered in the service's place. Check the argument \"endpoint\" of the provider if it is \
+                        set, and HTTPS_PROXY and NO_PROXY.";
+const THROTTLED: &str = "The service is throttling. Apply again later, or with fewer requests at once:\n    terraform apply -parallelism=2";
+const UNREACHABLE: &str = "Check the network, the provider's arguments \"region\" and \"endpoint\", and whether a proxy is needed (HTTPS_PROXY).";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A status is told once, whatever the answer repeats, and the sentence ends.
+    #[test]
+    fn said_tells_everything_once() {
+        for (status, code, message, attempts, expected) in [
+            (
+                404,
+                "NotFound",
+                "Nothing there.",
+                1,
+                "404 NotFound: Nothing there.",
+            ),
+            (
+                502,
+                "",
+                "502 Bad Gateway",
+                3,
+                "502 Bad Gateway in the last of 3 attempts.",
+            ),
+            (503, "", "", 1, "503 Service Unavailable."),
+            (299, "", "cut off…", 0, "299: cut off…"),
+        ] {
+            assert_eq!(said(status, code, message, attempts), expected);
+        }
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Level(&'static str, #[source] Option<Box<Level>>);
+
+    /// Each level of a chain stands once, and a command has no period.
+    #[test]
+    fn sentences_of_chains() {
+        let cause = Level("no such file", None);
+        let middle = Level("cannot read it", Some(Box::new(cause)));
+        let top = Level(
+            "the image cannot be used: cannot read it",
+            Some(Box::new(middle)),
+        );
+        assert_eq!(
+            sentence(&top),
+            "The image cannot be used: cannot read it: no such file."
+        );
+        assert_eq!(bottom(&top), "no such file");
+        let command = Level("unpack it first:\n    gunzip a.gz", None);
+        assert_eq!(sentence(&command), "Unpack it first:\n    gunzip a.gz");
+    }
 }

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use crate::{
     cty::{Number, Value},
+    region::Region,
     registry,
 };
 
@@ -28,6 +29,27 @@ pub(crate) fn ocid(value: &Value) -> Result<(), String> {
 /// The name of a repository, without namespace.
 pub(crate) fn repository_name(value: &Value) -> Result<(), String> {
     registry::validate_repository(text(value))
+}
+
+/// A region of the table.
+pub(crate) fn region(value: &Value) -> Result<(), String> {
+    match Region::parse(text(value)) {
+        // Empty is unset, as for all arguments that choose a credential.
+        Err(error) if !text(value).is_empty() => Err(format!("names an {error}")),
+        _ => Ok(()),
+    }
+}
+
+/// A base address.
+pub(crate) fn endpoint(value: &Value) -> Result<(), String> {
+    let text = text(value);
+    let filled = text.replace("{service}", "s").replace("{region}", "r");
+    match url::Url::parse(&filled) {
+        Ok(url) if url.has_host() && matches!(url.scheme(), "http" | "https") => Ok(()),
+        _ => Err(format!(
+            "must be an address that begins with \"https://\" or \"http://\"; \"{text}\" is none"
+        )),
+    }
 }
 
 /// A tag.

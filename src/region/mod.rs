@@ -156,7 +156,7 @@ fn candidates(text: &str) -> String {
         .into_iter()
         .map(|(_, identifier, key)| format!("{identifier} ({key})"))
         .collect();
-    format!(", did you mean {}?", near.join(" or "))
+    format!("; the nearest by name: {}", near.join(", "))
 }
 
 /// How many letters have to be added, taken away or replaced to come from one
@@ -351,14 +351,12 @@ mod tests {
             Err(error) => error.to_string(),
             Ok(region) => panic!("{text} is {}", region.identifier),
         };
-        expect![[r#"unknown region "sa-sao-paulo-1", did you mean sa-saopaulo-1 (gru)?"#]]
+        expect![[r#"unknown region "sa-sao-paulo-1"; the nearest by name: sa-saopaulo-1 (gru)"#]]
             .assert_eq(&message("sa-sao-paulo-1"));
-        expect![[r#"unknown region "frankfurt", did you mean eu-frankfurt-1 (fra) or eu-frankfurt-2 (str)?"#]].assert_eq(&message("frankfurt"));
-        expect![[
-            r#"unknown region "us-ashburn", did you mean us-ashburn-1 (iad) or us-ashburn-2 (yxj)?"#
-        ]]
+        expect![[r#"unknown region "frankfurt"; the nearest by name: eu-frankfurt-1 (fra), eu-frankfurt-2 (str)"#]].assert_eq(&message("frankfurt"));
+        expect![[r#"unknown region "us-ashburn"; the nearest by name: us-ashburn-1 (iad), us-ashburn-2 (yxj)"#]]
         .assert_eq(&message("us-ashburn"));
-        expect![[r#"unknown region "grv", did you mean sa-saopaulo-1 (gru)?"#]]
+        expect![[r#"unknown region "grv"; the nearest by name: sa-saopaulo-1 (gru)"#]]
             .assert_eq(&message("grv"));
         expect![[r#"unknown region "moon-base-1": an identifier such as sa-saopaulo-1, or a key such as gru, is expected"#]].assert_eq(&message("moon-base-1"));
         expect![[r#"unknown region "": it is empty"#]].assert_eq(&message(""));

@@ -37,7 +37,7 @@ impl Client {
     /// Whether the repository has the blob. Anything but a clear yes is a no:
     /// what is wrong, the upload will say, whose answers have a body.
     pub(super) async fn has_blob(&self, job: &Job<'_>, blob: &Blob) -> Result<bool, Error> {
-        let operation = format!("look for blob {}", blob.digest);
+        let operation = format!("check for blob {}", blob.digest);
         let url = self.url(job.repository, &format!("blobs/{}", blob.digest))?;
         let call = Call::new(&operation, Method::HEAD, url, &job.access);
         let response = self.send(&call).await?;
@@ -140,7 +140,7 @@ impl Client {
                 again = true;
             }
             if !again || !attempts.again(&error).await {
-                return Err(error);
+                return Err(error.after(attempts.made()));
             }
             // It may have arrived, and only the answer was lost.
             if self.has_blob(job, blob).await? {

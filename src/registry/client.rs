@@ -219,7 +219,7 @@ impl Client {
                 Err(error) => error,
             };
             if call.once || !error.is_temporary() || !attempts.again(&error).await {
-                return Err(error);
+                return Err(error.after(attempts.made()));
             }
         }
     }
@@ -323,10 +323,7 @@ impl Client {
         }
         // A sign-in page answers 200 to everything.
         let expected = expected[0];
-        Err(about.protocol(format!(
-            "{} instead of {}; a proxy or a sign-in page may stand in between",
-            status, expected
-        )))
+        Err(about.protocol(format!("{} instead of {}", status, expected)))
     }
 
     /// The error that an answer is.

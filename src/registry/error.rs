@@ -118,6 +118,8 @@ pub enum Error {
         detail: String,
         /// `opc-request-id` or `x-request-id`; empty when there was none.
         request_id: String,
+        /// How often it was asked.
+        attempts: u32,
         /// How long the registry asks to wait before the next attempt.
         retry_after: Option<Duration>,
     },
@@ -149,6 +151,8 @@ pub enum Error {
         operation: String,
         /// Whom.
         host: String,
+        /// How often it was asked.
+        attempts: u32,
         /// Why; its text names no URL.
         source: reqwest::Error,
     },
@@ -203,6 +207,13 @@ impl Error {
         self.status() == Some(401)
     }
 
+    /// The same after so many attempts.
+    pub(super) fn after(mut self, made: u32) -> Self {
+        if let Self::Registry { attempts, .. } | Self::Transport { attempts, .. } = &mut self {
+            *attempts = made;
+        }
+        self
+    }
     /// Whether the same call may succeed a little later.
     pub(super) fn is_temporary(&self) -> bool {
         match self {
@@ -280,6 +291,7 @@ impl About<'_> {
         Error::Transport {
             operation: self.operation.into(),
             host: self.host.into(),
+            attempts: 1,
             // Queries hold upload state and, on storage hosts, signatures.
             source: source.without_url(),
         }
@@ -307,7 +319,11 @@ impl About<'_> {
                     other => excerpt(&other.to_string()),
                 },
             ),
-            None => (String::new(), excerpt_of_body(body), String::new()),
+            None => (
+                String::new(),
+                excerpt(&transport::words(body)),
+                String::new(),
+            ),
         };
         let request_id = ["opc-request-id", "x-request-id"]
             .iter()
@@ -323,6 +339,7 @@ impl About<'_> {
             message,
             detail,
             request_id,
+            attempts: 1,
             retry_after: transport::retry_after(headers, std::time::SystemTime::now()),
         }
     }
@@ -401,30 +418,6 @@ pub(super) fn excerpt(text: &str) -> String {
         }
     }
     short
-}
-
-/// The same of a body that is not the envelope, for example a proxy's page:
-/// tags are left out, since only the words help.
-fn excerpt_of_body(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
-    let start = text.trim_start();
-    if !start.starts_with('<') {
-        return excerpt(&text);
-    }
-    let mut words = String::with_capacity(text.len());
-    let mut inside = false;
-    for c in text.chars() {
-        match c {
-            '<' => inside = true,
-            '>' => {
-                inside = false;
-                words.push(' ');
-            }
-            c if !inside => words.push(c),
-            _ => {}
-        }
-    }
-    excerpt(&words)
 }
 
 #[cfg(test)]

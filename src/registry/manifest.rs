@@ -1,10 +1,13 @@
 //! Manifests: HEAD, GET, PUT, DELETE.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use reqwest::{
     Method, Response, StatusCode,
     header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue},
 };
+use serde::de::IgnoredAny;
 
 use super::{
     Client, Error,
@@ -69,7 +72,7 @@ impl Client {
         access: &Access,
         reference: &str,
     ) -> Result<Option<ManifestDescriptor>, Error> {
-        let operation = format!("look at manifest {reference}");
+        let operation = format!("check of manifest {reference}");
         let call = Call {
             headers: accept(),
             ..Call::new(
@@ -137,6 +140,11 @@ impl Client {
         let response = self.expect(&about, response, &[StatusCode::OK]).await?;
         let headers = response.headers().clone();
         let bytes = read_body(&about, response, MAX_MANIFEST).await?;
+        // A sign-in page answers 200 to everything, and its digest would look like
+        // a tag that somebody moved.
+        if serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(&bytes).is_err() {
+            return Err(about.protocol("it is not the JSON of a manifest"));
+        }
         let digest = Digest::of(&bytes);
         if let Ok(expected) = reference.parse::<Digest>()
             && expected != digest
@@ -222,8 +230,17 @@ impl Client {
                 None => {}
             }
         }
-        self.confirm_manifest(&about, job, reference, manifest)
+        match self
+            .confirm_manifest(&about, job, reference, manifest)
             .await
+        {
+            Err(Error::Digest { .. }) if status != StatusCode::CREATED => {
+                Err(about.protocol(format!(
+                    "{status} instead of 201 Created, and the manifest is not there afterwards"
+                )))
+            }
+            confirmed => confirmed,
+        }
     }
 
     /// Asks what is there now. An answer without a digest may have come from

@@ -480,6 +480,7 @@ mod tests {
             message: "blob unknown to registry, not sha256:123".into(),
             detail: format!("{{\"Digest\":\"{digest}\"}}"),
             request_id: String::new(),
+            attempts: 1,
             retry_after: None,
         };
         assert_eq!(named_digests(&error), HashSet::from([digest]));

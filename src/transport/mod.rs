@@ -6,12 +6,14 @@
 //! times for one plan, mostly to be told that there is nothing to do), and a
 //! machine without certificates can still speak plain HTTP to an emulator.
 
+mod page;
 mod proxy;
 mod retry;
 mod tls;
 
 use std::time::Duration;
 
+pub use page::words;
 pub use retry::{Again, RetryPolicy, Stopped, is_transient_status, retry, retry_after};
 pub use tls::is_certificate_error;
 

@@ -1,670 +1,1546 @@
-//! What goes wrong, and what a person reads then: each diagnostic as a whole.
-//! The state stays as it was, or holds what was created.
+//! What goes wrong at users': each case reads the whole diagnostic, and looks
+//! at what is in the state and in the cloud afterwards.
 
-use std::{fs, io::Write as _, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use expect_test::{Expect, expect};
-use ocir::emulator::{Emulator, Fault};
+use ocir::{
+    credentials::Environment,
+    emulator::{Emulator, Fault},
+    framework::Server,
+    image::Digest,
+    provider::Ocir,
+    transport::RetryPolicy,
+};
 use serde_json::{Value as Json, json};
 
 use crate::support::{
-    core::{Problems, Resource},
-    images::{Layout, docker_archive},
+    core::{Host, Problems, Resource},
+    images::Layout,
     provider::{Cloud, arguments},
 };
 
-/// A cloud whose provider was given other arguments than the right ones.
-async fn with(changes: Json) -> anyhow::Result<Cloud> {
-    let emulator = Emulator::builder().start().await?;
-    let mut config = arguments(&emulator);
-    for (name, value) in changes.as_object().into_iter().flatten() {
-        config[name] = value.clone();
-    }
-    Cloud::impatient(emulator, config).await
-}
+// Signing in.
 
-/// The only text of a failure, without what differs from run to run.
-#[track_caller]
-fn reads<T>(cloud: &Cloud, result: Result<T, Problems>, expected: &Expect) {
-    let problems = result.err().expect("it fails");
-    expected.assert_eq(&cloud.neutral(&problems.to_string()));
-}
-
-/// A create that fails and leaves nothing, here and there.
-async fn create_fails(cloud: &Cloud, expected: Expect) {
-    let mut repository = cloud.host.resource("ocir_repository");
-    reads(cloud, repository.apply(cloud.web()).await, &expected);
-    assert_eq!(repository.state(), Json::Null);
-    assert!(cloud.emulator.repositories().is_empty());
-}
-
-/// A repository that exists, and a provider that does not wait between attempts.
-async fn with_repository() -> anyhow::Result<(Cloud, Resource)> {
-    let cloud = with(json!({})).await?;
-    let mut repository = cloud.host.resource("ocir_repository");
-    repository.apply(cloud.web()).await?;
-    Ok((cloud, repository))
-}
-
-/// The key is a good one, and not the user's.
+/// A text that is no key is found before anybody is asked.
 #[tokio::test]
-async fn wrong_key() -> anyhow::Result<()> {
-    let vectors: Json = serde_json::from_str(include_str!("../fixtures/signing-vectors.json"))?;
-    let cloud = with(json!({
-        "private_key": vectors["key"]["pkcs8_pem"],
-        "fingerprint": vectors["fingerprint"],
-    }))
-    .await?;
-    create_fails(&cloud, expect![[r#"
-        Error: Cannot read namespace
+async fn key_that_is_none() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    let garbage = json!({ "private_key": "oci_api_key.pem" });
+    trial.fails(garbage, expect![[r#"
+        Error: Cannot sign in to Oracle Cloud
 
-        The namespace of the tenancy could not be read: GetNamespace was answered 401 NotAuthenticated: The required information to complete authentication was not provided or was incorrect.
+        The key in the argument private_key is not in PEM form: there is no line such as `-----BEGIN PRIVATE KEY-----`. A path belongs into private_key_path or OCI_CLI_KEY_FILE."#]]).await?;
 
-        The signature was not accepted. Check that the API key is uploaded for this user, that it is active, and that user, tenancy and fingerprint belong together:
+    let half = trial.cloud.emulator.seed().private_key_pem[..500].to_owned();
+    let half = json!({ "private_key": half });
+    trial
+        .fails(
+            half,
+            expect![[r#"
+        Error: Cannot sign in to Oracle Cloud
+
+        The key in the argument private_key has no `-----END` line, so a part of it is missing."#]],
+        )
+        .await?;
+    assert!(trial.cloud.emulator.requests().is_empty());
+    Ok(())
+}
+
+/// The key is somebody else's, so the service does not accept the signature.
+#[tokio::test]
+async fn key_of_somebody_else() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    let other = json!({ "private_key": other_key()?, "fingerprint": null });
+    trial.fails(other, expect![[r#"
+        Error: Cannot sign in to Oracle Cloud
+
+        The namespace of the tenancy could not be read. GetNamespace at HOST was answered 401 NotAuthenticated: The required information to complete authentication was not provided or was incorrect.
+
+        The signature was not accepted. Check that user, tenancy and API key belong together, and that the key is uploaded for the user and active (a new one is known everywhere after some minutes):
             oci iam user api-key list --user-id USER
 
         Signed in as: user USER (API key 56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b, argument private_key)
-
-        Request id: ID"#]]).await;
+        Request id: ID"#]]).await?;
+    assert!(trial.cloud.emulator.repositories().is_empty());
     Ok(())
 }
 
-/// The fingerprint is of another key; nobody has to be asked to know.
+/// The fingerprint is another key's, which is found before anybody is asked.
 #[tokio::test]
-async fn wrong_fingerprint() -> anyhow::Result<()> {
-    let cloud =
-        with(json!({ "fingerprint": "00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff" })).await?;
-    create_fails(&cloud, expect![[r#"
+async fn fingerprint_of_another_key() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    let other = json!({ "fingerprint": "56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b" });
+    trial.fails(other, expect![[r#"
         Error: Cannot sign in to Oracle Cloud
 
-        The fingerprint and the private key do not belong together: the argument fingerprint says 00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff, and the key in the argument private_key has FINGERPRINT."#]]).await;
-    assert!(cloud.emulator.requests().is_empty());
+        The fingerprint and the private key do not belong together: the argument fingerprint says 56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b, and the key in the argument private_key has FINGERPRINT; set that, or leave the fingerprint out."#]]).await?;
+    assert!(trial.cloud.emulator.requests().is_empty());
     Ok(())
 }
 
-/// The profile is in no configuration file; the message lists those that are.
+/// A profile that is named has to be there, and so has its file.
 #[tokio::test]
-async fn missing_profile() -> anyhow::Result<()> {
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("config");
-    fs::write(
-        &file,
-        "[DEFAULT]\nuser=ocid1.user.oc1..a\n[staging]\nregion=gru\n",
-    )?;
-    let cloud = with(json!({ "config_file": file, "config_file_profile": "production" })).await?;
-    let mut repository = cloud.host.resource("ocir_repository");
-    let problems = repository.apply(cloud.web()).await.expect_err("it fails");
-    let text = problems
-        .to_string()
-        .replace(&folder.path().display().to_string(), "FOLDER");
+async fn profile_that_is_missing() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    let file = trial.write("config", b"[DEFAULT]\nregion=sa-saopaulo-1\n[ci]\n")?;
+    let named = json!({ "config_file": file, "config_file_profile": "prod" });
+    trial.fails(named, expect![[r#"
+        Error: Cannot sign in to Oracle Cloud
+
+        The argument config_file_profile names the profile [prod], which is not in DIRECTORY/config; the profiles are DEFAULT and ci."#]]).await?;
+
+    let missing = trial.path("nowhere");
+    let missing = json!({ "config_file": missing, "config_file_profile": "prod" });
+    trial.fails(missing, expect![[r#"
+        Error: Cannot sign in to Oracle Cloud
+
+        Cannot read the configuration file DIRECTORY/nowhere, which the argument config_file names: No such file or directory (os error 2)."#]]).await?;
+
+    let broken = trial.write("broken", b"[DEFAULT]\nregion\n")?;
+    let broken = json!({ "config_file": broken });
+    trial.fails(broken, expect![[r#"
+        Error: Cannot sign in to Oracle Cloud
+
+        Cannot read the configuration file DIRECTORY/broken: line 2: neither a profile, [NAME], nor a setting, key=value."#]]).await?;
+    assert!(trial.cloud.emulator.requests().is_empty());
+    Ok(())
+}
+
+/// Nothing is configured at all.
+#[tokio::test]
+async fn nobody_to_sign_in_as() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    let nothing = json!({
+        "tenancy_ocid": null, "user_ocid": null, "fingerprint": null, "private_key": null,
+    });
+    trial.fails(nothing, expect![[r#"
+        Error: Cannot sign in to Oracle Cloud
+
+        Nobody to sign in as: there is no tenancy, no user and no private key. Looked at, in this order:
+            tenancy: the argument tenancy_ocid, TF_VAR_tenancy_ocid, OCI_TENANCY_OCID, OCI_CLI_TENANCY
+            user: the argument user_ocid, TF_VAR_user_ocid, OCI_USER_OCID, OCI_CLI_USER
+            private key: the argument private_key, the argument private_key_path, TF_VAR_private_key, TF_VAR_private_key_path, OCI_PRIVATE_KEY, OCI_PRIVATE_KEY_PATH, OCI_CLI_KEY_CONTENT, OCI_CLI_KEY_FILE
+        There is no configuration file: there is no home directory to look for it in.
+
+        A key and a configuration file are made by:
+            oci setup config"#]]).await?;
+    Ok(())
+}
+
+/// The key's file is missing, or is none.
+#[tokio::test]
+async fn key_file_that_cannot_be_read() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    let missing = json!({ "private_key": null, "private_key_path": trial.path("key.pem") });
+    trial.fails(missing, expect![[r#"
+        Error: Cannot sign in to Oracle Cloud
+
+        Cannot read the private key file DIRECTORY/key.pem, which the argument private_key_path names: No such file or directory (os error 2)."#]]).await?;
+    let itself = trial.cloud.emulator.seed().private_key_pem.clone();
+    let itself = json!({ "private_key": null, "private_key_path": itself });
+    trial.fails(itself, expect![[r#"
+        Error: Cannot sign in to Oracle Cloud
+
+        The argument private_key_path holds something that looks like the key itself, and takes the path of its file; a key belongs into private_key or OCI_CLI_KEY_CONTENT."#]]).await?;
+    let directory = json!({ "private_key": null, "private_key_path": trial.path("") });
+    trial.fails(directory, expect![[r#"
+        Error: Cannot sign in to Oracle Cloud
+
+        Cannot read the private key file DIRECTORY/, which the argument private_key_path names: Is a directory (os error 21)."#]]).await?;
+    assert!(trial.cloud.emulator.requests().is_empty());
+    Ok(())
+}
+
+/// A region that is in no table, as an argument and in a profile.
+#[tokio::test]
+async fn region_that_is_unknown() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    let argument = json!({ "region": "sa-saopolo-1" });
+    trial.fails(argument, expect![[r#"
+        Error: Invalid value
+
+        Argument "region" names an unknown region "sa-saopolo-1"; the nearest by name: sa-saopaulo-1 (gru).
+          with region"#]]).await?;
+    let file = trial.write("config", b"[DEFAULT]\nregion=Brazil\n")?;
+    let profile = json!({ "region": null, "config_file": file });
+    trial.fails(profile, expect![[r#"
+        Error: Unknown region
+
+        Unknown region "Brazil": an identifier such as sa-saopaulo-1, or a key such as gru, is expected."#]]).await?;
+    let nowhere = json!({ "region": null });
+    trial.fails(nowhere, expect![[r#"
+        Error: No region
+
+        No region is set. Set the argument "region" of the provider, the environment variable OCI_REGION, or "region" in the profile of the configuration file, for example to "sa-saopaulo-1"."#]]).await?;
+    assert!(trial.cloud.emulator.requests().is_empty());
+    Ok(())
+}
+
+/// Nobody listens at the endpoint, or it is no address.
+#[tokio::test]
+async fn endpoint_that_does_not_answer() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?.to_string();
+    drop(listener);
+    let closed = json!({ "endpoint": format!("http://{address}") });
+    let problem = trial.problem(closed).await?.replace(&address, "HOST");
+    let problem = between(&problem, "8 attempts: ", ".\n", "REFUSED");
     expect![[r#"
-        Error: Cannot sign in to Oracle Cloud
-
-        The argument config_file_profile names the profile [production], which is not in FOLDER/config; the profiles are DEFAULT and staging."#]].assert_eq(&text);
-    Ok(())
-}
-
-/// The key file cannot be read.
-#[tokio::test]
-async fn unreadable_file() -> anyhow::Result<()> {
-    let folder = tempfile::tempdir()?;
-    let cloud = with(json!({ "private_key": null, "private_key_path": folder.path() })).await?;
-    let mut repository = cloud.host.resource("ocir_repository");
-    let problems = repository.apply(cloud.web()).await.expect_err("it fails");
-    expect![[r#"
-        Error: Cannot sign in to Oracle Cloud
-
-        Cannot read the private key file FOLDER, which the argument private_key_path names: Is a directory (os error 21)."#]].assert_eq(
-        &problems
-            .to_string()
-            .replace(&folder.path().display().to_string(), "FOLDER"),
-    );
-    Ok(())
-}
-
-/// The region is in no table.
-#[tokio::test]
-async fn unknown_region() -> anyhow::Result<()> {
-    create_fails(
-        &with(json!({ "region": "sa-saopaolo-1" })).await?,
-        expect![[r#"
-            Error: Unknown region
-
-            Unknown region "sa-saopaolo-1", did you mean sa-saopaulo-1 (gru)? A region is named by its identifier, such as "sa-saopaulo-1", or by its key, such as "GRU"."#]],
-    )
-    .await;
-    Ok(())
-}
-
-/// This machine's clock is ten minutes off.
-#[tokio::test]
-async fn clock_off_by_ten_minutes() -> anyhow::Result<()> {
-    let cloud = with(json!({})).await?;
-    cloud.emulator.skew_clock(600);
-    create_fails(&cloud, expect![[r#"
         Error: Cannot read namespace
 
-        The namespace of the tenancy could not be read: GetNamespace was answered 401 NotAuthenticated: Date 'TIME' is not within allowed clock skew. Current 'TIME', valid datetime range: ['TIME', 'TIME'].
+        The namespace of the tenancy could not be read. GetNamespace got no answer from HOST in the last of 8 attempts: REFUSED.
+
+        Check the network, the provider's arguments "region" and "endpoint", and whether a proxy is needed (HTTPS_PROXY).
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)"#]].assert_eq(&problem);
+    let nonsense = json!({ "endpoint": "localhost:8080" });
+    trial.fails(nonsense, expect![[r#"
+        Error: Invalid value
+
+        Argument "endpoint" must be an address that begins with "https://" or "http://"; "localhost:8080" is none.
+          with endpoint"#]]).await?;
+    Ok(())
+}
+
+/// Ten minutes are more than a signature may be old, or early.
+#[tokio::test]
+async fn clock_that_is_off() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    trial.cloud.emulator.skew_clock(600);
+    let problem = trial.problem(json!({})).await?;
+    expect![[r#"
+        Error: Cannot sign in to Oracle Cloud
+
+        The namespace of the tenancy could not be read. GetNamespace at HOST was answered 401 NotAuthenticated: DATES.
 
         This machine's clock is 10 minutes behind the service's, and a signature is good for five minutes. Set the clock.
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
+        Request id: ID"#]].assert_eq(&between(&problem, "NotAuthenticated: ", ".\n", "DATES"));
+    trial.cloud.emulator.skew_clock(-600);
+    let problem = trial.problem(json!({})).await?;
+    expect![[r#"
+        Error: Cannot sign in to Oracle Cloud
 
-        Request id: ID"#]]).await;
-    Ok(())
-}
+        The namespace of the tenancy could not be read. GetNamespace at HOST was answered 401 NotAuthenticated: DATES.
 
-/// 401 at a refresh: the state is kept.
-#[tokio::test]
-async fn not_authenticated() -> anyhow::Result<()> {
-    let (cloud, mut repository) = with_repository().await?;
-    let before = repository.state();
-    cloud
-        .emulator
-        .fail_always("GetContainerRepository", Fault::status(401));
-    reads(
-        &cloud,
-        repository.refresh().await,
-        &expect![[r#"
-        Error: Cannot read container repository
-
-        Repository "team/web" (ocid1.containerrepo.OCID) could not be read: GetContainerRepository was answered 401 NotAuthenticated: The required information to complete authentication was not provided or was incorrect.
-
-        The signature was not accepted. Check that the API key is uploaded for this user, that it is active, and that user, tenancy and fingerprint belong together:
-            oci iam user api-key list --user-id USER
+        This machine's clock is 10 minutes ahead of the service's, and a signature is good for five minutes. Set the clock.
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
-
-        Request id: ID"#]],
-    );
-    assert_eq!(repository.state(), before);
+        Request id: ID"#]].assert_eq(&between(&problem, "NotAuthenticated: ", ".\n", "DATES"));
+    assert!(trial.cloud.emulator.repositories().is_empty());
     Ok(())
 }
 
-/// 403: users are changed in the home region only.
+// The control plane.
+
+/// A compartment that does not exist, or that may not be seen.
 #[tokio::test]
-async fn not_the_home_region() -> anyhow::Result<()> {
-    let emulator = Emulator::builder().start().await?;
-    let mut config = arguments(&emulator);
-    config["endpoint"] = format!("{}/~us-phoenix-1", emulator.url()).into();
-    config["region"] = "phx".into();
-    let cloud = Cloud::impatient(emulator, config).await?;
-    let mut token = cloud.host.resource("oci_auth_token");
-    reads(
-        &cloud,
-        token
-            .apply(json!({ "description": "Used by Docker" }))
-            .await,
-        &expect![[r#"
-            Error: Cannot create auth token
-
-            An auth token for user USER could not be created: CreateAuthToken was answered 403 NotAllowed: Please go to your home region GRU to execute CREATE, UPDATE and DELETE operations.
-
-            Users and their tokens are changed in the tenancy's home region only. Configure the provider for it, with an alias if the rest belongs elsewhere:
-                provider "ocir" {
-                  alias  = "home"
-                  region = "gru"
-                }
-
-            Signed in as: user USER (API key FINGERPRINT, argument private_key)
-
-            Request id: ID"#]],
-    );
-    assert_eq!(token.state(), Json::Null);
-    assert!(cloud.emulator.auth_tokens().is_empty());
-    Ok(())
-}
-
-/// 404: the compartment does not exist, or may not be seen.
-#[tokio::test]
-async fn unknown_compartment() -> anyhow::Result<()> {
-    let cloud = with(json!({})).await?;
+async fn compartment_that_is_not_found() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
     let mut repository = cloud.host.resource("ocir_repository");
-    let config =
-        json!({ "compartment_id": "ocid1.compartment.oc1..gone", "display_name": "team/web" });
-    reads(
-        &cloud,
-        repository.apply(config).await,
-        &expect![[r#"
+    let config = json!({ "compartment_id": "ocid1.compartment.oc1..gone", "display_name": "web" });
+    let problem = cloud.neutral(&apply(&mut repository, config).await);
+    expect![[r#"
         Error: Cannot create container repository
 
-        Repository "team/web" could not be created in compartment ocid1.compartment.OCID: CreateContainerRepository was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+        Repository "web" could not be created in compartment ocid1.compartment.OCID. CreateContainerRepository at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
 
         Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region (sa-saopaulo-1), and that a policy allows it, for example:
             Allow group GROUP to manage repos in compartment COMPARTMENT
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
-
-        Request id: ID"#]],
-    );
+        Request id: ID"#]].assert_eq(&problem);
     assert_eq!(repository.state(), Json::Null);
+    assert!(cloud.emulator.repositories().is_empty());
     Ok(())
 }
 
-/// 409: the name is taken, by a repository in another compartment.
+/// Somebody has the name; the way out is an import, when it can be seen.
 #[tokio::test]
-async fn name_taken() -> anyhow::Result<()> {
-    let cloud = with(json!({})).await?;
-    let mut theirs = cloud.host.resource("ocir_repository");
-    let ops = &cloud.emulator.seed().ops_compartment_id;
-    theirs
-        .apply(json!({ "compartment_id": ops, "display_name": "team/web" }))
-        .await?;
-    let mut ours = cloud.host.resource("ocir_repository");
-    cloud.emulator.clear_requests();
-    reads(
-        &cloud,
-        ours.apply(cloud.web()).await,
-        &expect![[r#"
+async fn name_that_is_taken() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let mut first = cloud.host.resource("ocir_repository");
+    first.apply(cloud.web()).await?;
+    let mut second = cloud.host.resource("ocir_repository");
+    let problem = cloud.neutral(&apply(&mut second, cloud.web()).await);
+    expect![[r#"
         Error: Cannot create container repository
 
         Repository "team/web" could not be created in compartment COMPARTMENT: the name is already taken in this tenancy and region.
 
-        It is in compartment ocid1.compartment.OCID. To manage the existing repository, import it:
+        It is in compartment COMPARTMENT. To manage the existing repository, import it:
             import {
               to = ocir_repository.NAME
               id = "ocid1.containerrepo.OCID"
             }
 
         Request id: ID
-          with display_name"#]],
-    );
-    assert_eq!(
-        cloud.count("CreateContainerRepository"),
-        1,
-        "a taken name was asked for again"
-    );
-    assert_eq!(ours.state(), Json::Null);
-    assert_eq!(cloud.emulator.repositories().len(), 1);
-    Ok(())
-}
+          with display_name"#]].assert_eq(&problem);
 
-/// 429 with Retry-After, every time: eight attempts, then the reason.
-#[tokio::test]
-async fn throttled() -> anyhow::Result<()> {
-    let cloud = with(json!({})).await?;
-    let fault = Fault::status(429).retry_after(2);
+    let hidden = Fault::body(200, r#"{"items": []}"#);
     cloud
         .emulator
-        .fail_always("CreateContainerRepository", fault);
-    create_fails(&cloud, expect![[r#"
+        .fail_next("ListContainerRepositories", hidden);
+    let problem = cloud.neutral(&apply(&mut second, cloud.web()).await);
+    expect![[r#"
         Error: Cannot create container repository
 
-        Repository "team/web" could not be created in compartment COMPARTMENT: CreateContainerRepository was answered 429 TooManyRequests: Too many requests for the user.
+        Repository "team/web" could not be created in compartment COMPARTMENT: the name is already taken in this tenancy and region.
 
-        The service is throttling. Run again later, or with a lower -parallelism.
+        The repository that has the name cannot be seen by the identity that asked. It may be in a compartment it has no rights in, such as the root compartment after a first push.
 
-        Signed in as: user USER (API key FINGERPRINT, argument private_key)
-
-        Request id: ID"#]]).await;
-    let requests = cloud.emulator.requests();
-    let tokens: Vec<_> = requests
-        .iter()
-        .filter(|request| request.operation == "CreateContainerRepository")
-        .map(|request| request.retry_token.clone())
-        .collect();
-    assert_eq!(tokens.len(), 8);
-    assert!(
-        tokens
-            .iter()
-            .all(|token| token.is_some() && *token == tokens[0]),
-        "{tokens:?}"
-    );
+        Request id: ID
+          with display_name"#]].assert_eq(&problem);
+    assert_eq!(second.state(), Json::Null);
+    assert_eq!(cloud.emulator.repositories().len(), 1);
+    first.expect_noop(cloud.web()).await?;
     Ok(())
 }
 
-/// 429 once: the create is sent again, and makes one repository.
+/// A service that throttles once is asked again; one that goes on is given up.
 #[tokio::test]
-async fn throttled_once() -> anyhow::Result<()> {
-    let cloud = with(json!({})).await?;
-    cloud.emulator.fail_next(
-        "CreateContainerRepository",
-        Fault::status(429).retry_after(1),
-    );
+async fn throttling() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let throttle = || Fault::status(429).retry_after(1);
     let mut repository = cloud.host.resource("ocir_repository");
+    let plan = repository.plan(cloud.web()).await?;
+    cloud
+        .emulator
+        .fail_always("CreateContainerRepository", throttle());
+    let problem = problem(repository.apply_planned(&plan).await);
+    expect![[r#"
+        Error: Cannot create container repository
+
+        Repository "team/web" could not be created in compartment COMPARTMENT. CreateContainerRepository at HOST was answered 429 TooManyRequests in the last of 8 attempts: Too many requests for the user.
+
+        The service is throttling. Apply again later, or with fewer requests at once:
+            terraform apply -parallelism=2
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
+        Request id: ID"#]].assert_eq(&cloud.neutral(&problem));
+    assert_eq!(cloud.count("CreateContainerRepository"), 8);
+    assert_eq!(repository.state(), Json::Null);
+    assert!(cloud.emulator.repositories().is_empty());
+
+    cloud.emulator.clear_faults();
+    cloud
+        .emulator
+        .fail_next("CreateContainerRepository", throttle());
     repository.apply(cloud.web()).await?;
     assert_eq!(cloud.emulator.repositories().len(), 1);
     Ok(())
 }
 
-/// 500 at an update: the state shows what the service still has.
+/// The service fails in every step of an object's life, which leaves the state
+/// as it was.
 #[tokio::test]
-async fn service_fails() -> anyhow::Result<()> {
-    let (cloud, mut repository) = with_repository().await?;
-    let before = repository.state();
-    cloud
-        .emulator
-        .fail_always("UpdateContainerRepository", Fault::status(500));
-    let mut config = cloud.web();
-    config["is_public"] = true.into();
-    reads(
-        &cloud,
-        repository.apply(config).await,
-        &expect![[r#"
-        Error: Cannot update container repository
-
-        Repository "team/web" (ocid1.containerrepo.OCID) could not be changed: UpdateContainerRepository was answered 500 InternalServerError: Out of host capacity or an internal error occurred.
-
-        The service failed, also after retries. Run again later.
-
-        Signed in as: user USER (API key FINGERPRINT, argument private_key)
-
-        Request id: ID"#]],
-    );
-    assert_eq!(repository.state(), before);
-    assert_eq!(cloud.repository("team/web")["isPublic"], json!(false));
-    Ok(())
-}
-
-/// A proxy answers in the service's place.
-#[tokio::test]
-async fn not_the_service() -> anyhow::Result<()> {
-    let cloud = with(json!({})).await?;
-    let page = "<html><title>Captive portal</title></html>";
-    cloud
-        .emulator
-        .fail_always("CreateContainerRepository", Fault::body(200, page));
-    create_fails(&cloud, expect![[r#"
+async fn service_that_fails() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let emulator = &cloud.emulator;
+    let mut repository = cloud.host.resource("ocir_repository");
+    let plan = repository.plan(cloud.web()).await?;
+    emulator.fail_always("CreateContainerRepository", Fault::status(500));
+    let create = problem(repository.apply_planned(&plan).await);
+    expect![[r#"
         Error: Cannot create container repository
 
-        Repository "team/web" could not be created in compartment COMPARTMENT: CreateContainerRepository: unreadable answer: expected value at line 1 column 1.
+        Repository "team/web" could not be created in compartment COMPARTMENT. CreateContainerRepository at HOST was answered 500 InternalServerError in the last of 8 attempts: Out of host capacity or an internal error occurred.
 
-        Something else than the service may have answered, such as a proxy or a captive portal. Whether the change was made is not known; look before it is made again.
+        The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
+        Request id: ID"#]].assert_eq(&cloud.neutral(&create));
+    assert_eq!(repository.state(), Json::Null);
+    assert!(emulator.repositories().is_empty());
 
-        Request id: ID"#]]).await;
+    emulator.clear_faults();
+    let state = repository.apply(cloud.web()).await?;
+    emulator.fail_always("GetContainerRepository", Fault::status(503));
+    let read = problem(repository.refresh().await);
+    expect![[r#"
+        Error: Cannot read container repository
+
+        Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository at HOST was answered 503 ServiceUnavailable in the last of 8 attempts: The service is currently unavailable.
+
+        The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
+        Request id: ID"#]].assert_eq(&cloud.neutral(&read));
+    assert_eq!(repository.state(), state);
+
+    emulator.clear_faults();
+    let mut public = cloud.web();
+    public["is_public"] = json!(true);
+    let plan = repository.plan(public).await?;
+    emulator.fail_always("UpdateContainerRepository", Fault::status(500));
+    let update = problem(repository.apply_planned(&plan).await);
+    expect![[r#"
+        Error: Cannot update container repository
+
+        Repository "team/web" (ocid1.containerrepo.OCID) could not be changed. UpdateContainerRepository at HOST was answered 500 InternalServerError in the last of 8 attempts: Out of host capacity or an internal error occurred.
+
+        The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
+        Request id: ID"#]].assert_eq(&cloud.neutral(&update));
+    assert_eq!(repository.state(), state);
+    assert_eq!(cloud.repository("team/web")["isPublic"], json!(false));
+
+    emulator.clear_faults();
+    emulator.fail_always("DeleteContainerRepository", Fault::status(500));
+    let delete = problem(repository.destroy().await);
+    expect![[r#"
+        Error: Cannot delete container repository
+
+        Repository "team/web" (ocid1.containerrepo.OCID) could not be deleted. DeleteContainerRepository at HOST was answered 500 InternalServerError in the last of 8 attempts: Out of host capacity or an internal error occurred.
+
+        The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
+        Request id: ID"#]].assert_eq(&cloud.neutral(&delete));
+    assert_eq!(repository.state(), state);
+    assert_eq!(emulator.repositories().len(), 1);
     Ok(())
 }
 
-/// The connection is cut in the middle of a blob, every time.
+/// The first half of a change works and the second does not: the state shows
+/// the first.
 #[tokio::test]
-async fn cut_in_the_middle_of_a_blob() -> anyhow::Result<()> {
-    let (cloud, _repository) = with_repository().await?;
+async fn half_of_a_change() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let mut repository = cloud.host.resource("ocir_repository");
+    repository.apply(cloud.web()).await?;
+    let ops = cloud.emulator.seed().ops_compartment_id.clone();
+    let mut config = cloud.web();
+    config["compartment_id"] = json!(ops);
+    config["is_public"] = json!(true);
+    let plan = repository.plan(config.clone()).await?;
+    let fault = Fault::error(400, "InvalidParameter", "isPublic is not allowed here");
+    cloud.emulator.fail_next("UpdateContainerRepository", fault);
+    let problem = problem(repository.apply_planned(&plan).await);
+    expect![[r#"
+        Error: Cannot update container repository
+
+        Repository "team/web" (ocid1.containerrepo.OCID) could not be changed. UpdateContainerRepository at HOST was answered 400 InvalidParameter: isPublic is not allowed here.
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
+        Request id: ID"#]].assert_eq(&cloud.neutral(&problem));
+    assert_eq!(repository.state()["compartment_id"], json!(ops));
+    assert_eq!(repository.state()["is_public"], json!(false));
+    assert_eq!(cloud.repository("team/web")["compartmentId"], json!(ops));
+    assert!(!repository.is_tainted());
+    repository.apply(config).await?;
+    Ok(())
+}
+
+/// The answer to a create is lost on the way. The service recognises the second
+/// attempt, and a token's value is not lost with the answer.
+#[tokio::test]
+async fn answer_that_is_lost() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let emulator = &cloud.emulator;
+    emulator.fail_next("CreateContainerRepository", Fault::cut_answer());
+    let mut repository = cloud.host.resource("ocir_repository");
+    repository.apply(cloud.web()).await?;
+    assert_eq!(cloud.count("CreateContainerRepository"), 2);
+    assert_eq!(emulator.repositories().len(), 1);
+
+    emulator.fail_next("CreateAuthToken", Fault::cut_answer());
+    let mut token = cloud.host.resource("oci_auth_token");
+    let state = token
+        .apply(json!({ "description": "Used by Docker" }))
+        .await?;
+    assert!(
+        state["token"]
+            .as_str()
+            .is_some_and(|token| !token.is_empty())
+    );
+    assert_eq!(cloud.count("CreateAuthToken"), 2);
+    assert_eq!(emulator.auth_tokens().len(), 1);
+    Ok(())
+}
+
+/// A token is made and the user's name cannot be read: the token is in the state,
+/// and the missing name is a warning, not an error that would replace the token.
+#[tokio::test]
+async fn token_whose_user_cannot_be_read() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let config = json!({ "description": "Used by Docker" });
+    let plan = token.plan(config.clone()).await?;
+    cloud.emulator.fail_always("GetUser", Fault::status(404));
+    token.apply_planned(&plan).await?;
+    let warnings = token.take_warnings().join("\n\n");
+    expect![[r#"
+        Warning: Login name is not known
+
+        The token can be used. Its user name for "docker login", which is <namespace>/<user>, could not be found out, so the attribute "username" is null until a later refresh finds it.
+
+        User USER could not be read. GetUser at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+
+        Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region (sa-saopaulo-1), and that a policy allows it, for example:
+            Allow group GROUP to manage users in tenancy
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
+        Request id: ID"#]].assert_eq(&cloud.neutral(&warnings));
+    assert!(!token.is_tainted());
+    assert!(token.state()["token"].is_string());
+    assert_eq!(token.state()["username"], Json::Null);
+
+    cloud.emulator.clear_faults();
+    token.refresh().await?;
+    assert!(token.state()["username"].is_string());
+    Ok(())
+}
+
+/// Users are changed in the home region only.
+#[tokio::test]
+async fn token_outside_of_the_home_region() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().region("eu-frankfurt-1").start().await?;
+    let mut config = arguments(&emulator);
+    config["region"] = json!("us-ashburn-1");
+    config["endpoint"] = json!(format!("{}/~us-ashburn-1", emulator.url()));
+    let cloud = Cloud::impatient(emulator, config).await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let problem = apply(&mut token, json!({ "description": "d" })).await;
+    expect![[r#"
+        Error: Cannot create auth token
+
+        An auth token for user USER could not be created. CreateAuthToken at HOST was answered 403 NotAllowed: Please go to your home region FRA to execute CREATE, UPDATE and DELETE operations.
+
+        Users and their tokens are changed in the tenancy's home region only, and the provider is configured for us-ashburn-1. Configure one for the home region, and name it in the resource:
+            provider "ocir" {
+              alias  = "home"
+              region = "eu-frankfurt-1"
+            }
+
+            provider = ocir.home
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
+        Request id: ID"#]].assert_eq(&cloud.neutral(&problem));
+    assert_eq!(token.state(), Json::Null);
+    assert!(cloud.emulator.auth_tokens().is_empty());
+    Ok(())
+}
+
+/// A user has both the tokens that one may have.
+#[tokio::test]
+async fn third_token() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    for description in ["laptop", "pipeline"] {
+        let mut token = cloud.host.resource("oci_auth_token");
+        token.apply(json!({ "description": description })).await?;
+    }
+    let mut third = cloud.host.resource("oci_auth_token");
+    let problem = apply(&mut third, json!({ "description": "third" })).await;
+    expect![[r#"
+        Error: Cannot create auth token
+
+        An auth token for user USER could not be created: a user may hold two auth tokens, and this one does already. They are:
+            ocid1.credential.OCID "laptop", created TIME
+            ocid1.credential.OCID "pipeline", created TIME
+
+        Delete one that is not used any more, or import it to manage it here.
+
+        Request id: ID"#]].assert_eq(&without_times(&cloud.neutral(&problem)));
+    assert_eq!(third.state(), Json::Null);
+    assert_eq!(cloud.emulator.auth_tokens().len(), 2);
+    Ok(())
+}
+
+/// A proxy's page comes instead of an answer, with a status of its own and with
+/// one that looks like success.
+#[tokio::test]
+async fn page_of_a_gateway() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let mut repository = cloud.host.resource("ocir_repository");
+    let state = repository.apply(cloud.web()).await?;
+    for (status, page, expected) in [
+        (
+            200,
+            PAGE,
+            expect![[r#"
+                Error: Cannot read container repository
+
+                Repository "team/web" (ocid1.containerrepo.OCID) could not be read. The answer to GetContainerRepository cannot be read: it is no JSON, expected value at line 1 column 1.
+
+                A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
+
+                Signed in as: user USER (API key FINGERPRINT, argument private_key)
+                Request id: ID"#]],
+        ),
+        (
+            403,
+            PAGE,
+            expect![[r#"
+                Error: Cannot read container repository
+
+                Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository at HOST was answered 403 Forbidden: Sign in Please sign in to the network.
+
+                A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
+
+                Signed in as: user USER (API key FINGERPRINT, argument private_key)
+                Request id: ID"#]],
+        ),
+        (
+            502,
+            "<h1>502 Bad Gateway</h1>",
+            expect![[r#"
+                Error: Cannot read container repository
+
+                Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository at HOST was answered 502 Bad Gateway in the last of 8 attempts.
+
+                A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
+
+                Signed in as: user USER (API key FINGERPRINT, argument private_key)
+                Request id: ID"#]],
+        ),
+        (
+            200,
+            r#"{"id": "ocid1.containerrepo.oc1..a""#,
+            expect![[r#"
+                Error: Cannot read container repository
+
+                Repository "team/web" (ocid1.containerrepo.OCID) could not be read. The answer to GetContainerRepository cannot be read: it is no JSON, EOF while parsing an object at line 1 column 35.
+
+                A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
+
+                Signed in as: user USER (API key FINGERPRINT, argument private_key)
+                Request id: ID"#]],
+        ),
+    ] {
+        let fault = Fault::body(status, page);
+        cloud.emulator.fail_always("GetContainerRepository", fault);
+        let problem = problem(repository.refresh().await);
+        expected.assert_eq(&cloud.neutral(&problem));
+        assert_eq!(repository.state(), state);
+    }
+    Ok(())
+}
+
+// Pushing.
+
+/// The connection is cut in the middle of a blob, in every attempt. The tag stays
+/// where it was, and the next apply brings the image there.
+#[tokio::test]
+async fn connection_cut_in_a_blob() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let files = Files::new()?;
+    let (mut push, state) = pushed(&cloud, &files).await?;
+    files.show(&[&noise(300_000)])?;
+    let plan = push.plan(files.push()).await?;
     cloud
         .emulator
         .fail_always("PutBlobUpload", Fault::cut(1000));
-    let layout = Layout::new()?;
-    layout.show(&layout.image_of(&[&noise(8_000_000)])?)?;
-    let push = push_fails(&cloud, &layout.source(), "team/web", expect![[r#"
+    let problem = problem(push.apply_planned(&plan).await);
+    // How far it came, and what the system calls it, differs from run to run.
+    let problem = between(&problem, ", after ", " of 300000 bytes", "SOME");
+    let problem = between(&problem, "8 attempts: ", ".\n", "CUT");
+    let problem = files.neutral(&cloud, &problem);
+    expect![[r#"
         Error: Cannot push image
 
-        oci:SOURCE could not be pushed to repository "NAMESPACE/team/web" under tag "1.0.0": the connection to HOST was cut during upload of blob sha256:ff85c77bdeea5da5a30117360a2e025231a8a3da9625f3be50e92f58ef669c20, after SENT of 8000004 bytes in the last of 8 attempts: CAUSE
+        oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". The connection to HOST was cut during upload of blob sha256:e65d123120a92fa1849d6d01df4d6c632fb937c8ad5b90c5f8eca70f89eaaacc, after SOME of 300000 bytes in the last of 8 attempts: CUT.
 
-        Apply again: what has arrived is not sent a second time. If it breaks off at the same place each time, look for a proxy or a gateway with a limit on sizes or times.
+        Apply again: blobs that have arrived are not sent twice. If it breaks off at the same place each time, look for a proxy or a gateway with a limit on sizes or times.
 
-        Signed in as: user USER (API key FINGERPRINT, argument private_key)"#]]).await;
-    // The same push, on a line that holds, finishes.
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)"#]].assert_eq(&problem);
+    assert_eq!(push.state(), state);
+    let tags = cloud.emulator.tags("team/web");
+    assert_eq!(json!(tags["1"]), state["digest"]);
+
     cloud.emulator.clear_faults();
-    let mut push = push;
-    push.apply(image(&layout.source(), "team/web")).await?;
-    assert_eq!(cloud.emulator.tags("team/web").len(), 1);
+    cloud.emulator.fail_next("PutBlobUpload", Fault::cut(1000));
+    push.apply(files.push()).await?;
     Ok(())
 }
 
-/// Bytes that no compressor makes smaller, so that a blob has more than one piece.
-fn noise(count: usize) -> Vec<u8> {
-    let mut state = 7_u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    };
-    // A layer that says it is gzip is taken at its word when it begins like it.
-    let mut bytes = vec![0x1f, 0x8b, 8, 0];
-    bytes.extend((0..count).map(|_| next()));
-    bytes
-}
-
-fn image(source: &str, repository: &str) -> Json {
-    json!({ "source": source, "repository": repository, "tag": "1.0.0" })
-}
-
-/// How many bytes a connection took before it broke, and how the system calls
-/// that, is up to chance.
-fn without_chance(text: &str) -> String {
-    let Some((before, rest)) = text.split_once(", after ") else {
-        return text.to_owned();
-    };
-    let sent: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    let rest = &rest[sent.len()..];
-    let Some((attempts, cause)) = rest.split_once("attempts: ") else {
-        return text.to_owned();
-    };
-    assert!(!sent.is_empty(), "{text}");
-    let after = cause.split_once('\n').map_or("", |(_, after)| after);
-    format!("{before}, after SENT{attempts}attempts: CAUSE\n{after}")
-}
-
-/// A push that fails and leaves no tag and no state.
-async fn push_fails(cloud: &Cloud, source: &str, repository: &str, expected: Expect) -> Resource {
-    let mut push = cloud.host.resource("ocir_image_push");
-    let problems = push
-        .apply(image(source, repository))
-        .await
-        .expect_err("it fails");
-    let path = source.split_once(':').map_or(source, |(_, path)| path);
-    let folder = Path::new(path)
-        .parent()
-        .unwrap_or(Path::new(""))
-        .display()
-        .to_string();
-    let text = problems
-        .to_string()
-        .replace(path, "SOURCE")
-        .replace(&folder, "FOLDER");
-    let text = cloud.neutral(&without_chance(&text));
-    expected.assert_eq(&text);
-    assert_eq!(push.state(), Json::Null);
-    assert!(cloud.emulator.tags(repository).is_empty());
-    push
-}
-
-/// An archive that ends too early.
+/// The archive ends too early: somebody pushed while it was still written.
 #[tokio::test]
-async fn truncated_archive() -> anyhow::Result<()> {
-    let (cloud, _repository) = with_repository().await?;
-    let (_folder, source) = docker_archive(false)?;
-    let path = source.trim_start_matches("docker-archive:");
-    let file = fs::OpenOptions::new().write(true).open(path)?;
-    file.set_len(100_000)?;
-    push_fails(&cloud, &source, "team/web", expect![[r#"
+async fn archive_that_is_truncated() -> anyhow::Result<()> {
+    let files = Files::new()?;
+    let source = files.archive(&[("layer.tar", &noise(3000)), ("manifest.json", b"[]")])?;
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(files.path("image.tar"))?;
+    file.set_len(2000)?;
+    files.source_fails(&source, expect![[r#"
         Error: Cannot read image source
 
-        "SOURCE" is truncated within its entry "blobs/sha256/902c11c84284104e83543cd2a092005e92cd36e9e184b2cdc8d34a6a093c4e64".
-          with source"#]]).await;
-    Ok(())
+        "DIRECTORY/image.tar" is truncated within its entry "layer.tar".
+
+        The source is damaged, or was still being written. Make it again, and let that end before the run begins.
+          with source"#]]).await
 }
 
-/// A layer whose bytes are not what its digest says.
+/// A layer is not what its digest says.
 #[tokio::test]
-async fn layer_with_a_wrong_digest() -> anyhow::Result<()> {
-    let (cloud, _repository) = with_repository().await?;
-    let layout = Layout::new()?;
-    let layer = noise(1000);
-    layout.show(&layout.image_of(&[&layer])?)?;
-    let digest = ocir::image::Digest::of(&layer).to_string();
-    let blob = layout
-        .path()
-        .join("blobs/sha256")
-        .join(digest.trim_start_matches("sha256:"));
+async fn layer_whose_digest_is_wrong() -> anyhow::Result<()> {
+    let files = Files::new()?;
+    let layer = noise(3000);
+    files.show(&[&layer])?;
+    let digest = Digest::of(&layer).to_string();
+    let path = digest.replace(':', "/");
+    let path = files.layout.path().join("blobs").join(path);
     let mut spoilt = layer;
-    spoilt[500] ^= 1;
-    fs::write(blob, spoilt)?;
-    push_fails(&cloud, &layout.source(), "team/web", expect![[r#"
+    spoilt[1000] ^= 1;
+    fs::write(path, spoilt)?;
+
+    let cloud = cloud().await?;
+    let mut repository = cloud.host.resource("ocir_repository");
+    repository.apply(cloud.web()).await?;
+    let mut push = cloud.host.resource("ocir_image_push");
+    let problem = apply(&mut push, files.push()).await;
+    expect![[r#"
         Error: Cannot push image
 
-        oci:SOURCE could not be pushed to repository "NAMESPACE/team/web" under tag "1.0.0": cannot read blob sha256:1d5be6d08220714e696874f3c5058babc4e9f1c6fd27ab5eee959238cc80dc54 from the image's source: "SOURCE/blobs/sha256/1d5be6d08220714e696874f3c5058babc4e9f1c6fd27ab5eee959238cc80dc54" is corrupt: it should have the digest sha256:1d5be6d08220714e696874f3c5058babc4e9f1c6fd27ab5eee959238cc80dc54, and has sha256:33303ccde6e67ea07ca493e5e4c399e22f39af56ed9489dee7c717a162c5799c.
+        oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". "LAYOUT/blobs/sha256/8772b73d248bdb14e837fb5b8156e8aa8b3b6eb0ddf44dfc6899625dad8ee9c9" is corrupt: it should have the digest sha256:8772b73d248bdb14e837fb5b8156e8aa8b3b6eb0ddf44dfc6899625dad8ee9c9, and has sha256:91349f884a0a1c293aafeb8a6ae0faa2df72b264a864a57e864a2ae59b7e48a6.
 
-        Nothing was tagged. Make the image's source again, and plan again.
-
-        Signed in as: user USER (API key FINGERPRINT, argument private_key)"#]]).await;
+        The source is damaged, or was still being written. Make it again, and let that end before the run begins.
+          with source"#]].assert_eq(&files.neutral(&cloud, &problem));
+    assert_eq!(push.state(), Json::Null);
+    assert!(cloud.emulator.images().is_empty());
     Ok(())
 }
 
-/// An archive with an entry that points out of it.
+/// An entry of the archive points outside of it.
 #[tokio::test]
 async fn entry_that_points_outside() -> anyhow::Result<()> {
-    let (cloud, _repository) = with_repository().await?;
-    let folder = tempfile::tempdir()?;
-    let path = folder.path().join("image.tar");
-    let mut archive = tar::Builder::new(fs::File::create(&path)?);
-    let mut header = tar::Header::new_gnu();
-    let name = b"../../etc/passwd";
-    header.as_old_mut().name[..name.len()].copy_from_slice(name);
-    header.set_size(4);
-    header.set_cksum();
-    archive.append(&header, &b"root"[..])?;
-    archive.into_inner()?.flush()?;
-    let source = format!("docker-archive:{}", path.display());
-    push_fails(
-        &cloud,
-        &source,
-        "team/web",
-        expect![[r#"
+    let files = Files::new()?;
+    let source = files.archive(&[("../../etc/passwd", b"root"), ("manifest.json", b"[]")])?;
+    files
+        .source_fails(
+            &source,
+            expect![[r#"
         Error: Cannot read image source
 
-        Entry "../../etc/passwd" of "SOURCE" points outside the archive.
+        Entry "../../etc/passwd" of "DIRECTORY/image.tar" points outside the archive.
+
+        No tool that saves images writes such an archive, so nothing of it is used.
           with source"#]],
-    )
-    .await;
-    Ok(())
+        )
+        .await
 }
 
-/// A layout whose index is no JSON.
+/// Documents that are no JSON, or another one.
 #[tokio::test]
-async fn json_that_is_none() -> anyhow::Result<()> {
-    let (cloud, _repository) = with_repository().await?;
-    let layout = Layout::new()?;
-    fs::write(layout.path().join("index.json"), "<html>")?;
-    push_fails(
-        &cloud,
-        &layout.source(),
-        "team/web",
-        expect![[r#"
+async fn documents_that_are_no_json() -> anyhow::Result<()> {
+    let files = Files::new()?;
+    files.show(&[b"layer"])?;
+    fs::write(files.layout.path().join("index.json"), "<html>")?;
+    files.source_fails(&files.layout.source(), expect![[r#"
         Error: Cannot read image source
 
-        "SOURCE/index.json" is not the index of an image layout: expected value at line 1 column 1.
+        "LAYOUT/index.json" is not the index of an image layout: expected value at line 1 column 1.
+
+        The source is damaged, or was still being written. Make it again, and let that end before the run begins.
+          with source"#]]).await?;
+
+    let source = files.archive(&[("manifest.json", b"[{\"Config\": 5}]")])?;
+    files
+        .source_fails(
+            &source,
+            expect![[r#"
+                Error: Cannot read image source
+
+                Entry "manifest.json" of "DIRECTORY/image.tar" is not the list of images that docker save writes: invalid type: integer `5`, expected a string at line 1 column 13.
+
+                The source is damaged, or was still being written. Make it again, and let that end before the run begins.
+                  with source"#]],
+        )
+        .await
+}
+
+/// The source is compressed as a whole, is a directory, or is written in no form.
+#[tokio::test]
+async fn source_that_is_something_else() -> anyhow::Result<()> {
+    let files = Files::new()?;
+    let path = files.write("image.tar.gz", b"\x1f\x8b\x08\0\0\0\0\0\0\0")?;
+    let source = format!("docker-archive:{}", path.display());
+    files.source_fails(&source, expect![[r#"
+        Error: Cannot read image source
+
+        "DIRECTORY/image.tar.gz" is compressed with gzip, and only plain tar files are read; decompress it first:
+            gzip --decompress --keep DIRECTORY/image.tar.gz
+          with source"#]]).await?;
+    let source = format!("docker-archive:{}", files.path("").display());
+    files
+        .source_fails(
+            &source,
+            expect![[r#"
+        Error: Cannot read image source
+
+        "DIRECTORY/" is a directory, not a file.
           with source"#]],
-    )
-    .await;
+        )
+        .await?;
+    files.source_fails("docker://gru.ocir.io/ns/web", expect![[r#"
+        Error: Invalid value
+
+        Argument "source" cannot be used: "docker://gru.ocir.io/ns/web" is not understood: sources of the kind docker: are not read by this version; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout.
+          with source"#]]).await
+}
+
+/// The source is not there yet while planning, and not while applying either.
+#[tokio::test]
+async fn source_that_never_comes() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let files = Files::new()?;
+    let mut push = cloud.host.resource("ocir_image_push");
+    let mut config = files.push();
+    config["source"] = json!(format!("oci:{}", files.path("later").display()));
+    let plan = push.plan(config).await?;
+    expect![[r#"
+        Warning: Image source does not exist yet
+
+        Cannot read "DIRECTORY/later": No such file or directory (os error 2). It may be made during the apply; until then the digest is not known. If the path is mistyped, the apply will fail.
+          with source"#]].assert_eq(&files.neutral(&cloud, &plan.warnings.join("\n\n")));
+    let problem = problem(push.apply_planned(&plan).await);
+    expect![[r#"
+        Error: Cannot read image source
+
+        Cannot read "DIRECTORY/later": No such file or directory (os error 2).
+          with source"#]]
+    .assert_eq(&files.neutral(&cloud, &problem));
+    assert_eq!(push.state(), Json::Null);
     Ok(())
 }
 
-/// A repository that nobody made.
+/// Between plan and apply somebody builds another image.
+#[tokio::test]
+async fn source_that_changes_after_the_plan() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let files = Files::new()?;
+    let (mut push, state) = pushed(&cloud, &files).await?;
+    files.show(&[b"planned"])?;
+    let plan = push.plan(files.push()).await?;
+    files.show(&[b"something else"])?;
+    let problem = problem(push.apply_planned(&plan).await);
+    expect![[r#"
+        Error: Image source changed
+
+        The plan promised sha256:4796bc7405d0f0a2a5600453c669805431d1cb63ad3ed44679aba9dc7c73d123, and oci:LAYOUT now holds sha256:caf9f856019f04f664cb66fa781ab77c08bfb78068352de8ccaf454d666b1ab3. Nothing was pushed. Plan again.
+          with source"#]].assert_eq(&files.neutral(&cloud, &problem));
+    assert_eq!(push.state(), state);
+    assert_eq!(json!(cloud.emulator.tags("team/web")["1"]), state["digest"]);
+    Ok(())
+}
+
+/// The repository does not exist; OCIR does not tell that from a missing policy.
 #[tokio::test]
 async fn push_to_no_repository() -> anyhow::Result<()> {
-    let cloud = with(json!({})).await?;
-    let layout = Layout::of("web")?;
-    push_fails(&cloud, &layout.source(), "team/nothing", expect![[r#"
+    let cloud = cloud().await?;
+    let files = Files::new()?;
+    files.show(&[b"layer"])?;
+    let mut push = cloud.host.resource("ocir_image_push");
+    let problem = apply(&mut push, files.push()).await;
+    // Which of its blobs was asked for first is chance.
+    let problem = between(&problem, "upload of blob ", " at ", "DIGEST");
+    expect![[r#"
         Error: Cannot push image
 
-        oci:SOURCE could not be pushed to repository "NAMESPACE/team/nothing" under tag "1.0.0": start of the upload of blob sha256:9d99a75171aea000c711b34c0e5e3f28d3d537dd99d110eafbfbc2bd8e52c2bf at HOST answered 404 NAME_UNKNOWN: Repository NAMESPACE/team/nothing not known to registry.
+        oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Start of the upload of blob DIGEST at HOST was answered 404 NAME_UNKNOWN: Repository NAMESPACE/team/web not known to registry.
 
         Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository with an ocir_repository that the push refers to, and allow the push, for example:
             Allow group GROUP to manage repos in compartment COMPARTMENT
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
-
-        Request id: ID"#]]).await;
+        Request id: ID
+          with repository"#]].assert_eq(&files.neutral(&cloud, &problem));
+    assert_eq!(push.state(), Json::Null);
+    assert!(cloud.emulator.repositories().is_empty());
     Ok(())
 }
 
-/// The registry takes the signature for nobody's, and says so with a token that
-/// is good for nothing.
+/// The identity may read and not write.
 #[tokio::test]
-async fn taken_for_nobody() -> anyhow::Result<()> {
-    let (cloud, _repository) = with_repository().await?;
-    let layout = Layout::of("web")?;
-    let mut push = cloud.host.resource("ocir_image_push");
-    let plan = push.plan(image(&layout.source(), "team/web")).await?;
-    // Only the token endpoint is asked from here on, and it refuses nobody.
-    cloud.emulator.skew_clock(600);
-    let problems = push.apply_planned(&plan).await.expect_err("it fails");
-    let text = cloud.neutral(
-        &problems
-            .to_string()
-            .replace(&layout.path().display().to_string(), "SOURCE"),
-    );
+async fn push_that_is_denied() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let files = Files::new()?;
+    let (mut push, state) = pushed(&cloud, &files).await?;
+    files.show(&[b"another layer"])?;
+    let denied = Fault::error(403, "DENIED", "requested access to the resource is denied");
+    cloud.emulator.fail_always("PostBlobUpload", denied);
+    let problem = apply(&mut push, files.push()).await;
     expect![[r#"
         Error: Cannot push image
 
-        oci:SOURCE could not be pushed to repository "NAMESPACE/team/web" under tag "1.0.0": cannot get a token to sign in to HOST: HOST took the request for an anonymous one.
+        oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Start of the upload of blob sha256:0414c189c82553ffdb5f8afeefeae2139f68d12d167763d16506b198974f0906 at HOST was answered 403 DENIED: requested access to the resource is denied.
 
-        The registry does not refuse a signature it does not accept; it treats the request as nobody's. Check the API key, its fingerprint, the user and the tenancy.
+        Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository with an ocir_repository that the push refers to, and allow the push, for example:
+            Allow group GROUP to manage repos in compartment COMPARTMENT
 
-        Signed in as: user USER (API key FINGERPRINT, argument private_key)"#]].assert_eq(&text);
-    assert_eq!(push.state(), Json::Null);
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
+        Request id: ID"#]].assert_eq(&files.neutral(&cloud, &problem));
+    assert_eq!(push.state(), state);
+    assert_eq!(cloud.emulator.images().len(), 1);
     Ok(())
 }
 
-/// A registry login that is refused, and none of the secrets in what is said
-/// about it, or about anything else that fails here.
+/// The registry takes a signature that it does not accept for nobody's, while the
+/// control plane is content: the key is new, and not known everywhere yet.
 #[tokio::test]
-async fn refused_login_shows_no_secret() -> anyhow::Result<()> {
-    let cloud = with(json!({
-        "registry": { "username": "somebody", "password": "pa55word-that-must-not-show" },
-    }))
-    .await?;
+async fn token_that_is_nobodys() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let files = Files::new()?;
+    let (mut push, state) = pushed(&cloud, &files).await?;
+    files.show(&[b"another layer"])?;
+    let plan = push.plan(files.push()).await?;
+    // {"sub": "{\"userId\": \"anon-5f2c\"}"}
+    let nobody = "e30.eyJzdWIiOiAie1widXNlcklkXCI6IFwiYW5vbi01ZjJjXCJ9In0.c2ln";
+    let fault = Fault::body(
+        200,
+        &json!({ "token": nobody, "expires_in": 3600 }).to_string(),
+    );
+    cloud.emulator.fail_always("GetRegistryToken", fault);
+    // The token of the push before would do.
+    let cloud = restarted(cloud).await?;
+    let mut push = with_state(&cloud, &push).await?;
+    let problem = problem(push.apply_planned(&plan).await);
+    expect![[r#"
+        Error: Cannot sign in to Oracle Cloud
+
+        oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". HOST gave a token that is nobody's.
+
+        The registry does not refuse a signature that it does not accept: it takes the caller for an anonymous one. Check that user, tenancy and API key belong together, and that the key is uploaded for the user and active (a new one is known everywhere after some minutes):
+            oci iam user api-key list --user-id USER
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)"#]].assert_eq(&files.neutral(&cloud, &problem));
+    // So it is with a clock that is off, which only the registry does not say.
+    cloud.emulator.clear_faults();
+    cloud.emulator.skew_clock(600);
+    let problem = self::problem(push.apply_planned(&plan).await);
+    expect![[r#"
+        Error: Cannot sign in to Oracle Cloud
+
+        oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". HOST gave a token that is nobody's.
+
+        This machine's clock is 10 minutes behind the service's, and a signature is good for five minutes. Set the clock.
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)"#]].assert_eq(&files.neutral(&cloud, &problem));
+    assert_eq!(push.state(), state);
+    Ok(())
+}
+
+/// A registry token that ends during a push is renewed, and nobody notices.
+#[tokio::test]
+async fn registry_token_that_ends() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let files = Files::new()?;
+    let (mut push, _) = pushed(&cloud, &files).await?;
+    files.show(&[b"another layer"])?;
+    cloud.emulator.clear_requests();
+    cloud
+        .emulator
+        .fail_next("PutBlobUpload", Fault::status(401));
+    cloud.emulator.fail_next("PutManifest", Fault::status(401));
+    push.apply(files.push()).await?;
+    assert_eq!(push.take_warnings(), Vec::<String>::new());
+    assert_eq!(cloud.count("GetRegistryToken"), 2);
+    Ok(())
+}
+
+/// User name and password of the registry are wrong.
+#[tokio::test]
+async fn password_that_is_wrong() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let mut config = arguments(&emulator);
+    let user = format!(
+        "{}/{}",
+        emulator.seed().namespace,
+        emulator.seed().user_name
+    );
+    config["registry"] = json!({ "username": user, "password": "hunter2" });
+    let cloud = Cloud::impatient(emulator, config).await?;
     let mut repository = cloud.host.resource("ocir_repository");
     repository.apply(cloud.web()).await?;
-    let layout = Layout::of("web")?;
-    push_fails(&cloud, &layout.source(), "team/web", expect![[r#"
+    let files = Files::new()?;
+    files.show(&[b"layer"])?;
+    let mut push = cloud.host.resource("ocir_image_push");
+    let problem = apply(&mut push, files.push()).await.replace(&user, "LOGIN");
+    expect![[r#"
         Error: Cannot push image
 
-        oci:SOURCE could not be pushed to repository "NAMESPACE/team/web" under tag "1.0.0": sign-in at HOST answered 401 UNAUTHORIZED: Unauthorized.
+        oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Sign-in at HOST was answered 401 UNAUTHORIZED: Unauthorized.
 
-        Set "username" and "password" in the provider's argument "registry", and check them. For Oracle's registry they are <namespace>/<user> and an auth token, which is accepted some minutes after it was created.
+        HOST does not accept the user name and password that are set in the provider's argument "registry" or in OCI_REGISTRY_USERNAME and OCI_REGISTRY_PASSWORD. At Oracle's registry they are NAMESPACE/USER and an auth token, which works some minutes after it was made.
 
-        Signed in as: user "somebody" of the registry
+        Signed in as: user "LOGIN" of the registry
+        Request id: ID"#]].assert_eq(&files.neutral(&cloud, &problem));
+    assert_eq!(push.state(), Json::Null);
+    assert!(cloud.emulator.images().is_empty());
+    Ok(())
+}
 
-        Request id: ID"#]]).await;
+/// The registry throttles, fails, or something else answers in its place; a tag
+/// is not taken for gone because of that.
+#[tokio::test]
+async fn registry_that_fails() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let files = Files::new()?;
+    let (mut push, state) = pushed(&cloud, &files).await?;
+    files.show(&[b"another layer"])?;
+    for (operation, fault, expected) in [
+        (
+            "PostBlobUpload",
+            Fault::status(429).retry_after(1),
+            expect![[r#"
+                Error: Cannot push image
 
-    let mut said = Vec::new();
-    for fault in [
-        Fault::status(401),
-        Fault::status(403),
-        Fault::body(502, "no"),
-        Fault::cut_answer(),
+                oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Start of the upload of blob sha256:0414c189c82553ffdb5f8afeefeae2139f68d12d167763d16506b198974f0906 at HOST was answered 429 TOOMANYREQUESTS in the last of 8 attempts: Too many requests.
+
+                The service is throttling. Apply again later, or with fewer requests at once:
+                    terraform apply -parallelism=2
+
+                Signed in as: user USER (API key FINGERPRINT, argument private_key)
+                Request id: ID"#]],
+        ),
+        (
+            "PutBlobUpload",
+            Fault::status(500),
+            expect![[r#"
+                Error: Cannot push image
+
+                oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Upload of blob sha256:0414c189c82553ffdb5f8afeefeae2139f68d12d167763d16506b198974f0906 at HOST was answered 500 UNKNOWN in the last of 8 attempts: Unknown error.
+
+                The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
+
+                Signed in as: user USER (API key FINGERPRINT, argument private_key)
+                Request id: ID"#]],
+        ),
+        (
+            "PutManifest",
+            Fault::body(502, "<h1>502 Bad Gateway</h1>"),
+            expect![[r#"
+                Error: Cannot push image
+
+                oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Upload of manifest 1 at HOST was answered 502 Bad Gateway in the last of 8 attempts.
+
+                A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
+
+                Signed in as: user USER (API key FINGERPRINT, argument private_key)
+                Request id: ID"#]],
+        ),
+        (
+            "PutManifest",
+            Fault::body(200, PAGE),
+            expect![[r#"
+                Error: Cannot push image
+
+                oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Upload of manifest 1 at HOST got an answer that is not a registry's: 200 OK instead of 201 Created, and the manifest is not there afterwards.
+
+                A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
+
+                Signed in as: user USER (API key FINGERPRINT, argument private_key)"#]],
+        ),
+        (
+            "PutManifest",
+            Fault::error(400, "MANIFEST_INVALID", "unknown media type"),
+            expect![[r#"
+                Error: Cannot push image
+
+                oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Upload of manifest 1 at HOST was answered 400 MANIFEST_INVALID: unknown media type.
+
+                Signed in as: user USER (API key FINGERPRINT, argument private_key)
+                Request id: ID"#]],
+        ),
     ] {
-        for operation in [
-            "GetContainerRepository",
-            "GetRegistryToken",
-            "HeadManifest",
-            "CreateAuthToken",
-        ] {
-            cloud.emulator.fail_always(operation, fault.clone());
-        }
-        let mut token = cloud.host.resource("oci_auth_token");
-        let failures = [
-            repository.refresh().await.map(drop),
-            token.apply(json!({ "description": "x" })).await.map(drop),
-            cloud
-                .host
-                .resource("ocir_image_push")
-                .apply(image(&layout.source(), "team/web"))
-                .await
-                .map(drop),
-        ];
-        for failure in failures {
-            said.push(failure.expect_err("it fails").to_string());
-        }
+        let plan = push.plan(files.push()).await?;
+        cloud.emulator.fail_always(operation, fault);
+        let problem = problem(push.apply_planned(&plan).await);
+        expected.assert_eq(&files.neutral(&cloud, &problem));
+        assert_eq!(push.state(), state);
+        assert_eq!(json!(cloud.emulator.tags("team/web")["1"]), state["digest"]);
         cloud.emulator.clear_faults();
     }
-    let seed = cloud.emulator.seed();
-    let key = seed.private_key_pem.lines().filter(|line| line.len() == 64);
-    let secrets: Vec<&str> = key
-        .chain([
-            "pa55word-that-must-not-show",
-            "Bearer ey",
-            "Signature version",
-        ])
-        .collect();
-    assert!(secrets.len() > 10);
-    for text in said {
-        assert!(
-            !secrets.iter().any(|secret| text.contains(secret)),
-            "a secret shows in:\n{text}"
-        );
+    for (fault, expected) in [
+        (
+            Fault::status(503),
+            expect![[r#"
+                Error: Cannot read image
+
+                What tag "1" of repository "NAMESPACE/team/web" points to could not be read. Check of manifest 1 at HOST was answered 503 Service Unavailable in the last of 8 attempts.
+
+                The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
+
+                Signed in as: user USER (API key FINGERPRINT, argument private_key)
+                Request id: ID"#]],
+        ),
+        // Its digest must not look like a tag that was moved.
+        (
+            Fault::body(200, PAGE),
+            expect![[r#"
+                Error: Cannot read image
+
+                What tag "1" of repository "NAMESPACE/team/web" points to could not be read. Download of manifest 1 at HOST got an answer that is not a registry's: it is not the JSON of a manifest.
+
+                A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
+
+                Signed in as: user USER (API key FINGERPRINT, argument private_key)"#]],
+        ),
+        (
+            Fault::body(404, PAGE),
+            expect![[r#"
+                Error: Cannot read image
+
+                Whether tag "1" of repository "NAMESPACE/team/web" is gone could not be found out. List of tags at HOST was answered 404 Not Found: Sign in Please sign in to the network.
+
+                A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
+
+                Signed in as: user USER (API key FINGERPRINT, argument private_key)
+                Request id: ID"#]],
+        ),
+        (
+            Fault::status(403),
+            expect![[r#"
+            Error: Cannot read image
+
+            What tag "1" of repository "NAMESPACE/team/web" points to could not be read. Download of manifest 1 at HOST was answered 403 DENIED: Requested access to the resource is denied.
+
+            Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository with an ocir_repository that the push refers to, and allow the push, for example:
+                Allow group GROUP to manage repos in compartment COMPARTMENT
+
+            Signed in as: user USER (API key FINGERPRINT, argument private_key)
+            Request id: ID"#]],
+        ),
+    ] {
+        for operation in ["HeadManifest", "GetManifest", "ListTags"] {
+            cloud.emulator.fail_always(operation, fault.clone());
+        }
+        let problem = problem(push.refresh().await);
+        expected.assert_eq(&files.neutral(&cloud, &problem));
+        assert_eq!(push.state(), state);
+        cloud.emulator.clear_faults();
     }
     Ok(())
+}
+
+// Secrets.
+
+/// Every step of every object's life fails in every way, and nothing of what is
+/// said shows the key, the password, the auth token or a registry token.
+#[tokio::test]
+async fn no_secret_is_told() -> anyhow::Result<()> {
+    let password = "hunter2-hunter2";
+    let bearer = "eyJhbGciOiJub25lIn0.c2VjcmV0.c2ln";
+    let mut secrets = vec![
+        password.to_owned(),
+        bearer.to_owned(),
+        "eyJ".to_owned(),
+        "Bearer ".to_owned(),
+    ];
+    let mut heard = Vec::new();
+
+    // Keys that cannot be used.
+    let trial = SignIn::new().await?;
+    let pem = trial.cloud.emulator.seed().private_key_pem.clone();
+    let lines = pem
+        .lines()
+        .filter(|line| line.len() == 64)
+        .map(str::to_owned);
+    secrets.extend(lines);
+    assert!(secrets.len() > 20, "the key has lines");
+    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    for (name, text) in [
+        ("half", pem[..800].to_owned()),
+        ("bare", body.clone()),
+        ("damaged", pem.replacen('A', "!", 1)),
+        ("shifted", pem.replacen('M', "", 1)),
+        ("labelled", pem.replace("PRIVATE KEY", "SECRET")),
+    ] {
+        let argument = json!({ "private_key": text });
+        heard.push(trial.problem(argument).await?);
+        let path = trial.write(name, text.as_bytes())?;
+        let file = json!({ "private_key": null, "private_key_path": path });
+        heard.push(trial.problem(file).await?);
+        let path = trial.write(name, format!("[DEFAULT]\nkey_content={text}").as_bytes())?;
+        let profile = json!({ "private_key": null, "config_file": path });
+        heard.push(trial.problem(profile).await?);
+    }
+    for text in [body, pem.replace('\n', "\\n")] {
+        let path = json!({ "private_key": null, "private_key_path": text });
+        heard.push(trial.problem(path).await?);
+    }
+
+    // Everything that can fail, in every way.
+    let quoted = json!(bearer).to_string();
+    let odd = json!({ "token": bearer, "expires_in": bearer, "id": [bearer] }).to_string();
+    for login in [false, true] {
+        let emulator = Emulator::builder().start().await?;
+        let mut config = arguments(&emulator);
+        if login {
+            config["registry"] = json!({ "username": "ns/user", "password": password });
+        }
+        let cloud = Cloud::impatient(emulator, config).await?;
+        let files = Files::new()?;
+        let mut repository = cloud.host.resource("ocir_repository");
+        repository.apply(cloud.web()).await?;
+        let mut token = cloud.host.resource("oci_auth_token");
+        let state = token.apply(json!({ "description": "d" })).await?;
+        let value = state["token"].as_str().unwrap_or_default().to_owned();
+        assert!(value.len() > 8);
+        secrets.push(value);
+        files.show(&[b"layer"])?;
+        let mut push = cloud.host.resource("ocir_image_push");
+        heard.extend(
+            push.apply(files.push())
+                .await
+                .err()
+                .map(|problem| problem.to_string()),
+        );
+        for fault in [
+            Fault::status(401),
+            Fault::status(403),
+            Fault::status(404),
+            Fault::status(409),
+            Fault::status(429),
+            Fault::status(500),
+            Fault::cut(0),
+            Fault::cut_answer(),
+            Fault::body(200, PAGE),
+            Fault::body(200, &quoted),
+            Fault::body(200, &odd),
+        ] {
+            for operation in EVERYTHING {
+                cloud.emulator.fail_always(operation, fault.clone());
+            }
+            files.show(&[format!("{fault:?}").as_bytes()])?;
+            let mut another = cloud.host.resource("ocir_repository");
+            let mut second = cloud.host.resource("ocir_auth_token");
+            let changed = json!({ "description": "changed" });
+            let mut public = cloud.web();
+            public["is_public"] = json!(true);
+            for outcome in [
+                repository.apply(public).await,
+                another.apply(cloud.web()).await,
+                token.apply(changed.clone()).await,
+                second.apply(changed).await,
+                push.apply(files.push()).await,
+                repository.refresh().await,
+                token.refresh().await,
+                push.refresh().await,
+            ] {
+                heard.extend(outcome.err().map(|problem| problem.to_string()));
+            }
+            for resource in [&mut token, &mut repository, &mut second, &mut push] {
+                heard.extend(resource.take_warnings());
+            }
+            cloud.emulator.clear_faults();
+        }
+    }
+    assert!(heard.len() > 100, "only {} texts were heard", heard.len());
+    for text in &heard {
+        for secret in &secrets {
+            assert!(!text.contains(secret.as_str()), "{secret:?} is in:\n{text}");
+        }
+    }
+    Ok(())
+}
+
+/// Operations that something here asks for.
+const EVERYTHING: &[&str] = &[
+    "CreateAuthToken",
+    "CreateContainerRepository",
+    "DeleteAuthToken",
+    "DeleteContainerRepository",
+    "GetContainerRepository",
+    "GetManifest",
+    "GetNamespace",
+    "GetRegistryToken",
+    "GetUser",
+    "HeadBlob",
+    "HeadManifest",
+    "ListAuthTokens",
+    "ListContainerRepositories",
+    "ListTags",
+    "PostBlobUpload",
+    "PutBlobUpload",
+    "PutManifest",
+    "UpdateAuthToken",
+    "UpdateContainerRepository",
+];
+
+// Stopping.
+
+/// Ctrl-C while the provider waits to ask again: it ends at once, and the state is
+/// what it was.
+#[tokio::test]
+async fn stop_ends_a_wait() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let config = arguments(&emulator);
+    let cloud = Cloud::configured(emulator, config).await?;
+    let files = Files::new()?;
+    let (mut push, image) = pushed(&cloud, &files).await?;
+    let mut repository = cloud.host.resource("ocir_repository");
+    let mut other = cloud.web();
+    other["display_name"] = json!("team/other");
+    let state = repository.apply(other.clone()).await?;
+    other["is_public"] = json!(true);
+    let update = repository.plan(other).await?;
+    files.show(&[b"another layer"])?;
+    let upload = push.plan(files.push()).await?;
+    let slow = || Fault::status(429).retry_after(60);
+    let mut new = cloud.host.resource("ocir_repository");
+    let mut third = cloud.web();
+    third["display_name"] = json!("team/third");
+    let create = new.plan(third).await?;
+    let operations = [
+        "CreateContainerRepository",
+        "PostBlobUpload",
+        "UpdateContainerRepository",
+    ];
+    for operation in operations {
+        cloud.emulator.fail_always(operation, slow());
+    }
+    cloud.emulator.clear_requests();
+
+    let stop = async {
+        while operations
+            .iter()
+            .any(|operation| cloud.count(operation) == 0)
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let asked = Instant::now();
+        cloud.host.stop().await?;
+        anyhow::Ok(asked)
+    };
+    let (create, update, upload, asked) = tokio::join!(
+        new.apply_planned(&create),
+        repository.apply_planned(&update),
+        push.apply_planned(&upload),
+        stop
+    );
+    let elapsed = asked?.elapsed();
+    assert!(elapsed < Duration::from_secs(1), "{elapsed:?}");
+    expect![[r#"
+        Error: Cannot create container repository
+
+        Repository "team/third" could not be created in compartment COMPARTMENT: the run was interrupted."#]].assert_eq(&cloud.neutral(&problem(create)));
+    assert_eq!(new.state(), Json::Null);
+    assert_eq!(cloud.emulator.repositories().len(), 2);
+    expect![[r#"
+        Error: Cannot update container repository
+
+        Repository "team/other" (ocid1.containerrepo.OCID) could not be changed: the run was interrupted."#]].assert_eq(&cloud.neutral(&problem(update)));
+    expect![[r#"
+        Error: Cannot push image
+
+        oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1": the run was interrupted."#]].assert_eq(&files.neutral(&cloud, &problem(upload)));
+    assert_eq!(repository.state(), state);
+    assert_eq!(push.state(), image);
+    Ok(())
+}
+
+/// A page that a proxy shows to everybody.
+const PAGE: &str =
+    "<html><head><title>Sign in</title></head><body>Please sign in to the network</body></html>";
+
+/// An emulator, and a provider that tries again without waiting.
+async fn cloud() -> anyhow::Result<Cloud> {
+    let emulator = Emulator::builder().start().await?;
+    let config = arguments(&emulator);
+    Cloud::impatient(emulator, config).await
+}
+
+/// The same cloud with another process of the provider.
+async fn restarted(cloud: Cloud) -> anyhow::Result<Cloud> {
+    let config = arguments(&cloud.emulator);
+    Cloud::impatient(cloud.emulator, config).await
+}
+
+/// The same instance in another process of the provider.
+async fn with_state(cloud: &Cloud, resource: &Resource) -> anyhow::Result<Resource> {
+    let mut again = cloud.host.resource("ocir_image_push");
+    again.set_state(0, &resource.state()).await?;
+    Ok(again)
+}
+
+/// What applying says.
+async fn apply(resource: &mut Resource, config: Json) -> String {
+    problem(resource.apply(config).await)
+}
+
+/// What somebody reads after a failure.
+#[track_caller]
+fn problem<T: std::fmt::Debug>(result: Result<T, Problems>) -> String {
+    result.expect_err("this cannot work").to_string()
+}
+
+/// An image of a repository that is pushed and applied, and its state.
+async fn pushed(cloud: &Cloud, files: &Files) -> anyhow::Result<(Resource, Json)> {
+    let mut repository = cloud.host.resource("ocir_repository");
+    repository.apply(cloud.web()).await?;
+    files.show(&[b"layer"])?;
+    let mut push = cloud.host.resource("ocir_image_push");
+    let state = push.apply(files.push()).await?;
+    Ok((push, state))
+}
+
+/// Attempts to sign in with one argument or another changed.
+struct SignIn {
+    cloud: Cloud,
+    directory: tempfile::TempDir,
+}
+
+impl SignIn {
+    async fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            cloud: cloud().await?,
+            directory: tempfile::tempdir()?,
+        })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> anyhow::Result<PathBuf> {
+        fs::write(self.path(name), bytes)?;
+        Ok(self.path(name))
+    }
+
+    /// What configuring and planning a repository says with these arguments.
+    async fn problem(&self, changes: Json) -> anyhow::Result<String> {
+        let mut config = arguments(&self.cloud.emulator);
+        for (name, value) in changes.as_object().into_iter().flatten() {
+            config[name] = value.clone();
+        }
+        let retry = RetryPolicy::without_waiting();
+        let server = Server::new(Ocir::new(Environment::default()).with_retry(retry));
+        let host = Host::start(server).await?;
+        let problem = match host.configure(config).await {
+            Err(problem) => problem.to_string(),
+            Ok(_) => {
+                let mut repository = host.resource("ocir_repository");
+                apply(&mut repository, self.cloud.web()).await
+            }
+        };
+        let directory = self.directory.path().display().to_string();
+        Ok(self
+            .cloud
+            .neutral(&problem)
+            .replace(&directory, "DIRECTORY"))
+    }
+
+    async fn fails(&self, changes: Json, expected: Expect) -> anyhow::Result<()> {
+        expected.assert_eq(&self.problem(changes).await?);
+        Ok(())
+    }
+}
+
+/// Images on the disk.
+struct Files {
+    layout: Layout,
+    directory: tempfile::TempDir,
+}
+
+impl Files {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            layout: Layout::new()?,
+            directory: tempfile::tempdir()?,
+        })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> anyhow::Result<PathBuf> {
+        fs::write(self.path(name), bytes)?;
+        Ok(self.path(name))
+    }
+
+    /// The push of the layout.
+    fn push(&self) -> Json {
+        json!({ "source": self.layout.source(), "repository": "team/web", "tag": "1" })
+    }
+
+    /// Makes the layout one of an image of these layers.
+    fn show(&self, layers: &[&[u8]]) -> anyhow::Result<()> {
+        self.layout.show(&self.layout.image_of(layers)?)
+    }
+
+    /// Writes an archive of these entries, and gives it as a source.
+    fn archive(&self, entries: &[(&str, &[u8])]) -> anyhow::Result<String> {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (name, content) in entries {
+            let mut header = tar::Header::new_gnu();
+            // Not by `set_path`, which refuses what a test is about.
+            header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_size(content.len() as u64);
+            header.set_cksum();
+            archive.append(&header, *content)?;
+        }
+        let path = self.write("image.tar", &archive.into_inner()?)?;
+        Ok(format!("docker-archive:{}", path.display()))
+    }
+
+    /// The whole diagnostic of a push from a source that cannot be read. Nobody
+    /// is asked to take anything.
+    async fn source_fails(&self, source: &str, expected: Expect) -> anyhow::Result<()> {
+        let cloud = cloud().await?;
+        let mut repository = cloud.host.resource("ocir_repository");
+        repository.apply(cloud.web()).await?;
+        let mut push = cloud.host.resource("ocir_image_push");
+        let config = json!({ "source": source, "repository": "team/web", "tag": "1" });
+        let problem = apply(&mut push, config).await;
+        expected.assert_eq(&self.neutral(&cloud, &problem));
+        assert_eq!(push.state(), Json::Null);
+        assert_eq!(cloud.count("GetRegistryToken"), 0);
+        assert!(cloud.emulator.images().is_empty());
+        Ok(())
+    }
+
+    fn neutral(&self, cloud: &Cloud, text: &str) -> String {
+        let directory = self.directory.path().display().to_string();
+        let layout = self.layout.path().display().to_string();
+        let text = cloud.neutral(text).replace(&layout, "LAYOUT");
+        text.replace(&directory, "DIRECTORY")
+    }
+}
+
+/// Bytes that no compression makes smaller, the same ones every time.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let next = |_| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 56) as u8
+    };
+    (0..length).map(next).collect()
+}
+
+/// A key that is nobody's here.
+fn other_key() -> anyhow::Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/signing-vectors.json");
+    let vectors: Json = serde_json::from_slice(&fs::read(path)?)?;
+    let pem = vectors["key"]["pkcs8_pem"].as_str();
+    Ok(pem.unwrap_or_default().to_owned())
+}
+
+/// A text with something else between two parts of it.
+#[track_caller]
+fn between(text: &str, before: &str, after: &str, replacement: &str) -> String {
+    let (head, rest) = text.split_once(before).expect("the text has its beginning");
+    let (_, tail) = rest.split_once(after).expect("the text has its end");
+    format!("{head}{before}{replacement}{after}{tail}")
+}
+
+/// A text with `TIME` where a date and time stands.
+fn without_times(text: &str) -> String {
+    let is_time = |word: &&str| word.len() > 18 && word.ends_with('Z') && word.contains('T');
+    let times: Vec<&str> = text.split_whitespace().filter(is_time).collect();
+    times
+        .iter()
+        .fold(text.to_owned(), |text, time| text.replace(time, "TIME"))
 }

@@ -244,8 +244,8 @@ impl AuthToken {
             Diagnostic::warning(
                 "Login name is not known",
                 format!(
-                    "The token can be used, and its user name for \"docker login\" could not be found out: {cause}\n\n\
-                     It is <namespace>/<user>; the attribute \"username\" is null until a later refresh finds it."
+                    "The token can be used. Its user name for \"docker login\", which is <namespace>/<user>, could not be found out, so \
+                     the attribute \"username\" is null until a later refresh finds it.\n\n{cause}"
                 ),
             )
         };

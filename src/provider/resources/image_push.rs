@@ -140,7 +140,7 @@ impl Resource for ImagePush {
                         .at(Path::attribute("source")),
                     );
                 }
-                Err(error) => return Err(cannot_read_source(&error)),
+                Err(error) => return Err(diagnose::source(&error)),
             },
         }
         let host = if self.clients.is_known() {
@@ -301,7 +301,7 @@ impl ImagePush {
         let image = self
             .load(cx, &source)
             .await
-            .map_err(|error| cannot_read_source(&error))?;
+            .map_err(|error| diagnose::source(&error))?;
         if let Some(promised) = planned.digest.known()
             && promised != image.root().digest.as_str()
         {
@@ -498,7 +498,7 @@ impl ImagePush {
         }
         let digest = digest
             .parse()
-            .map_err(|error: image::Error| cannot_read_source(&error))?;
+            .map_err(|error: image::Error| diagnose::source(&error))?;
         registry
             .client
             .delete_manifest(&path, &digest)
@@ -640,18 +640,12 @@ fn last_pushed(private: &Private, state: &State) -> String {
     }
 }
 
-fn cannot_read_source(error: &image::Error) -> Diagnostics {
-    Diagnostic::error("Cannot read image source", diagnose::sentence(error))
-        .at(Path::attribute("source"))
-        .into()
-}
-
 /// Checks how the source is written.
 fn source(value: &crate::cty::Value) -> Result<(), String> {
     match value {
         crate::cty::Value::String(text) => image::Source::parse(text)
             .map(drop)
-            .map_err(|error| format!("is not understood: {}", diagnose::chain(&error))),
+            .map_err(|error| format!("cannot be used: {}", diagnose::chain(&error))),
         _ => Ok(()),
     }
 }

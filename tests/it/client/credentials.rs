@@ -325,20 +325,24 @@ fn broken_default_file_is_no_obstacle_to_others() -> anyhow::Result<()> {
 fn nothing_is_there() -> anyhow::Result<()> {
     let mut setup = Setup::new()?;
     setup.fails(expect![[r#"
-        nobody to sign in as: there is no tenancy, no user and no private key
-          tenancy: looked at the argument tenancy_ocid, TF_VAR_tenancy_ocid, OCI_TENANCY_OCID, OCI_CLI_TENANCY
-          user: looked at the argument user_ocid, TF_VAR_user_ocid, OCI_USER_OCID, OCI_CLI_USER
-          private key: looked at the argument private_key, the argument private_key_path, TF_VAR_private_key, TF_VAR_private_key_path, OCI_PRIVATE_KEY, OCI_PRIVATE_KEY_PATH, OCI_CLI_KEY_CONTENT, OCI_CLI_KEY_FILE
-        there is no configuration file: neither HOME/.oci/config nor HOME/.oraclebmc/config
-        `oci setup config` makes a key and a configuration file"#]]);
+        nobody to sign in as: there is no tenancy, no user and no private key. Looked at, in this order:
+            tenancy: the argument tenancy_ocid, TF_VAR_tenancy_ocid, OCI_TENANCY_OCID, OCI_CLI_TENANCY
+            user: the argument user_ocid, TF_VAR_user_ocid, OCI_USER_OCID, OCI_CLI_USER
+            private key: the argument private_key, the argument private_key_path, TF_VAR_private_key, TF_VAR_private_key_path, OCI_PRIVATE_KEY, OCI_PRIVATE_KEY_PATH, OCI_CLI_KEY_CONTENT, OCI_CLI_KEY_FILE
+        There is no configuration file: neither HOME/.oci/config nor HOME/.oraclebmc/config.
+
+        A key and a configuration file are made by:
+            oci setup config"#]]);
     setup.environment.home = None;
     setup.settings.user_ocid = Some("ocid1.user.oc1..a".into());
     setup.settings.private_key_path = Some("/key.pem".into());
     setup.fails(expect![[r#"
-        nobody to sign in as: there is no tenancy
-          tenancy: looked at the argument tenancy_ocid, TF_VAR_tenancy_ocid, OCI_TENANCY_OCID, OCI_CLI_TENANCY
-        there is no configuration file: there is no home directory to look for it in
-        `oci setup config` makes a key and a configuration file"#]]);
+        nobody to sign in as: there is no tenancy. Looked at, in this order:
+            tenancy: the argument tenancy_ocid, TF_VAR_tenancy_ocid, OCI_TENANCY_OCID, OCI_CLI_TENANCY
+        There is no configuration file: there is no home directory to look for it in.
+
+        A key and a configuration file are made by:
+            oci setup config"#]]);
     Ok(())
 }
 
@@ -351,10 +355,12 @@ fn one_value_is_missing() -> anyhow::Result<()> {
         "[DEFAULT]\ntenancy=ocid1.tenancy.oc1..a\nkey_file=/key.pem\n[ci]\nuser=ocid1.user.oc1..a\n",
     )?;
     setup.fails(expect![[r#"
-        nobody to sign in as: there is no user
-          user: looked at the argument user_ocid, TF_VAR_user_ocid, OCI_USER_OCID, OCI_CLI_USER, `user` in profile DEFAULT of HOME/.oci/config
-        in HOME/.oci/config, the profiles are DEFAULT and ci
-        `oci setup config` makes a key and a configuration file"#]]);
+        nobody to sign in as: there is no user. Looked at, in this order:
+            user: the argument user_ocid, TF_VAR_user_ocid, OCI_USER_OCID, OCI_CLI_USER, `user` in profile DEFAULT of HOME/.oci/config
+        In HOME/.oci/config, the profiles are DEFAULT and ci.
+
+        A key and a configuration file are made by:
+            oci setup config"#]]);
     Ok(())
 }
 
@@ -446,10 +452,10 @@ fn fingerprint_is_another_keys() -> anyhow::Result<()> {
         ".oci/key.pem",
         include_str!("../../fixtures/keys/other-rsa-2048.pem"),
     )?;
-    setup.fails(expect!["the fingerprint and the private key do not belong together: `fingerprint` in profile DEFAULT of HOME/.oci/config says 56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b, and the key in HOME/.oci/key.pem has 17:0b:5d:53:06:6a:5d:12:7a:0b:90:4a:f2:0c:7c:fc"]);
+    setup.fails(expect!["the fingerprint and the private key do not belong together: `fingerprint` in profile DEFAULT of HOME/.oci/config says 56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b, and the key in HOME/.oci/key.pem has 17:0b:5d:53:06:6a:5d:12:7a:0b:90:4a:f2:0c:7c:fc; set that, or leave the fingerprint out"]);
     setup.settings.private_key = Some(key("pkcs8_pem")?);
     setup = setup.variable("OCI_FINGERPRINT", "SHA256:abc");
-    setup.fails(expect!["the fingerprint and the private key do not belong together: the environment variable OCI_FINGERPRINT says SHA256:abc, and the key in the argument private_key has 56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b"]);
+    setup.fails(expect!["the fingerprint and the private key do not belong together: the environment variable OCI_FINGERPRINT says SHA256:abc, and the key in the argument private_key has 56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b; set that, or leave the fingerprint out"]);
     Ok(())
 }
 

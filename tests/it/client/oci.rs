@@ -366,7 +366,7 @@ async fn answers_that_are_none() -> anyhow::Result<()> {
         Fault::body(403, "<html>\n<h1>Blocked</h1>\n</html>"),
     );
     let error = client.get_namespace(None).await.err();
-    expect!["GetNamespace answered 403: <html> <h1>Blocked</h1> </html>"]
+    expect!["GetNamespace answered 403: Blocked"]
         .assert_eq(&error.map(|error| error.to_string()).unwrap_or_default());
     emulator.fail_next("GetNamespace", Fault::body(200, "\"half a na"));
     let error = client.get_namespace(None).await.err();

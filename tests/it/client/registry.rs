@@ -767,9 +767,24 @@ async fn sign_in_pages_are_recognised() -> anyhow::Result<()> {
     check(
         &fake,
         push(&client(&fake)?, &empty).await,
-        &expect![[
-            r#"start of the upload of blob sha256:5809… at HOST got an answer that is not a registry's: 200 OK instead of 202 Accepted; a proxy or a sign-in page may stand in between"#
-        ]],
+        &expect![
+            "download of manifest 1.0 at HOST got an answer that is not a registry's: it is not the JSON of a manifest"
+        ],
+    );
+
+    // One that answers in the middle is found as well.
+    let fake = Fake::start(SignIn::Open).await?;
+    fake.faults(
+        "POST",
+        "/v2/",
+        Act::Answer(200, "<html>Welcome to the hotel</html>"),
+    );
+    check(
+        &fake,
+        push(&client(&fake)?, &empty).await,
+        &expect![
+            "start of the upload of blob sha256:5809… at HOST got an answer that is not a registry's: 200 OK instead of 202 Accepted"
+        ],
     );
     Ok(())
 }

@@ -194,16 +194,15 @@ async fn the_user_cannot_be_read() -> anyhow::Result<()> {
     expect![[r#"
         Warning: Login name is not known
 
-        The token can be used, and its user name for "docker login" could not be found out: User USER could not be read: GetUser was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+        The token can be used. Its user name for "docker login", which is <namespace>/<user>, could not be found out, so the attribute "username" is null until a later refresh finds it.
+
+        User USER could not be read. GetUser at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
 
         Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region (sa-saopaulo-1), and that a policy allows it, for example:
             Allow group GROUP to manage users in tenancy
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
-
-        Request id: ID
-
-        It is <namespace>/<user>; the attribute "username" is null until a later refresh finds it."#]].assert_eq(&cloud.neutral(&token.take_warnings().join("\n\n")));
+        Request id: ID"#]].assert_eq(&cloud.neutral(&token.take_warnings().join("\n\n")));
 
     let plan = token.plan(docker()).await?;
     assert_eq!(plan.action, Action::Noop);

@@ -669,9 +669,7 @@ async fn stopped() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot push image
 
-        SOURCE could not be pushed to repository "NAMESPACE/team/web" under tag "1.0.0": interrupted.
-
-        Signed in as: user USER (API key FINGERPRINT, argument private_key)"#]].assert_eq(
+        SOURCE could not be pushed to repository "NAMESPACE/team/web" under tag "1.0.0": the run was interrupted."#]].assert_eq(
         &cloud
             .neutral(&applied.unwrap_err().to_string())
             .replace(&layout.source(), "SOURCE"),
@@ -811,7 +809,7 @@ async fn signed_in_with_an_auth_token() -> anyhow::Result<()> {
     let problems = push.apply_planned(&plan).await.unwrap_err().to_string();
     assert!(!problems.contains("wr0ng-secret"), "{problems}");
     assert!(
-        problems.contains("Set \"username\" and \"password\""),
+        problems.contains("does not accept the user name and password"),
         "{problems}"
     );
     Ok(())

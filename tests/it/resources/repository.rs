@@ -239,7 +239,7 @@ async fn half_an_update() -> anyhow::Result<()> {
     assert!(
         problems
             .to_string()
-            .contains("UpdateContainerRepository was answered 400 InvalidParameter: no.")
+            .contains("was answered 400 InvalidParameter: no.")
     );
     assert_eq!(repository.state()["compartment_id"], json!(ops));
     assert_eq!(repository.state()["is_public"], json!(false));
@@ -545,13 +545,12 @@ async fn import_of_what_is_not_there() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot import container repository
 
-        Repository ocid1.containerrepo.OCID could not be read: GetContainerRepository was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+        Repository ocid1.containerrepo.OCID could not be read. GetContainerRepository at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
 
         Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region (sa-saopaulo-1), and that a policy allows it, for example:
             Allow group GROUP to manage repos in compartment COMPARTMENT
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
-
         Request id: ID"#]].assert_eq(&cloud.neutral(&problems.to_string()));
     assert!(repository.state().is_null());
     Ok(())

@@ -43,7 +43,13 @@ async fn of_a_compartment() -> anyhow::Result<()> {
     let config = json!({ "compartment_id": "ocid1.compartment.oc1..none" });
     let problems = cloud.host.data_source("tenancy_namespace", config).await;
     let text = problems.unwrap_err().to_string();
-    assert!(text.contains("The namespace of compartment ocid1.compartment.oc1..none could not be read: GetNamespace was answered 404"), "{text}");
+    assert!(
+        text.contains(
+            "The namespace of compartment ocid1.compartment.oc1..none could not be read."
+        ),
+        "{text}"
+    );
+    assert!(text.contains(" was answered 404 "), "{text}");
     Ok(())
 }
 

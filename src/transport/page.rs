@@ -1,0 +1,44 @@
+//! Bodies of those who stand in between: proxies, gateways, sign-in pages.
+
+use std::borrow::Cow;
+
+/// The text of a body that was to be something else. Of a page only the words
+/// help, so its tags are left out; what is not text is replaced.
+pub fn words(body: &[u8]) -> Cow<'_, str> {
+    let text = String::from_utf8_lossy(body);
+    if !text.trim_start().starts_with('<') {
+        return text;
+    }
+    let mut words = String::with_capacity(text.len());
+    let mut inside = false;
+    for letter in text.chars() {
+        match letter {
+            '<' => inside = true,
+            '>' => {
+                inside = false;
+                words.push(' ');
+            }
+            letter if !inside => words.push(letter),
+            _ => {}
+        }
+    }
+    Cow::Owned(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A page becomes its words, and other texts stay as they are.
+    #[test]
+    fn pages_become_words() {
+        let shown = |body: &[u8]| words(body).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(
+            shown(b" <html>\n<title>502</title><h1 class=\"a\">Bad Gateway</h1></html>"),
+            "502 Bad Gateway"
+        );
+        assert_eq!(shown(b"a < b > c"), "a < b > c");
+        assert_eq!(shown(b"\xff{"), "\u{fffd}{");
+        assert_eq!(shown(b"<never closed"), "");
+    }
+}

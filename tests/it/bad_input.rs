@@ -1079,7 +1079,7 @@ async fn registry_that_fails() -> anyhow::Result<()> {
             expect![[r#"
                 Error: Cannot read image
 
-                What tag "1" of repository "NAMESPACE/team/web" points to could not be read. Download of manifest 1 at HOST got an answer that is not a registry's: it is not the JSON of a manifest.
+                What tag "1" of repository "NAMESPACE/team/web" points to could not be read. Reading of manifest 1 at HOST got an answer that is not a registry's: it is not the JSON of a manifest.
 
                 A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
 
@@ -1100,15 +1100,15 @@ async fn registry_that_fails() -> anyhow::Result<()> {
         (
             Fault::status(403),
             expect![[r#"
-            Error: Cannot read image
+                Error: Cannot read image
 
-            What tag "1" of repository "NAMESPACE/team/web" points to could not be read. Download of manifest 1 at HOST was answered 403 DENIED: Requested access to the resource is denied.
+                What tag "1" of repository "NAMESPACE/team/web" points to could not be read. Reading of manifest 1 at HOST was answered 403 DENIED: Requested access to the resource is denied.
 
-            Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository with an ocir_repository that the push refers to, and allow the push, for example:
-                Allow group GROUP to manage repos in compartment COMPARTMENT
+                Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository with an ocir_repository that the push refers to, and allow the push, for example:
+                    Allow group GROUP to manage repos in compartment COMPARTMENT
 
-            Signed in as: user USER (API key FINGERPRINT, argument private_key)
-            Request id: ID"#]],
+                Signed in as: user USER (API key FINGERPRINT, argument private_key)
+                Request id: ID"#]],
         ),
     ] {
         for operation in ["HeadManifest", "GetManifest", "ListTags"] {

@@ -230,7 +230,7 @@ async fn docker_registry_speaks_tls() -> anyhow::Result<()> {
     let stranger = registry.client_with(Credentials::Anonymous, None)?;
     let found = refusal(&registry, &stranger, &image).await?;
     expect_test::expect![[r#"
-        look at manifest v1 got no answer from REGISTRY: error sending request: client error (Connect): invalid peer certificate: UnknownIssuer
+        check of manifest v1 got no answer from REGISTRY: error sending request: client error (Connect): invalid peer certificate: UnknownIssuer
     "#]].assert_eq(&found);
     Ok(())
 }
@@ -478,8 +478,8 @@ async fn terraform_signs_in_over_tls() -> anyhow::Result<()> {
         .replace(&workshop.path().display().to_string(), "WORKSHOP");
     expect_test::expect![[r#"
         Error: Cannot push image
-        oci:WORKSHOP/umoci-layers:all could not be pushed to repository "peers/umoci-layers" under tag "v1": reading of manifest v1 at REGISTRY answered 401 UNAUTHORIZED: authentication required.
-        Set "username" and "password" in the provider's argument "registry", and check them.
+        oci:WORKSHOP/umoci-layers:all could not be pushed to repository "peers/umoci-layers" under tag "v1". Reading of manifest v1 at REGISTRY was answered 401 UNAUTHORIZED: authentication required.
+        REGISTRY does not accept the user name and password that are set in the provider's argument "registry" or in OCI_REGISTRY_USERNAME and OCI_REGISTRY_PASSWORD. At Oracle's registry they are NAMESPACE/USER and an auth token, which works some minutes after it was made.
         Signed in as: user "peer" of the registry"#]]
     .assert_eq(&errors);
 

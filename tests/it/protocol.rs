@@ -670,7 +670,7 @@ impl Workspace {
             dir.path().join("main.tf"),
             format!(
                 "terraform {{\n  required_providers {{\n    probe = {{ source = \"motando/probe\" }}\n  }}\n}}\n\n\
-                 resource \"probe_thing\" \"it\" {{\n  began = \"${{path.module}}/began\"\n  {arguments}\n}}\n"
+                 resource \"probe_thing\" \"it\" {{\n  began = \"${{abspath(path.module)}}/began\"\n  {arguments}\n}}\n"
             ),
         )?;
         Ok(Some(Self { dir, terraform }))

@@ -768,7 +768,7 @@ async fn sign_in_pages_are_recognised() -> anyhow::Result<()> {
         &fake,
         push(&client(&fake)?, &empty).await,
         &expect![
-            "download of manifest 1.0 at HOST got an answer that is not a registry's: it is not the JSON of a manifest"
+            "reading of manifest 1.0 at HOST got an answer that is not a registry's: it is not the JSON of a manifest"
         ],
     );
 

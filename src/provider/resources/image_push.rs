@@ -212,11 +212,18 @@ impl Resource for ImagePush {
             planned
         };
         if moved && let Err(diagnostics) = self.give_up(cx, prior, &last, &state.on_destroy).await {
-            // The image is where it should be; only the old tag is left over.
-            return Err(Failed {
-                diagnostics,
-                partial: Some(state),
-            });
+            // The image is where it should be; only the old tag is left over, and no
+            // later apply would look for it.
+            let old = prior.tag.clone().known_or_default();
+            for error in diagnostics {
+                cx.warn(Diagnostic::warning(
+                    "Old image tag is left over",
+                    format!(
+                        "The image was pushed under its new tag. Tag \"{old}\" may still point to the one before; take it away by hand.\n\n{}",
+                        error.detail
+                    ),
+                ));
+            }
         }
         Ok(state)
     }

@@ -78,9 +78,10 @@ pub enum Error {
 }
 
 impl Error {
-    /// 404, whatever the code: missing, or not permitted.
+    /// 404 with a code of Oracle's: missing, or not permitted. A 404 without one
+    /// is a gateway's or a proxy's, and says nothing about the object.
     pub fn is_not_found(&self) -> bool {
-        self.status() == Some(404)
+        self.status() == Some(404) && self.code().is_some_and(|code| !code.is_empty())
     }
 
     /// The name is taken.
@@ -322,6 +323,7 @@ mod tests {
     #[test]
     fn questions() {
         let body = |code: &str| format!(r#"{{"code": "{code}", "message": "m"}}"#);
+        assert!(!refusal(404, "<html>no such page</html>").is_not_found());
         assert!(refusal(404, &body("NotAuthorizedOrNotFound")).is_not_found());
         assert!(refusal(409, &body("NAMESPACE_CONFLICT")).is_name_conflict());
         assert!(refusal(409, &body("NAMESPACE_CONFLICT")).is_conflict());

@@ -52,11 +52,18 @@ impl Client {
         }
         Ok(RegistryToken {
             token,
-            expires_in: body
-                .expires_in
-                .map_or(DEFAULT_LIFETIME, Duration::from_secs),
+            expires_in: lifetime(body.expires_in),
         })
     }
+}
+
+/// How long to rely on a token. A server may say any number; nobody's token
+/// lives longer than a day here, and a moment far in the future cannot be
+/// reckoned with.
+fn lifetime(seconds: Option<u64>) -> Duration {
+    seconds.map_or(DEFAULT_LIFETIME, |seconds| {
+        Duration::from_secs(seconds.min(24 * 60 * 60))
+    })
 }
 
 /// The answer; both names stand for the same token.
@@ -106,6 +113,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    /// A lifetime that no clock can reckon with is cut to a day.
+    #[test]
+    fn endless_lifetime() {
+        assert_eq!(lifetime(Some(u64::MAX)), Duration::from_secs(86_400));
+        assert_eq!(lifetime(Some(3600)), Duration::from_secs(3600));
+        assert_eq!(lifetime(None), DEFAULT_LIFETIME);
+    }
 
     fn token(payload: &Value) -> String {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());

@@ -281,7 +281,7 @@ fn unknown_argument(argument: &str) -> Diagnostics {
         "Provider configuration is not known yet",
         format!(
             "Argument \"{argument}\" of the provider comes from something that does not exist yet, so an existing object \
-             cannot be read. Create what it comes from first:\n    tofu apply -target=ADDRESS\n\
+             cannot be read. Create what it comes from first:\n    terraform apply -target=ADDRESS\n\
              or give the argument a value that is known while planning."
         ),
     )

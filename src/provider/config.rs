@@ -3,7 +3,7 @@
 use super::validate;
 use crate::{
     credentials::{Environment, Settings},
-    cty::Path,
+    cty::{Path, Value},
     framework::{Attr, Diagnostic, Diagnostics, Model, Secret},
 };
 
@@ -204,6 +204,18 @@ impl Config {
 impl RegistryConfig {
     fn with_environment(self, environment: &Environment) -> Result<Registry, Diagnostics> {
         let text = |name: &str| variable(environment, &format!("registry_{name}"));
+        let host = match (self.host.into_known(), text("host")) {
+            (Some(host), _) => Some(host),
+            (None, Some((name, host))) => {
+                let host = Value::String(host);
+                validate::host(&host).map_err(|rule| invalid_variable(&name, &rule))?;
+                match host {
+                    Value::String(host) => Some(host),
+                    _ => None,
+                }
+            }
+            (None, None) => None,
+        };
         let plain_http = match (self.plain_http.into_known(), text("plain_http")) {
             (Some(value), _) => Some(value),
             (None, Some((name, value))) => Some(
@@ -262,10 +274,7 @@ impl RegistryConfig {
             }
         };
         Ok(Registry {
-            host: self
-                .host
-                .into_known()
-                .or_else(|| text("host").map(|(_, value)| value)),
+            host,
             login,
             plain_http,
             ca_certificate: self

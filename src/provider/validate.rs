@@ -46,10 +46,17 @@ pub(crate) fn endpoint(value: &Value) -> Result<(), String> {
     let filled = text.replace("{service}", "s").replace("{region}", "r");
     match url::Url::parse(&filled) {
         Ok(url) if url.has_host() && matches!(url.scheme(), "http" | "https") => Ok(()),
-        _ => Err(format!(
-            "must be an address that begins with \"https://\" or \"http://\"; \"{text}\" is none"
-        )),
+        // The text is not repeated: an address may hold a password.
+        _ => Err("must be an address that begins with \"https://\" or \"http://\"".into()),
     }
+}
+
+/// A namespace: the first part of a repository's path.
+pub(crate) fn namespace(value: &Value) -> Result<(), String> {
+    if text(value).contains('/') {
+        return Err("must be one part of a path, without a slash".into());
+    }
+    registry::validate_repository(text(value))
 }
 
 /// A tag.

@@ -200,11 +200,16 @@ async fn endpoint_that_does_not_answer() -> anyhow::Result<()> {
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)"#]].assert_eq(&problem);
     let nonsense = json!({ "endpoint": "localhost:8080" });
-    trial.fails(nonsense, expect![[r#"
+    trial
+        .fails(
+            nonsense,
+            expect![[r#"
         Error: Invalid value
 
-        Argument "endpoint" must be an address that begins with "https://" or "http://"; "localhost:8080" is none.
-          with endpoint"#]]).await?;
+        Argument "endpoint" must be an address that begins with "https://" or "http://".
+          with endpoint"#]],
+        )
+        .await?;
     Ok(())
 }
 
@@ -589,6 +594,15 @@ async fn page_of_a_gateway() -> anyhow::Result<()> {
                 Signed in as: user USER (API key FINGERPRINT, argument private_key)
                 Request id: ID"#]],
         ),
+        (404, PAGE, expect![[r#"
+            Error: Cannot read container repository
+
+            Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository at HOST was answered 404 Not Found: Sign in Please sign in to the network.
+
+            A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
+
+            Signed in as: user USER (API key FINGERPRINT, argument private_key)
+            Request id: ID"#]]),
         (
             502,
             "<h1>502 Bad Gateway</h1>",

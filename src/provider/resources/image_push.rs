@@ -47,7 +47,7 @@ pub(crate) struct State {
     #[tf(default = "latest", validate = validate::tag)]
     tag: Attr<String>,
     /// Namespace; by default the tenancy's.
-    #[tf(optional, computed, keep, replace)]
+    #[tf(optional, computed, keep, replace, validate = validate::namespace)]
     namespace: Attr<String>,
     /// What becomes of the tag when it is given up, if it still points to this
     /// image: `keep` leaves it, `untag` takes it off the image, and `delete` deletes
@@ -366,7 +366,18 @@ impl ImagePush {
         );
         let tags = registry.client.tags(&path).await;
         match tags {
-            Ok(Some(_)) => return Ok(()),
+            Ok(Some(tags)) if !tags.contains(&tag) => return Ok(()),
+            Ok(Some(_)) => {
+                return Err(Diagnostic::error(
+                    "Cannot read image",
+                    format!(
+                        "{what}. {} has no manifest for the tag, and lists it among the repository's tags. Run again; if it stays \
+                         so, push the tag anew or delete it.",
+                        registry.client.host()
+                    ),
+                )
+                .into());
+            }
             Ok(None) if !registry.is_ocir => return Ok(()),
             Ok(None) => {}
             Err(error) => {
@@ -451,7 +462,7 @@ impl ImagePush {
                     .map_err(|error| cannot(&error))?,
                 false => BTreeSet::new(),
             };
-            let deleted = take_off(&oci, &path, &tag, delete)
+            let deleted = take_off(&oci, &path, &tag, &digest, delete)
                 .await
                 .map_err(|error| diagnose::oci(summary, &what, &error, &oci))?;
             if let Some(index) = deleted
@@ -521,6 +532,7 @@ async fn take_off(
     oci: &oci::Client,
     path: &str,
     tag: &str,
+    digest: &str,
     delete: bool,
 ) -> Result<Option<oci::ContainerImage>, oci::Error> {
     let image = match oci
@@ -530,6 +542,10 @@ async fn take_off(
         Err(error) if error.is_not_found() => return Ok(None),
         image => image?,
     };
+    if image.digest != digest {
+        // The tag was moved since it was looked at: it is somebody else's now.
+        return Ok(None);
+    }
     let others = image.versions.iter().any(|version| version.version != tag);
     if delete && !others {
         delete_image(oci, &image.id).await?;

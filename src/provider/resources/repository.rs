@@ -129,6 +129,8 @@ impl Resource for Repository {
             freeform_tags: planned.freeform_tags.known().cloned(),
             defined_tags: planned.defined_tags.known().map(nested_tags),
         };
+        // Asked before, so that what can fail fails while there is nothing to lose.
+        self.clients.registry_host(cx)?;
         let repository = match oci.create_container_repository(&body).await {
             Ok(repository) => repository,
             Err(error) => return Err(self.cannot_create(&oci, &planned, &error).await.into()),

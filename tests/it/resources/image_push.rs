@@ -210,6 +210,35 @@ async fn another_tag_and_image() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A tag that is moved between the look at it and its removal is somebody
+/// else's: neither it nor the other image is touched.
+#[tokio::test]
+async fn moved_while_destroyed() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let layout = Layout::of("one")?;
+    let config = with(&web(layout.source()), "on_destroy", "delete");
+    let mut push = pushed(&cloud, &config).await?;
+    let other = cloud.push_small("team/web", "other").await?;
+    cloud.emulator.fail_always(
+        "LookupContainerImageByUri",
+        Fault::delay(Duration::from_millis(1000)),
+    );
+
+    let destroy = push.destroy();
+    let moved = async {
+        while cloud.count("HeadManifest") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        cloud.emulator.move_tag("team/web", "1.0.0", &other);
+    };
+    cloud.emulator.clear_requests();
+    let (destroyed, ()) = tokio::join!(destroy, moved);
+    destroyed?;
+    assert_eq!(cloud.emulator.tags("team/web")["1.0.0"], other);
+    Ok(())
+}
+
 /// The old tag cannot be taken away: the push stands, and a warning says what is left over.
 #[tokio::test]
 async fn old_tag_left_over() -> anyhow::Result<()> {

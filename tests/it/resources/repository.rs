@@ -602,7 +602,7 @@ async fn provider_argument_is_not_known_yet() -> anyhow::Result<()> {
         Error: Provider configuration is not known yet
 
         Argument "private_key" of the provider comes from something that does not exist yet, so an existing object cannot be read. Create what it comes from first:
-            tofu apply -target=ADDRESS
+            terraform apply -target=ADDRESS
         or give the argument a value that is known while planning."#]].assert_eq(&cloud.neutral(&problems.to_string()));
     assert_eq!(existing.state(), state);
     assert_eq!(cloud.operations(), [].into());

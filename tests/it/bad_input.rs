@@ -594,7 +594,10 @@ async fn page_of_a_gateway() -> anyhow::Result<()> {
                 Signed in as: user USER (API key FINGERPRINT, argument private_key)
                 Request id: ID"#]],
         ),
-        (404, PAGE, expect![[r#"
+        (
+            404,
+            PAGE,
+            expect![[r#"
             Error: Cannot read container repository
 
             Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository at HOST was answered 404 Not Found: Sign in Please sign in to the network.
@@ -602,7 +605,8 @@ async fn page_of_a_gateway() -> anyhow::Result<()> {
             A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
 
             Signed in as: user USER (API key FINGERPRINT, argument private_key)
-            Request id: ID"#]]),
+            Request id: ID"#]],
+        ),
         (
             502,
             "<h1>502 Bad Gateway</h1>",

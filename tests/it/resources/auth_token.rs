@@ -290,3 +290,25 @@ async fn a_lost_answer() -> anyhow::Result<()> {
     assert!(token.state()["token"].is_string());
     Ok(())
 }
+
+/// A 404 at the delete of a token that still is there means that the right to
+/// delete was lost: the token stays in the state, since it still works.
+#[tokio::test]
+async fn a_token_that_works_is_not_forgotten() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let state = token.apply(docker()).await?;
+    let lost = Fault::error(
+        404,
+        "NotAuthorizedOrNotFound",
+        "not authorized or not found",
+    );
+    cloud.emulator.fail_next("DeleteAuthToken", lost);
+
+    let problems = token.destroy().await.unwrap_err().to_string();
+    assert!(problems.contains("could not be deleted"), "{problems}");
+    assert_eq!(token.state(), state);
+    token.destroy().await?;
+    assert!(cloud.emulator.auth_tokens().is_empty());
+    Ok(())
+}

@@ -462,7 +462,7 @@ impl ImagePush {
                     .map_err(|error| cannot(&error))?,
                 false => BTreeSet::new(),
             };
-            let deleted = take_off(&oci, &path, &tag, &digest, delete)
+            let deleted = take_off(&oci, &path, &tag, digest, delete)
                 .await
                 .map_err(|error| diagnose::oci(summary, &what, &error, &oci))?;
             if let Some(index) = deleted

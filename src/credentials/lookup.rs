@@ -14,12 +14,12 @@ use std::{
 };
 
 use super::{
-    Environment, Error, Resolved, Settings,
+    Environment, Error, Network, Resolved, Settings,
     api_key::ApiKey,
     config_file::{ConfigFile, DEFAULT, Problem},
     private_key,
 };
-use crate::signing::SigningKey;
+use crate::{region::Directory, signing::SigningKey};
 
 /// A value that is nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,12 @@ pub struct MissingValue {
     pub looked_at: Vec<String>,
 }
 
-pub(super) fn resolve(settings: &Settings, environment: &Environment) -> Result<Resolved, Error> {
+pub(super) async fn resolve(
+    settings: &Settings,
+    environment: &Environment,
+    _network: &Network,
+) -> Result<Resolved, Error> {
+    let regions = Directory::default();
     let search = Search {
         settings,
         environment,
@@ -168,7 +173,11 @@ pub(super) fn resolve(settings: &Settings, environment: &Environment) -> Result<
             signing_key,
             &origin,
         )),
-        region: region.map(|found| found.value),
+        region: match region {
+            Some(found) => Some(regions.find(&found.value)?),
+            None => None,
+        },
+        regions,
     })
 }
 

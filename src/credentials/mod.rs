@@ -10,17 +10,31 @@
 
 mod api_key;
 mod config_file;
+mod exchange;
+mod instance;
+mod jwt;
 mod lookup;
+mod metadata;
 mod private_key;
+mod renew;
+mod resource_principal;
+mod session;
+mod token_exchange;
+mod workload;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
+pub use exchange::ExchangeError;
 pub use lookup::MissingValue;
 pub use private_key::KeyProblem;
 
-use crate::signing::SigningKey;
+use crate::{
+    region::{Directory, Region},
+    signing::SigningKey,
+    transport::{self, RetryPolicy},
+};
 
 /// An identity that can sign. Its `Debug` shows no key and no token.
 #[derive(Clone)]
@@ -29,19 +43,56 @@ pub struct Credential {
     pub key_id: String,
     /// The key.
     pub key: Arc<SigningKey>,
+    /// The token of the user on whose behalf an instance acts; sent and signed
+    /// as `opc-obo-token`. A secret.
+    pub delegation_token: Option<String>,
 }
 
 /// Gives a credential, now; the source renews it when it must.
 pub trait CredentialSource: Send + Sync {
-    /// The credential to sign the next request with.
-    fn credential(&self) -> BoxFuture<'_, Result<Arc<Credential>, Error>>;
+    /// The credential to sign the next request with. Many callers cause one
+    /// exchange, whose failure all of them are told.
+    fn credential(&self) -> BoxFuture<'_, Result<Arc<Credential>, Arc<Error>>>;
+    /// A service did not accept the signature of this credential (401). Says
+    /// whether another one may be had, and if so gives that the next time.
+    fn refused(&self, credential: &Arc<Credential>) -> bool {
+        let _ = credential;
+        false
+    }
     /// Who this is, for messages: kind and name, no secret, for example
     /// "user ocid1.user.oc1..a (API key 12:34…, profile DEFAULT)".
     fn describe(&self) -> String;
-    /// The tenancy, when the source knows it.
-    fn tenancy_id(&self) -> Option<&str>;
+    /// The tenancy, when the source knows it. Some learn it with the first
+    /// credential.
+    fn tenancy_id(&self) -> Option<String>;
     /// The user, when the principal is one.
-    fn user_id(&self) -> Option<&str>;
+    fn user_id(&self) -> Option<String>;
+    /// Whom a policy would have to allow something.
+    fn grantee(&self) -> Grantee;
+}
+
+/// Whom a policy statement names, by kind of principal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Grantee {
+    /// `Allow group GROUP to …`
+    Group,
+    /// `Allow dynamic-group DYNAMIC_GROUP to …`: instances, functions, pipelines.
+    DynamicGroup,
+    /// `Allow any-user to … where all {…}`: a workload in a cluster; the
+    /// condition, as far as the token tells what stands in it.
+    AnyUserWhere(String),
+}
+
+/// How the network is reached from here, for those who sign in over it.
+#[derive(Clone, Debug, Default)]
+pub struct Network {
+    /// Certificates to trust.
+    pub http: transport::Options,
+    /// When to ask again.
+    pub retry: RetryPolicy,
+    /// Base address instead of the services' own hosts; may contain `{service}`
+    /// and `{region}`.
+    pub endpoint: Option<String>,
 }
 
 /// The provider's arguments that choose a credential; `None` and empty are unset.
@@ -67,6 +118,32 @@ pub struct Settings {
     pub config_file_profile: Option<String>,
     /// `region`
     pub region: Option<String>,
+    /// The arguments of a token exchange.
+    pub token_exchange: TokenExchange,
+}
+
+/// The provider's arguments for `auth = "WorkloadIdentityFederation"`, with the
+/// names of Oracle's provider; `None` and empty are unset.
+#[derive(Clone, Default)]
+pub struct TokenExchange {
+    /// `workload_identity_token_path`: the file with the CI's token.
+    pub workload_identity_token_path: Option<String>,
+    /// `token_exchange_domain_url`: the identity domain.
+    pub domain_url: Option<String>,
+    /// `token_exchange_auth`: `OAuthClientCredentials` or `InstancePrincipal`.
+    pub auth: Option<String>,
+    /// `token_exchange_client_id`
+    pub client_id: Option<String>,
+    /// `token_exchange_client_secret`. A secret.
+    pub client_secret: Option<String>,
+    /// `token_exchange_requested_token_type`
+    pub requested_token_type: Option<String>,
+    /// `token_exchange_subject_token_type`
+    pub subject_token_type: Option<String>,
+    /// `token_exchange_resource_type`
+    pub resource_type: Option<String>,
+    /// `token_exchange_rpst_exp`
+    pub rpst_expiration: Option<String>,
 }
 
 /// The surroundings, handed in from `main` or from a test. Its `Debug` shows
@@ -83,13 +160,24 @@ pub struct Environment {
 pub struct Resolved {
     /// The credential.
     pub source: Arc<dyn CredentialSource>,
-    /// The region as configured, identifier or key, not checked; `None` when nothing names one.
-    pub region: Option<String>,
+    /// The region; `None` when nothing names one.
+    pub region: Option<Region>,
+    /// All regions that are known here.
+    pub regions: Directory,
 }
 
 /// Why there is no credential. Every variant's text names what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A credential that is exchanged over the network could not be had.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    /// Regions that the environment or a file describes.
+    #[error(transparent)]
+    Regions(#[from] crate::region::InvalidDescription),
+    /// A region that is nowhere described.
+    #[error(transparent)]
+    UnknownRegion(#[from] crate::region::UnknownRegion),
     /// The configuration file, where it was named, and the system's answer.
     #[error("cannot read the configuration file {path}{}", lookup::named_text(.named_by))]
     ConfigFile {
@@ -237,9 +325,15 @@ pub enum Error {
     },
 }
 
-/// Finds the credential. Reads files; contacts nobody.
-pub fn resolve(settings: &Settings, environment: &Environment) -> Result<Resolved, Error> {
-    lookup::resolve(settings, environment)
+/// Finds the credential. Reads files; contacts nobody, except when nothing
+/// says how to sign in and the last thing left is to look whether this is an
+/// instance, or when the instance is asked for its region.
+pub async fn resolve(
+    settings: &Settings,
+    environment: &Environment,
+    network: &Network,
+) -> Result<Resolved, Error> {
+    lookup::resolve(settings, environment, network).await
 }
 
 impl Environment {
@@ -263,6 +357,10 @@ impl fmt::Debug for Credential {
         f.debug_struct("Credential")
             .field("key_id", &key_id)
             .field("key", &self.key)
+            .field(
+                "delegation_token",
+                &self.delegation_token.as_ref().map(|_| "[redacted]"),
+            )
             .finish()
     }
 }
@@ -284,6 +382,29 @@ impl fmt::Debug for Settings {
             .field("config_file", &self.config_file)
             .field("config_file_profile", &self.config_file_profile)
             .field("region", &self.region)
+            .field("token_exchange", &self.token_exchange)
+            .finish()
+    }
+}
+
+impl fmt::Debug for TokenExchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenExchange")
+            .field(
+                "workload_identity_token_path",
+                &self.workload_identity_token_path,
+            )
+            .field("domain_url", &self.domain_url)
+            .field("auth", &self.auth)
+            .field("client_id", &self.client_id)
+            .field(
+                "client_secret",
+                &self.client_secret.as_ref().map(|_| "[redacted]"),
+            )
+            .field("requested_token_type", &self.requested_token_type)
+            .field("subject_token_type", &self.subject_token_type)
+            .field("resource_type", &self.resource_type)
+            .field("rpst_expiration", &self.rpst_expiration)
             .finish()
     }
 }
@@ -339,6 +460,7 @@ mod tests {
         let mut credential = Credential {
             key_id: "ocid1.tenancy.oc1..a/ocid1.user.oc1..a/56:5c".into(),
             key: Arc::new(key),
+            delegation_token: None,
         };
         expect![[r#"Credential { key_id: "ocid1.tenancy.oc1..a/ocid1.user.oc1..a/56:5c", key: SigningKey { fingerprint: "56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b", .. } }"#]].assert_eq(&format!("{credential:?}"));
         credential.key_id = "ST$eyJTOKEN".into();
@@ -351,7 +473,8 @@ mod tests {
                 private_key::read(pem).map_err(anyhow::Error::new)?,
                 "profile DEFAULT",
             )),
-            region: Some("gru".into()),
+            region: Region::parse("gru").ok(),
+            regions: Directory::default(),
         };
         expect![[r#"Resolved { source: "user ocid1.user.oc1..a (API key 56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b, profile DEFAULT)", region: Some("gru") }"#]].assert_eq(&format!("{resolved:?}"));
         Ok(())

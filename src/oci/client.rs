@@ -1,6 +1,7 @@
 //! The client: endpoint, sign, send, retry, pages, etag.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::{
     credentials::CredentialSource,
-    region::{Region, Service},
+    region::{Directory, Region, Service},
     signing::{self, Coverage, Parts},
     transport::{self, Again, RetryPolicy},
 };
@@ -35,6 +36,11 @@ pub struct Config {
     /// Base address instead of the services' own hosts: the emulator, a gateway.
     /// May contain `{service}` and `{region}`.
     pub endpoint: Option<String>,
+    /// Base addresses of single services, which go before `endpoint`, by the
+    /// service's [`Service::name`].
+    pub host_overrides: BTreeMap<&'static str, String>,
+    /// All regions that are known, to find the home region in.
+    pub regions: Directory,
     /// Who asks.
     pub credentials: Arc<dyn CredentialSource>,
     /// When to ask again.
@@ -47,6 +53,25 @@ pub struct Client {
     pub(super) config: Arc<Config>,
     pub(super) stop: CancellationToken,
     clock: fn() -> SystemTime,
+}
+
+impl Config {
+    /// What has to be said; everything else as it usually is.
+    pub fn new(
+        http: reqwest::Client,
+        region: Region,
+        credentials: Arc<dyn CredentialSource>,
+    ) -> Self {
+        Self {
+            http,
+            region,
+            endpoint: None,
+            host_overrides: BTreeMap::new(),
+            regions: Directory::default(),
+            credentials,
+            retry: RetryPolicy::default(),
+        }
+    }
 }
 
 impl Client {
@@ -210,7 +235,7 @@ impl Client {
             path_and_query: &url[Position::BeforePath..Position::AfterQuery],
             host,
             body: call.body.as_deref(),
-            delegation_token: None,
+            delegation_token: credential.delegation_token.as_deref(),
             coverage: Coverage::Full,
         };
         let signed =
@@ -367,6 +392,7 @@ impl Call {
         let address = client.address(service)?;
         let mut call = Self::at(operation, service, method, address);
         call.path.push_str(match service {
+            Service::Auth => "/v1",
             Service::Artifacts | Service::Identity => "/20160918",
             Service::ContainerRegistry => "/20180419",
             Service::ObjectStorage => "",
@@ -671,22 +697,26 @@ mod tests {
             Ok(Self(Arc::new(Credential {
                 key_id: "tenancy/user/fingerprint".to_owned(),
                 key: Arc::new(SigningKey::from_pkcs8_der(&der)?),
+                delegation_token: None,
             })))
         }
     }
 
     impl CredentialSource for Source {
-        fn credential(&self) -> BoxFuture<'_, Result<Arc<Credential>, credentials::Error>> {
+        fn credential(&self) -> BoxFuture<'_, Result<Arc<Credential>, Arc<credentials::Error>>> {
             ready(Ok(self.0.clone())).boxed()
         }
         fn describe(&self) -> String {
             "user user".to_owned()
         }
-        fn tenancy_id(&self) -> Option<&str> {
+        fn tenancy_id(&self) -> Option<String> {
             None
         }
-        fn user_id(&self) -> Option<&str> {
+        fn user_id(&self) -> Option<String> {
             None
+        }
+        fn grantee(&self) -> credentials::Grantee {
+            credentials::Grantee::Group
         }
     }
 
@@ -771,11 +801,13 @@ mod tests {
 
     fn config(endpoint: Option<&str>) -> anyhow::Result<Config> {
         Ok(Config {
-            http: http_client(&Options::default())?,
-            region: Region::parse("gru")?,
             endpoint: endpoint.map(str::to_owned),
-            credentials: Arc::new(Source::new()?),
             retry: RetryPolicy::without_waiting(),
+            ..Config::new(
+                http_client(&Options::default())?,
+                Region::parse("gru")?,
+                Arc::new(Source::new()?),
+            )
         })
     }
 

@@ -58,7 +58,7 @@ pub enum Error {
     },
     /// There is no credential to sign with.
     #[error("cannot sign in")]
-    Credentials(#[from] crate::credentials::Error),
+    Credentials(#[from] std::sync::Arc<crate::credentials::Error>),
     /// The token endpoint took us for nobody: it answers a signature it does
     /// not accept with an anonymous token instead of an error.
     #[error("{host} took the request for an anonymous one")]

@@ -1,6 +1,6 @@
 //! What resources work with, built when it is first needed.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
@@ -13,7 +13,7 @@ use super::{
     registry_token::IdentityTokens,
 };
 use crate::{
-    credentials::{self, Environment},
+    credentials::{self, Environment, Network},
     framework::{Context, Diagnostic, Diagnostics, Result},
     image, oci,
     region::Region,
@@ -28,8 +28,8 @@ pub struct Clients {
     environment: Environment,
     retry: RetryPolicy,
     unknown_argument: Option<&'static str>,
-    control_plane: OnceLock<Result<oci::Client>>,
-    registry: OnceLock<Result<Registry>>,
+    control_plane: OnceCell<Result<oci::Client>>,
+    registry: OnceCell<Result<Registry>>,
     namespace: OnceCell<String>,
     loader: Arc<image::Loader>,
 }
@@ -60,8 +60,8 @@ impl Clients {
             environment,
             retry,
             unknown_argument,
-            control_plane: OnceLock::new(),
-            registry: OnceLock::new(),
+            control_plane: OnceCell::new(),
+            registry: OnceCell::new(),
             namespace: OnceCell::new(),
             loader: Arc::default(),
         })
@@ -74,19 +74,17 @@ impl Clients {
     }
 
     /// The control plane; its waits end when the call is stopped.
-    pub(crate) fn oci(&self, cx: &Context) -> Result<oci::Client> {
-        let client = self
-            .control_plane
-            .get_or_init(|| self.build_control_plane())
-            .clone()?;
+    pub(crate) async fn oci(&self, cx: &Context) -> Result<oci::Client> {
+        let client = self.control_plane().await?;
         Ok(client.with_stop(cx.stop.clone()))
     }
 
     /// The registry; its waits and uploads end when the call is stopped.
-    pub(crate) fn registry(&self, cx: &Context) -> Result<Registry> {
+    pub(crate) async fn registry(&self, cx: &Context) -> Result<Registry> {
         let registry = self
             .registry
             .get_or_init(|| self.build_registry())
+            .await
             .clone()?;
         Ok(Registry {
             client: registry.client.with_stop(cx.stop.clone()),
@@ -95,11 +93,11 @@ impl Clients {
     }
 
     /// Host (and port) of the registry. Asks nobody.
-    pub(crate) fn registry_host(&self, cx: &Context) -> Result<String> {
+    pub(crate) async fn registry_host(&self, cx: &Context) -> Result<String> {
         if let (None, Some(host)) = (self.unknown_argument, &self.effective.registry.host) {
             return Ok(host.clone());
         }
-        let oci = self.oci(cx)?;
+        let oci = self.oci(cx).await?;
         match &self.effective.endpoint {
             Some(endpoint) => Ok(endpoint_authority(endpoint, oci.region())?.1),
             None => Ok(oci.region().registry_host()),
@@ -107,9 +105,9 @@ impl Clients {
     }
 
     /// All names under which the registry answers, the preferred one first.
-    pub(crate) fn registry_hosts(&self, cx: &Context) -> Result<Vec<String>> {
-        let host = self.registry_host(cx)?;
-        let region_hosts = self.oci(cx)?.region().registry_hosts();
+    pub(crate) async fn registry_hosts(&self, cx: &Context) -> Result<Vec<String>> {
+        let host = self.registry_host(cx).await?;
+        let region_hosts = self.oci(cx).await?.region().registry_hosts();
         if region_hosts.contains(&host) {
             Ok(region_hosts)
         } else {
@@ -119,7 +117,7 @@ impl Clients {
 
     /// The tenancy's namespace, which never changes: asked once per process.
     pub(crate) async fn namespace(&self, cx: &Context) -> Result<String> {
-        let oci = self.oci(cx)?;
+        let oci = self.oci(cx).await?;
         let namespace = self.namespace.get_or_try_init(async || {
             oci.get_namespace(None).await.map_err(|error| {
                 diagnose::oci(
@@ -149,11 +147,24 @@ impl Clients {
         }
     }
 
-    fn build_control_plane(&self) -> Result<oci::Client> {
+    async fn control_plane(&self) -> Result<oci::Client> {
+        self.control_plane
+            .get_or_init(|| self.build_control_plane())
+            .await
+            .clone()
+    }
+
+    async fn build_control_plane(&self) -> Result<oci::Client> {
         if let Some(argument) = self.unknown_argument {
             return Err(unknown_argument(argument));
         }
-        let resolved = credentials::resolve(&self.effective.settings, &self.environment)
+        let network = Network {
+            http: transport::Options::default(),
+            retry: self.retry.clone(),
+            endpoint: self.effective.endpoint.clone(),
+        };
+        let resolved = credentials::resolve(&self.effective.settings, &self.environment, &network)
+            .await
             .map_err(|error| diagnose::credentials(&error))?;
         let Some(region) = resolved.region else {
             return Err(Diagnostic::error(
@@ -163,33 +174,27 @@ impl Clients {
             )
             .into());
         };
-        let region = Region::parse(&region)
-            .map_err(|error| Diagnostic::error("Unknown region", diagnose::sentence(&error)))?;
         tracing::debug!(
             identity = resolved.source.describe(),
             region = region.identifier,
             "signing in to Oracle Cloud"
         );
         oci::Client::new(oci::Config {
-            http: self.http(None)?,
-            region,
             endpoint: self.effective.endpoint.clone(),
-            credentials: resolved.source,
+            regions: resolved.regions,
             retry: self.retry.clone(),
+            ..oci::Config::new(self.http(None)?, region, resolved.source)
         })
         .map_err(|error| Diagnostic::error("Invalid endpoint", diagnose::sentence(&error)).into())
     }
 
-    fn build_registry(&self) -> Result<Registry> {
+    async fn build_registry(&self) -> Result<Registry> {
         if let Some(argument) = self.unknown_argument {
             return Err(unknown_argument(argument));
         }
         let settings = &self.effective.registry;
         // A registry elsewhere needs nothing of Oracle's, so nothing of Oracle's has to be configured.
-        let control_plane = self
-            .control_plane
-            .get_or_init(|| self.build_control_plane())
-            .clone();
+        let control_plane = self.control_plane().await;
         let (own_host, own_scheme) = match (&control_plane, &self.effective.endpoint) {
             (Ok(oci), Some(endpoint)) => {
                 let (scheme, authority) = endpoint_authority(endpoint, oci.region())?;
@@ -244,6 +249,7 @@ impl Clients {
     fn http(&self, ca_certificate: Option<&str>) -> Result<reqwest::Client> {
         let options = transport::Options {
             ca_certificates: ca_certificate.map(|pem| pem.as_bytes().to_vec()),
+            ..transport::Options::default()
         };
         transport::http_client(&options).map_err(|error| {
             let detail = format!(

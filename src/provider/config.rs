@@ -196,6 +196,7 @@ impl Config {
                 config_file: self.config_file.into_known(),
                 config_file_profile: self.config_file_profile.into_known(),
                 region: self.region.into_known(),
+                token_exchange: Default::default(),
             },
         })
     }

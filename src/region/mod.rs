@@ -4,6 +4,10 @@
 //! 65.117.1, which agree). Regions that are newer than this, which the SDKs
 //! learn from files and the environment, are deliberately not here.
 
+mod directory;
+
+pub use directory::{Directory, InvalidDescription, Sources};
+
 /// A region of Oracle's cloud.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Region {
@@ -28,6 +32,8 @@ pub enum Service {
     ContainerRegistry,
     /// The namespace.
     ObjectStorage,
+    /// Federation: security tokens for certificates.
+    Auth,
 }
 
 /// A region that is in no table.
@@ -61,8 +67,10 @@ impl Region {
             ..
         } = self;
         match service {
-            // Object Storage is older than the `.oci.` level of the names.
-            Service::ObjectStorage => format!("objectstorage.{identifier}.{second_level_domain}"),
+            // These are older than the `.oci.` level of the names.
+            Service::ObjectStorage | Service::Auth => {
+                format!("{}.{identifier}.{second_level_domain}", service.name())
+            }
             _ => format!("{}.{identifier}.oci.{second_level_domain}", service.name()),
         }
     }
@@ -116,6 +124,7 @@ impl Service {
             Service::Identity => "identity",
             Service::ContainerRegistry => "ocir",
             Service::ObjectStorage => "objectstorage",
+            Service::Auth => "auth",
         }
     }
 }

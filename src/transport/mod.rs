@@ -22,6 +22,12 @@ pub use tls::is_certificate_error;
 pub struct Options {
     /// PEM certificates to trust beside the system's.
     pub ca_certificates: Option<Vec<u8>>,
+    /// Trust nothing but `ca_certificates`: a cluster's own authority.
+    pub only_these: bool,
+    /// Never through a proxy: a link-local address, a cluster's own service.
+    pub direct: bool,
+    /// Instead of [`CONNECT_TIMEOUT`]: for an address that may not exist.
+    pub connect_timeout: Option<Duration>,
 }
 
 /// Why there is no client.

@@ -200,6 +200,7 @@ mod tests {
 
         let trusting = http_client(&Options {
             ca_certificates: Some(pem.into_bytes()),
+            ..Options::default()
         })?;
         assert_eq!(trusting.get(&url).send().await?.status(), 204);
 

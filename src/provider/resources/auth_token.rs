@@ -77,11 +77,11 @@ impl Resource for AuthToken {
             return Ok(());
         }
         if plan.planned.user_id.is_unknown() && plan.config.user_id.is_null() {
-            let oci = self.clients.oci(cx)?;
+            let oci = self.clients.oci(cx).await?;
             plan.planned.user_id = Attr::Known(caller(&oci)?);
         }
         if plan.planned.registry_host.is_unknown() {
-            plan.planned.registry_host = Attr::Known(self.clients.registry_host(cx)?);
+            plan.planned.registry_host = Attr::Known(self.clients.registry_host(cx).await?);
         }
         Ok(())
     }
@@ -92,14 +92,14 @@ impl Resource for AuthToken {
         _: &State,
         planned: State,
     ) -> Result<State, Failed<State>> {
-        let oci = self.clients.oci(cx)?;
+        let oci = self.clients.oci(cx).await?;
         let user_id = match planned.user_id.known() {
             Some(user_id) => user_id.clone(),
             None => caller(&oci)?,
         };
         let description = planned.description.clone().known_or_default();
         // Asked before, so that what can fail fails while there is nothing to lose.
-        let registry_host = Attr::Known(self.clients.registry_host(cx)?);
+        let registry_host = Attr::Known(self.clients.registry_host(cx).await?);
         let username = self.username(cx, &oci, &user_id).await;
         let token = match oci.create_auth_token(&user_id, &description).await {
             Ok(token) => token,
@@ -120,7 +120,7 @@ impl Resource for AuthToken {
     }
 
     async fn read(&self, cx: &mut Context, state: State) -> Result<Option<State>> {
-        let oci = self.clients.oci(cx)?;
+        let oci = self.clients.oci(cx).await?;
         let (user_id, id) = (
             state.user_id.clone().known_or_default(),
             state.id.clone().known_or_default(),
@@ -134,7 +134,7 @@ impl Resource for AuthToken {
             )
         })?;
         let Some(token) = token else { return Ok(None) };
-        let registry_host = Attr::Known(self.clients.registry_host(cx)?);
+        let registry_host = Attr::Known(self.clients.registry_host(cx).await?);
         let mut state = to_state(
             token,
             State {
@@ -158,7 +158,7 @@ impl Resource for AuthToken {
         prior: &State,
         planned: State,
     ) -> Result<State, Failed<State>> {
-        let oci = self.clients.oci(cx)?;
+        let oci = self.clients.oci(cx).await?;
         let (user_id, id) = (
             prior.user_id.clone().known_or_default(),
             prior.id.clone().known_or_default(),
@@ -184,7 +184,7 @@ impl Resource for AuthToken {
     }
 
     async fn delete(&self, cx: &mut Context, state: State) -> Result<()> {
-        let oci = self.clients.oci(cx)?;
+        let oci = self.clients.oci(cx).await?;
         let (user_id, id) = (
             state.user_id.clone().known_or_default(),
             state.id.clone().known_or_default(),
@@ -216,7 +216,7 @@ impl Resource for AuthToken {
             )
             .into());
         };
-        let oci = self.clients.oci(cx)?;
+        let oci = self.clients.oci(cx).await?;
         let found = find(&oci, user_id, token_id).await.map_err(|error| {
             diagnose::oci(
                 "Cannot import auth token",

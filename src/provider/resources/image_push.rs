@@ -144,7 +144,7 @@ impl Resource for ImagePush {
             },
         }
         let host = if self.clients.is_known() {
-            Some(self.clients.registry_host(cx)?)
+            Some(self.clients.registry_host(cx).await?)
         } else {
             None
         };
@@ -162,7 +162,7 @@ impl Resource for ImagePush {
     }
 
     async fn read(&self, cx: &mut Context, mut state: State) -> Result<Option<State>> {
-        let registry = self.clients.registry(cx)?;
+        let registry = self.clients.registry(cx).await?;
         let (path, tag) = (state.path(), state.tag.clone().known_or_default());
         let found = registry.client.head_manifest(&path, &tag).await;
         let found = found.map_err(|error| {
@@ -322,7 +322,7 @@ impl ImagePush {
             .at(Path::attribute("source"))
             .into());
         }
-        let registry = self.clients.registry(cx)?;
+        let registry = self.clients.registry(cx).await?;
         if !planned.namespace.is_known() {
             planned.namespace = Attr::Known(self.clients.namespace(cx).await?);
         }
@@ -389,7 +389,7 @@ impl ImagePush {
                 ));
             }
         }
-        let oci = self.clients.oci(cx)?;
+        let oci = self.clients.oci(cx).await?;
         // What another tenancy holds, its own control plane knows only.
         let is_ours = state.namespace == Attr::Known(self.clients.namespace(cx).await?);
         let known = match oci.credentials().tenancy_id().filter(|_| is_ours) {
@@ -436,7 +436,7 @@ impl ImagePush {
             Some("delete") => true,
             _ => return Ok(()),
         };
-        let registry = self.clients.registry(cx)?;
+        let registry = self.clients.registry(cx).await?;
         let (path, tag) = (prior.path(), prior.tag.clone().known_or_default());
         let what = format!("Tag \"{tag}\" of repository \"{path}\" could not be removed");
         let summary = "Cannot remove image tag";
@@ -454,7 +454,7 @@ impl ImagePush {
             return Ok(());
         }
         if registry.is_ocir {
-            let oci = self.clients.oci(cx)?;
+            let oci = self.clients.oci(cx).await?;
             // What it names can be read only as long as it is there.
             let named = match delete && is_index(&found.media_type) {
                 true => named_by(&registry.client, &path, [digest.to_owned()])

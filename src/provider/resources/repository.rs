@@ -100,7 +100,7 @@ impl Resource for Repository {
         if planned.repository_url.is_unknown() && self.clients.is_known() {
             let namespace = self.clients.namespace(cx).await?;
             if let Some(name) = planned.display_name.known() {
-                let host = self.clients.registry_host(cx)?;
+                let host = self.clients.registry_host(cx).await?;
                 planned.repository_url = Attr::Known(format!("{host}/{namespace}/{name}"));
             }
             planned.namespace = Attr::Known(namespace);
@@ -114,7 +114,7 @@ impl Resource for Repository {
         _: &State,
         planned: State,
     ) -> Result<State, Failed<State>> {
-        let oci = self.clients.oci(cx)?;
+        let oci = self.clients.oci(cx).await?;
         let body = oci::CreateContainerRepository {
             compartment_id: planned.compartment_id.clone().known_or_default(),
             display_name: planned.display_name.clone().known_or_default(),
@@ -130,23 +130,25 @@ impl Resource for Repository {
             defined_tags: planned.defined_tags.known().map(nested_tags),
         };
         // Asked before, so that what can fail fails while there is nothing to lose.
-        self.clients.registry_host(cx)?;
+        self.clients.registry_host(cx).await?;
         let repository = match oci.create_container_repository(&body).await {
             Ok(repository) => repository,
             Err(error) => return Err(self.cannot_create(&oci, &planned, &error).await.into()),
         };
         remember_added_tags(&mut cx.private, &repository, &planned.defined_tags);
-        self.to_state(cx, repository, planned).map_err(Failed::from)
+        self.to_state(cx, repository, planned)
+            .await
+            .map_err(Failed::from)
     }
 
     async fn read(&self, cx: &mut Context, state: State) -> Result<Option<State>> {
-        let oci = self.clients.oci(cx)?;
+        let oci = self.clients.oci(cx).await?;
         let id = state.id.clone().known_or_default();
         match oci.get_container_repository(&id).await {
             Ok(repository) if matches!(&*repository.lifecycle_state, "DELETING" | "DELETED") => {
                 Ok(None)
             }
-            Ok(repository) => self.to_state(cx, repository, state).map(Some),
+            Ok(repository) => self.to_state(cx, repository, state).await.map(Some),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(diagnose::oci(
                 "Cannot read container repository",
@@ -164,7 +166,7 @@ impl Resource for Repository {
         prior: &State,
         planned: State,
     ) -> Result<State, Failed<State>> {
-        let oci = self.clients.oci(cx)?;
+        let oci = self.clients.oci(cx).await?;
         let id = prior.id.clone().known_or_default();
         let mut now = prior.clone();
         if planned.compartment_id != prior.compartment_id {
@@ -185,7 +187,10 @@ impl Resource for Repository {
             now.compartment_id = planned.compartment_id.clone();
         }
         match self.change(cx, &oci, &id, prior, &planned).await {
-            Ok(Some(repository)) => self.to_state(cx, repository, planned).map_err(Failed::from),
+            Ok(Some(repository)) => self
+                .to_state(cx, repository, planned)
+                .await
+                .map_err(Failed::from),
             Ok(None) => Ok(planned),
             // The move is done, whatever became of the rest.
             Err(diagnostics) => Err(Failed {
@@ -196,7 +201,7 @@ impl Resource for Repository {
     }
 
     async fn delete(&self, cx: &mut Context, state: State) -> Result<()> {
-        let oci = self.clients.oci(cx)?;
+        let oci = self.clients.oci(cx).await?;
         let id = state.id.clone().known_or_default();
         if state.force_delete != Attr::Known(true) {
             self.refuse_images(&oci, &state).await?;
@@ -224,7 +229,7 @@ impl Resource for Repository {
             )
             .into());
         }
-        let oci = self.clients.oci(cx)?;
+        let oci = self.clients.oci(cx).await?;
         let repository = oci.get_container_repository(id).await.map_err(|error| {
             diagnose::oci(
                 "Cannot import container repository",
@@ -233,7 +238,7 @@ impl Resource for Repository {
                 &oci,
             )
         })?;
-        self.to_state(cx, repository, State::default())
+        self.to_state(cx, repository, State::default()).await
     }
 }
 
@@ -406,7 +411,7 @@ impl Repository {
 
     /// The state that shows `repository`; `known` is what was known of it before,
     /// for what the service does not keep.
-    fn to_state(
+    async fn to_state(
         &self,
         cx: &Context,
         repository: oci::ContainerRepository,
@@ -416,7 +421,7 @@ impl Repository {
         let defined_tags = flat_tags(&repository.defined_tags, &foreign, &known.defined_tags);
         let url = match &repository.namespace {
             Some(namespace) => {
-                let host = self.clients.registry_host(cx)?;
+                let host = self.clients.registry_host(cx).await?;
                 Attr::Known(format!("{host}/{namespace}/{}", repository.display_name))
             }
             None => known.repository_url,

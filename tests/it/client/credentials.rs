@@ -6,7 +6,8 @@ use std::{
 };
 
 use expect_test::{Expect, expect};
-use ocir::credentials::{Environment, Error, Resolved, Settings, resolve};
+use futures_util::FutureExt as _;
+use ocir::credentials::{Environment, Error, Network, Resolved, Settings, resolve};
 
 /// A home directory of our own, and what is set around it.
 struct Setup {
@@ -66,7 +67,15 @@ impl Setup {
     }
 
     fn resolve(&self) -> Result<Resolved, Error> {
-        resolve(&self.settings, &self.environment)
+        // Nothing in here asks anybody, so there is nothing to wait for.
+        resolve(&self.settings, &self.environment, &Network::default())
+            .now_or_never()
+            .expect("files are read without waiting")
+    }
+
+    /// The region's identifier.
+    fn region(&self) -> Result<Option<String>, Error> {
+        Ok(self.resolve()?.region.map(|region| region.identifier))
     }
 
     /// Who signs in and where, in one line.
@@ -76,8 +85,10 @@ impl Setup {
             Ok(resolved) => format!(
                 "{} tenancy {} region {}",
                 resolved.source.describe(),
-                resolved.source.tenancy_id().unwrap_or("unknown"),
-                resolved.region.as_deref().unwrap_or("unknown"),
+                resolved.source.tenancy_id().as_deref().unwrap_or("unknown"),
+                resolved
+                    .region
+                    .map_or("unknown".into(), |region| region.identifier),
             )
             .replace(FINGERPRINT, "FINGERPRINT"),
             Err(error) => panic!("{error}"),
@@ -125,7 +136,7 @@ fn named_profile_inherits() -> anyhow::Result<()> {
     let mut setup = Setup::with_default_profile()?;
     setup.append(".oci/config", "[ci]\nuser=ocid1.user.oc1..ci\nregion=GRU\n")?;
     setup.settings.config_file_profile = Some("ci".into());
-    setup.check(expect!["user ocid1.user.oc1..ci (API key FINGERPRINT, profile ci) tenancy ocid1.tenancy.oc1..file region GRU"]);
+    setup.check(expect!["user ocid1.user.oc1..ci (API key FINGERPRINT, profile ci) tenancy ocid1.tenancy.oc1..file region sa-saopaulo-1"]);
     setup.settings.config_file_profile = None;
     for (variable, argument) in [
         ("TF_VAR_config_file_profile", "ci"),
@@ -134,8 +145,8 @@ fn named_profile_inherits() -> anyhow::Result<()> {
     ] {
         setup.environment.variables = [(variable.into(), argument.into())].into();
         assert_eq!(
-            setup.resolve()?.region.as_deref(),
-            Some("GRU"),
+            setup.resolve()?.region.map(|region| region.key).as_deref(),
+            Some("gru"),
             "{variable}"
         );
     }
@@ -170,9 +181,9 @@ fn places_have_an_order() -> anyhow::Result<()> {
         let found = |setup: &Setup| -> anyhow::Result<String> {
             let resolved = setup.resolve()?;
             let found = match argument {
-                "user_ocid" => resolved.source.user_id().map(str::to_owned),
-                "tenancy_ocid" => resolved.source.tenancy_id().map(str::to_owned),
-                _ => resolved.region,
+                "user_ocid" => resolved.source.user_id(),
+                "tenancy_ocid" => resolved.source.tenancy_id(),
+                _ => resolved.region.map(|region| region.identifier),
             };
             Ok(found.unwrap_or_default())
         };
@@ -231,7 +242,10 @@ fn variables_are_enough() -> anyhow::Result<()> {
             .variable(region, "gru");
         setup.environment.home = None;
         let resolved = setup.resolve()?;
-        assert_eq!(resolved.region.as_deref(), Some("gru"));
+        assert_eq!(
+            resolved.region.map(|region| region.key).as_deref(),
+            Some("gru")
+        );
         assert_eq!(
             resolved.source.describe(),
             format!("user ocid1.user.oc1..variable (API key {FINGERPRINT}, {content})")
@@ -261,14 +275,14 @@ fn key_and_path_keep_the_order() -> anyhow::Result<()> {
 fn file_elsewhere() -> anyhow::Result<()> {
     let mut setup = Setup::with_default_profile()?;
     let text = fs::read_to_string(setup.home().join(".oci/config"))?;
-    let other = setup.write("other", &text.replace("eu-frankfurt-1", "other"))?;
-    let third = setup.write("third", &text.replace("eu-frankfurt-1", "third"))?;
+    let other = setup.write("other", &text.replace("eu-frankfurt-1", "us-ashburn-1"))?;
+    let third = setup.write("third", &text.replace("eu-frankfurt-1", "us-phoenix-1"))?;
     setup = setup.variable("OCI_CLI_CONFIG_FILE", &other.to_string_lossy());
-    assert_eq!(setup.resolve()?.region.as_deref(), Some("other"));
+    assert_eq!(setup.region()?.as_deref(), Some("us-ashburn-1"));
     setup = setup.variable("OCI_CONFIG_FILE", &third.to_string_lossy());
-    assert_eq!(setup.resolve()?.region.as_deref(), Some("third"));
+    assert_eq!(setup.region()?.as_deref(), Some("us-phoenix-1"));
     setup.settings.config_file = Some("~/.oci/config".into());
-    assert_eq!(setup.resolve()?.region.as_deref(), Some("eu-frankfurt-1"));
+    assert_eq!(setup.region()?.as_deref(), Some("eu-frankfurt-1"));
     Ok(())
 }
 
@@ -281,7 +295,7 @@ fn file_at_its_old_place() -> anyhow::Result<()> {
         setup.home().join(".oci/config"),
         setup.home().join(".oraclebmc/config"),
     )?;
-    assert_eq!(setup.resolve()?.region.as_deref(), Some("eu-frankfurt-1"));
+    assert_eq!(setup.region()?.as_deref(), Some("eu-frankfurt-1"));
     Ok(())
 }
 

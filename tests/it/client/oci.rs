@@ -5,39 +5,28 @@ use std::time::{Duration, SystemTime};
 
 use expect_test::expect;
 use ocir::{
-    credentials::{self, Environment, Settings},
     emulator::{Emulator, Fault},
     oci::{
-        Client, Config, CreateContainerRepository, Error, ListContainerImages,
-        ListContainerRepositories, Readme, UpdateContainerRepository,
+        Client, CreateContainerRepository, Error, ListContainerImages, ListContainerRepositories,
+        Readme, UpdateContainerRepository,
     },
-    region::Region,
-    transport::{Options, RetryPolicy, http_client},
+    transport::Options,
 };
 
+use crate::support;
+
 /// A client that signs in as the seeded user.
-fn client(emulator: &Emulator) -> anyhow::Result<Client> {
-    with_key(emulator, &emulator.url(), &emulator.seed().private_key_pem)
+async fn client(emulator: &Emulator) -> anyhow::Result<Client> {
+    support::client::oci(emulator).await
 }
 
 /// A client with a key and an address of the test's choice.
-fn with_key(emulator: &Emulator, endpoint: &str, private_key: &str) -> anyhow::Result<Client> {
-    let seed = emulator.seed();
-    let settings = Settings {
-        tenancy_ocid: Some(seed.tenancy_id.clone()),
-        user_ocid: Some(seed.user_id.clone()),
-        private_key: Some(private_key.to_owned()),
-        region: Some(seed.region.clone()),
-        ..Settings::default()
-    };
-    let resolved = credentials::resolve(&settings, &Environment::default())?;
-    Ok(Client::new(Config {
-        http: http_client(&Options::default())?,
-        region: Region::parse(&seed.region)?,
-        endpoint: Some(endpoint.to_owned()),
-        credentials: resolved.source,
-        retry: RetryPolicy::without_waiting(),
-    })?)
+async fn with_key(
+    emulator: &Emulator,
+    endpoint: &str,
+    private_key: &str,
+) -> anyhow::Result<Client> {
+    support::client::oci_with(emulator, endpoint, private_key, &Options::default()).await
 }
 
 /// The key of somebody else.
@@ -65,7 +54,7 @@ fn retry_tokens(emulator: &Emulator, operation: &str) -> Vec<Option<String>> {
 #[tokio::test]
 async fn repository() -> anyhow::Result<()> {
     let emulator = Emulator::builder().start().await?;
-    let client = client(&emulator)?;
+    let client = client(&emulator).await?;
     let seed = emulator.seed();
 
     let created = client.create_container_repository(&web(&emulator)).await?;
@@ -124,7 +113,7 @@ async fn repository() -> anyhow::Result<()> {
 #[tokio::test]
 async fn auth_tokens() -> anyhow::Result<()> {
     let emulator = Emulator::builder().start().await?;
-    let client = client(&emulator)?;
+    let client = client(&emulator).await?;
     let user = &emulator.seed().user_id;
 
     let first = client.create_auth_token(user, "Used by Docker").await?;
@@ -152,7 +141,7 @@ async fn auth_tokens() -> anyhow::Result<()> {
 #[tokio::test]
 async fn namespace_and_user() -> anyhow::Result<()> {
     let emulator = Emulator::builder().namespace("examplens").start().await?;
-    let client = client(&emulator)?;
+    let client = client(&emulator).await?;
     let seed = emulator.seed();
     assert_eq!(client.get_namespace(None).await?, "examplens");
     assert_eq!(
@@ -175,7 +164,8 @@ async fn create_survives_throttling() -> anyhow::Result<()> {
     emulator.fail_next(operation, Fault::status(500));
     emulator.fail_next(operation, Fault::status(500));
 
-    let created = client(&emulator)?
+    let created = client(&emulator)
+        .await?
         .create_container_repository(&web(&emulator))
         .await?;
     assert_eq!(created.display_name, "team/web");
@@ -192,7 +182,8 @@ async fn create_survives_a_lost_answer() -> anyhow::Result<()> {
     let operation = "CreateContainerRepository";
     emulator.fail_next(operation, Fault::cut_answer());
 
-    let created = client(&emulator)?
+    let created = client(&emulator)
+        .await?
         .create_container_repository(&web(&emulator))
         .await?;
     assert_eq!(emulator.repositories().len(), 1);
@@ -208,7 +199,7 @@ async fn create_survives_a_lost_answer() -> anyhow::Result<()> {
 #[tokio::test]
 async fn delete_survives_a_lost_answer() -> anyhow::Result<()> {
     let emulator = Emulator::builder().start().await?;
-    let client = client(&emulator)?;
+    let client = client(&emulator).await?;
     let created = client.create_container_repository(&web(&emulator)).await?;
     emulator.fail_next("DeleteContainerRepository", Fault::cut_answer());
     client.delete_container_repository(&created.id).await?;
@@ -220,7 +211,7 @@ async fn delete_survives_a_lost_answer() -> anyhow::Result<()> {
 #[tokio::test]
 async fn name_conflict_is_not_repeated() -> anyhow::Result<()> {
     let emulator = Emulator::builder().start().await?;
-    let client = client(&emulator)?;
+    let client = client(&emulator).await?;
     client.create_container_repository(&web(&emulator)).await?;
     emulator.clear_requests();
     let elsewhere = CreateContainerRepository {
@@ -241,7 +232,7 @@ async fn name_conflict_is_not_repeated() -> anyhow::Result<()> {
 #[tokio::test]
 async fn lists_are_read_to_the_end() -> anyhow::Result<()> {
     let emulator = Emulator::builder().page_size(2).start().await?;
-    let client = client(&emulator)?;
+    let client = client(&emulator).await?;
     for number in 1..=5 {
         let body = CreateContainerRepository {
             display_name: format!("team/web-{number}"),
@@ -287,7 +278,7 @@ async fn lists_are_read_to_the_end() -> anyhow::Result<()> {
 #[tokio::test]
 async fn wrong_key() -> anyhow::Result<()> {
     let emulator = Emulator::builder().start().await?;
-    let client = with_key(&emulator, &emulator.url(), OTHER_KEY)?;
+    let client = with_key(&emulator, &emulator.url(), OTHER_KEY).await?;
     let error = client.create_container_repository(&web(&emulator)).await;
     let error = error.err().ok_or_else(|| anyhow::anyhow!("accepted"))?;
     assert!(error.is_unauthenticated(), "{error}");
@@ -303,7 +294,9 @@ async fn wrong_key() -> anyhow::Result<()> {
 #[tokio::test]
 async fn clock_is_off() -> anyhow::Result<()> {
     let emulator = Emulator::builder().start().await?;
-    let client = client(&emulator)?.with_clock(|| SystemTime::now() - Duration::from_secs(600));
+    let client = client(&emulator)
+        .await?
+        .with_clock(|| SystemTime::now() - Duration::from_secs(600));
     let error = client.get_namespace(None).await.err();
     assert!(
         error.as_ref().is_some_and(Error::is_unauthenticated),
@@ -322,7 +315,7 @@ async fn clock_is_off() -> anyhow::Result<()> {
 async fn not_the_home_region() -> anyhow::Result<()> {
     let emulator = Emulator::builder().region("sa-saopaulo-1").start().await?;
     let elsewhere = format!("{}/~eu-frankfurt-1", emulator.url());
-    let client = with_key(&emulator, &elsewhere, &emulator.seed().private_key_pem)?;
+    let client = with_key(&emulator, &elsewhere, &emulator.seed().private_key_pem).await?;
     let error = client
         .create_auth_token(&emulator.seed().user_id, "elsewhere")
         .await
@@ -339,13 +332,14 @@ async fn not_the_home_region() -> anyhow::Result<()> {
 #[tokio::test]
 async fn registry_token() -> anyhow::Result<()> {
     let emulator = Emulator::builder().start().await?;
-    let token = client(&emulator)?
+    let token = client(&emulator)
+        .await?
         .get_registry_token(&emulator.url())
         .await?;
     assert!(!token.token.is_empty());
     assert!(token.expires_in > Duration::from_secs(60));
 
-    let stranger = with_key(&emulator, &emulator.url(), OTHER_KEY)?;
+    let stranger = with_key(&emulator, &emulator.url(), OTHER_KEY).await?;
     let error = stranger.get_registry_token(&emulator.url()).await.err();
     assert!(
         matches!(&error, Some(Error::Anonymous { host, clock_skew: Some(_) })
@@ -360,7 +354,7 @@ async fn registry_token() -> anyhow::Result<()> {
 #[tokio::test]
 async fn answers_that_are_none() -> anyhow::Result<()> {
     let emulator = Emulator::builder().start().await?;
-    let client = client(&emulator)?;
+    let client = client(&emulator).await?;
     emulator.fail_next(
         "GetNamespace",
         Fault::body(403, "<html>\n<h1>Blocked</h1>\n</html>"),

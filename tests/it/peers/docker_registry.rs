@@ -150,6 +150,7 @@ impl DockerRegistry {
         Ok(Client::new(Config {
             http: http_client(&Options {
                 ca_certificates: ca_certificate.map(|pem| pem.as_bytes().to_vec()),
+                ..Options::default()
             })?,
             host: self.authority.clone(),
             plain_http: self.tls.is_none(),

@@ -8,35 +8,19 @@ use std::{
 use expect_test::expect;
 use futures_util::future::BoxFuture;
 use ocir::{
-    credentials::{self, Environment, Settings},
     emulator::{Emulator, Fault},
     image::{Digest, Image},
     oci::{self, CreateContainerRepository},
-    region::Region,
     registry::{Client, Config, Credentials, Error, Push, Pushed, Token, TokenSource},
     transport::{Options, RetryPolicy, http_client},
 };
 
 use super::{image, layer, shorten, web};
+use crate::support;
 
 /// The control plane's client, signing with a key of the test's choice.
-fn control_plane(emulator: &Emulator, private_key: &str) -> anyhow::Result<oci::Client> {
-    let seed = emulator.seed();
-    let settings = Settings {
-        tenancy_ocid: Some(seed.tenancy_id.clone()),
-        user_ocid: Some(seed.user_id.clone()),
-        private_key: Some(private_key.to_owned()),
-        region: Some(seed.region.clone()),
-        ..Settings::default()
-    };
-    let resolved = credentials::resolve(&settings, &Environment::default())?;
-    Ok(oci::Client::new(oci::Config {
-        http: http_client(&Options::default())?,
-        region: Region::parse(&seed.region)?,
-        endpoint: Some(emulator.url()),
-        credentials: resolved.source,
-        retry: RetryPolicy::without_waiting(),
-    })?)
+async fn control_plane(emulator: &Emulator, private_key: &str) -> anyhow::Result<oci::Client> {
+    support::client::oci_with(emulator, &emulator.url(), private_key, &Options::default()).await
 }
 
 fn registry(emulator: &Emulator, credentials: Credentials) -> anyhow::Result<Client> {
@@ -68,9 +52,9 @@ impl TokenSource for Signed {
     }
 }
 
-fn signed(emulator: &Emulator) -> anyhow::Result<Credentials> {
+async fn signed(emulator: &Emulator) -> anyhow::Result<Credentials> {
     Ok(Credentials::Token(Arc::new(Signed {
-        oci: control_plane(emulator, &emulator.seed().private_key_pem)?,
+        oci: control_plane(emulator, &emulator.seed().private_key_pem).await?,
         base: emulator.url(),
     })))
 }
@@ -78,7 +62,7 @@ fn signed(emulator: &Emulator) -> anyhow::Result<Credentials> {
 /// An emulator with the repositories `web` and `api`, and a client of it.
 async fn ready() -> anyhow::Result<(Emulator, Client)> {
     let emulator = Emulator::builder().start().await?;
-    let oci = control_plane(&emulator, &emulator.seed().private_key_pem)?;
+    let oci = control_plane(&emulator, &emulator.seed().private_key_pem).await?;
     for name in ["web", "api"] {
         oci.create_container_repository(&CreateContainerRepository {
             compartment_id: emulator.seed().apps_compartment_id.clone(),
@@ -87,7 +71,7 @@ async fn ready() -> anyhow::Result<(Emulator, Client)> {
         })
         .await?;
     }
-    let client = registry(&emulator, signed(&emulator)?)?;
+    let client = registry(&emulator, signed(&emulator).await?)?;
     emulator.clear_requests();
     Ok((emulator, client))
 }
@@ -157,7 +141,7 @@ async fn an_image_from_push_to_deletion() -> anyhow::Result<()> {
 async fn an_auth_token_signs_in() -> anyhow::Result<()> {
     let (emulator, _) = ready().await?;
     let seed = emulator.seed();
-    let oci = control_plane(&emulator, &seed.private_key_pem)?;
+    let oci = control_plane(&emulator, &seed.private_key_pem).await?;
     let token = oci.create_auth_token(&seed.user_id, "push").await?;
     let login = |password: String| Credentials::Basic {
         username: format!("{}/{}", seed.namespace, seed.user_name),
@@ -297,25 +281,18 @@ async fn pushes_over_tls() -> anyhow::Result<()> {
         .create_on_first_push()
         .start()
         .await?;
-    let seed = emulator.seed();
-    let settings = Settings {
-        tenancy_ocid: Some(seed.tenancy_id.clone()),
-        user_ocid: Some(seed.user_id.clone()),
-        private_key: Some(seed.private_key_pem.clone()),
-        region: Some(seed.region.clone()),
-        ..Settings::default()
-    };
     let trusting = Options {
         ca_certificates: Some(made.cert.pem().into_bytes()),
+        ..Options::default()
     };
     let source = Signed {
-        oci: oci::Client::new(oci::Config {
-            http: http_client(&trusting)?,
-            region: Region::parse(&seed.region)?,
-            endpoint: Some(emulator.url()),
-            credentials: credentials::resolve(&settings, &Environment::default())?.source,
-            retry: RetryPolicy::without_waiting(),
-        })?,
+        oci: support::client::oci_with(
+            &emulator,
+            &emulator.url(),
+            &emulator.seed().private_key_pem,
+            &trusting,
+        )
+        .await?,
         base: emulator.url(),
     };
     let credentials = Credentials::Token(Arc::new(source));

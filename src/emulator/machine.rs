@@ -149,7 +149,7 @@ impl Emulator {
     }
 
     /// Writes what a session consists of, and says the profile that points to it.
-    fn session_profile(&self, folder: &Folder) -> io::Result<String> {
+    pub(super) fn session_profile(&self, folder: &Folder) -> io::Result<String> {
         let key = RsaKey::of_process(Purpose::Session)?;
         let user = Principal::user(&self.shared.tenancy);
         let token = security_token(&self.shared, SignIn::Session, &user, &key.public, None);
@@ -234,25 +234,29 @@ fn bind() -> io::Result<TcpListener> {
 }
 
 /// A folder that files are written into.
-struct Folder(PathBuf);
+pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    fn open(path: &Path) -> io::Result<Self> {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
         fs::create_dir_all(path)
             .and_then(|()| fs::canonicalize(path))
             .map(Self)
             .map_err(|error| about(path, &error))
     }
 
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
     /// Writes a file, and says its absolute path.
-    fn write(&self, name: &str, content: &str) -> io::Result<String> {
-        let path = self.0.join(name);
+    pub(super) fn write(&self, name: &str, content: &str) -> io::Result<String> {
+        let path = self.path(name);
         write_file(&path, content.as_bytes(), false)?;
         Ok(path.to_string_lossy().into_owned())
     }
 }
 
-fn environment<const N: usize>(variables: [(&str, String); N]) -> Environment {
+pub(super) fn environment<const N: usize>(variables: [(&str, String); N]) -> Environment {
     variables
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))

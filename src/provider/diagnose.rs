@@ -8,9 +8,12 @@ use std::error::Error as StdError;
 
 use http::StatusCode;
 
-use super::clients::Registry;
+use super::{
+    clients::Registry,
+    policy::{self, Place},
+};
 use crate::{
-    credentials,
+    credentials::{self, Grantee},
     cty::Path,
     framework::{Diagnostic, Diagnostics},
     image, oci,
@@ -19,17 +22,50 @@ use crate::{
 };
 
 /// A control plane's error. `what` is a sentence without its period that says
-/// what could not be done, with the names.
+/// what could not be done, with the names; `place` is where, for the policy
+/// that would allow it.
 pub(super) fn oci(
     summary: &str,
     what: &str,
+    place: Place<'_>,
     error: &oci::Error,
     client: &oci::Client,
 ) -> Diagnostics {
     if let oci::Error::Credentials(error) = error {
-        return credentials(error);
+        return renewal(error, client);
     }
-    Diagnostic::error(summary_of(error, summary), explain(what, error, client)).into()
+    let detail = explain(what, place, error, client);
+    Diagnostic::error(summary_of(error, summary), detail).into()
+}
+
+/// A refusal about which more is known than it says: `advice` stands in place
+/// of the usual one.
+pub(super) fn refusal(
+    summary: &str,
+    what: &str,
+    error: &oci::Error,
+    client: &oci::Client,
+    advice: &str,
+) -> Diagnostics {
+    let identity = client.credentials().describe();
+    let footer = footer(&identity, error.opc_request_id());
+    let detail = format!("{what}. {}\n\n{advice}\n\n{footer}", answer(error));
+    Diagnostic::error(summary, detail).into()
+}
+
+/// "A policy that allows it, for example:" and the statements; nothing for an
+/// operation that no policy is known for.
+pub(super) fn allow(
+    introduction: &str,
+    operation: &str,
+    place: Place<'_>,
+    client: &oci::Client,
+) -> String {
+    let grantee = client.credentials().grantee();
+    match policy::statements(operation, &grantee, place) {
+        Some(statements) => format!("{introduction}, for example:{statements}"),
+        None => format!("{introduction}."),
+    }
 }
 
 /// Who is not let in has the same problem, whatever was to be done.
@@ -42,12 +78,17 @@ fn summary_of<'a>(error: &oci::Error, summary: &'a str) -> &'a str {
 }
 
 /// The detail of [`oci`].
-pub(super) fn explain(what: &str, error: &oci::Error, client: &oci::Client) -> String {
+pub(super) fn explain(
+    what: &str,
+    place: Place<'_>,
+    error: &oci::Error,
+    client: &oci::Client,
+) -> String {
     if matches!(error, oci::Error::Stopped) {
         return interrupted(what);
     }
     let mut paragraphs = vec![format!("{what}. {}", answer(error))];
-    paragraphs.extend(advice(error, client));
+    paragraphs.extend(advice(error, place, client));
     paragraphs.push(footer(
         &client.credentials().describe(),
         error.opc_request_id(),
@@ -64,10 +105,12 @@ pub(super) fn request_id(error: &oci::Error) -> String {
         .unwrap_or_default()
 }
 
-/// A registry's error.
+/// A registry's error. `right` is what was to be done there, [`policy::PULL`]
+/// or [`policy::PUSH`].
 pub(super) fn registry(
     summary: &str,
     what: &str,
+    right: &str,
     error: &registry::Error,
     registry: &Registry,
 ) -> Diagnostics {
@@ -76,7 +119,12 @@ pub(super) fn registry(
     let summary = sign_in.map_or(summary, |error| summary_of(error, summary));
     let why = match sign_in {
         Some(oci::Error::Stopped) => return Diagnostic::error(summary, interrupted(what)).into(),
-        Some(oci::Error::Credentials(error)) => return credentials(error),
+        Some(oci::Error::Credentials(error)) => {
+            return match &registry.oci {
+                Some(client) => renewal(error, client),
+                None => credentials(error),
+            };
+        }
         Some(sign_in) => answer(sign_in),
         None => registry_answer(error),
     };
@@ -103,8 +151,8 @@ pub(super) fn registry(
         _ => Path::root(),
     };
     paragraphs.extend(match (sign_in, &registry.oci) {
-        (Some(sign_in), Some(client)) => advice(sign_in, client),
-        _ => registry_advice(error, registry),
+        (Some(sign_in), Some(client)) => advice(sign_in, Place::Unknown, client),
+        _ => registry_advice(error, right, registry),
     });
     let request_id = sign_in
         .and_then(oci::Error::opc_request_id)
@@ -157,7 +205,24 @@ fn source_advice(error: &image::Error) -> Option<&'static str> {
 
 /// There is no credential.
 pub(super) fn credentials(error: &credentials::Error) -> Diagnostics {
-    Diagnostic::error(SIGN_IN, sentence(error)).into()
+    match error {
+        credentials::Error::UnknownRegion(_) => {
+            let detail = format!("{}\n\n{NEWER_REGIONS}", sentence(error));
+            Diagnostic::error("Unknown region", detail).into()
+        }
+        _ => Diagnostic::error(SIGN_IN, sentence(error)).into(),
+    }
+}
+
+/// There was an identity, and it has no credential any more, or none yet.
+pub(super) fn renewal(error: &credentials::Error, client: &oci::Client) -> Diagnostics {
+    let footer = footer(&client.credentials().describe(), None);
+    Diagnostic::error(SIGN_IN, format!("{}\n\n{footer}", sentence(error))).into()
+}
+
+/// The run was stopped while it was found out who signs in.
+pub(super) fn stopped_signing_in() -> Diagnostics {
+    Diagnostic::error(SIGN_IN, interrupted("Nobody was signed in")).into()
 }
 
 /// An error and its causes, each level once, in one line.
@@ -236,6 +301,7 @@ fn answer(error: &oci::Error) -> String {
     match error {
         oci::Error::Service {
             operation,
+            service,
             host,
             status,
             code,
@@ -244,7 +310,7 @@ fn answer(error: &oci::Error) -> String {
             ..
         } => {
             let said = said(*status, code, message, *attempts);
-            format!("{operation} at {host} was answered {said}")
+            format!("{operation} of service {service} at {host} was answered {said}")
         }
         oci::Error::Transport {
             operation,
@@ -252,7 +318,7 @@ fn answer(error: &oci::Error) -> String {
             attempts,
             source,
         } => no_answer(
-            &format!("{operation} got no answer from {host}"),
+            &format!("{} got no answer from {host}", named(operation)),
             *attempts,
             source,
         ),
@@ -269,12 +335,20 @@ fn answer(error: &oci::Error) -> String {
                 ),
                 why => why,
             };
-            format!("The answer to {operation} cannot be read: {why}.")
+            format!("The answer to {} cannot be read: {why}.", named(operation))
         }
         oci::Error::Anonymous { host, .. } => {
             format!("{host} gave a token that is nobody's.")
         }
         other => sentence(other),
+    }
+}
+
+/// An operation with its service, as far as the error does not say it.
+fn named(operation: &str) -> String {
+    match policy::service(operation) {
+        Some(service) => format!("{operation} of service {service}"),
+        None => operation.to_owned(),
     }
 }
 
@@ -341,13 +415,13 @@ fn said(status: u16, code: &str, message: &str, attempts: u32) -> String {
 }
 
 /// What to do about it.
-fn advice(error: &oci::Error, client: &oci::Client) -> Option<String> {
+fn advice(error: &oci::Error, place: Place<'_>, client: &oci::Client) -> Option<String> {
     let region = client.region();
-    let (status, code, service) = match error {
+    let (status, code, operation) = match error {
         oci::Error::Service {
             status,
             code,
-            service,
+            operation,
             message,
             ..
         } => {
@@ -355,7 +429,7 @@ fn advice(error: &oci::Error, client: &oci::Client) -> Option<String> {
             if code.is_empty() && !message.is_empty() {
                 return Some(STRANGER.to_owned());
             }
-            (*status, code.as_str(), *service)
+            (*status, code.as_str(), *operation)
         }
         oci::Error::Transport { .. } => {
             return Some(UNREACHABLE.to_owned());
@@ -380,7 +454,7 @@ fn advice(error: &oci::Error, client: &oci::Client) -> Option<String> {
             return Some(clock(error).unwrap_or_else(|| {
                 format!(
                     "The registry does not refuse a signature that it does not accept: it takes the caller for an anonymous one. {}",
-                    check_key(client)
+                    check_identity(client)
                 )
             }));
         }
@@ -388,7 +462,7 @@ fn advice(error: &oci::Error, client: &oci::Client) -> Option<String> {
     };
     Some(match (status, code) {
         (401, _) => clock(error).unwrap_or_else(|| {
-            format!("The signature was not accepted. {}", check_key(client))
+            format!("The signature was not accepted. {}", check_identity(client))
         }),
         (403, _) if error.is_wrong_region() => {
             let home = error.home_region_key().and_then(|key| Region::parse(key).ok());
@@ -405,18 +479,16 @@ fn advice(error: &oci::Error, client: &oci::Client) -> Option<String> {
                 ),
             }
         }
-        (403 | 404, _) => {
+        (403 | 404, _) if is_own_token(operation, place, client) => OWN_TOKENS.to_owned(),
+        (404, _) => {
             let asked = format!(
-                "Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region ({})",
+                "Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region ({}), and \
+                 that a policy allows it",
                 region.identifier
             );
-            match policy(service) {
-                Some(policy) => {
-                    format!("{asked}, and that a policy allows it, for example:\n    {policy}")
-                }
-                None => format!("{asked}."),
-            }
+            allow(&asked, operation, place, client)
         }
+        (403, _) => allow("The right to do that is missing. A policy gives it", operation, place, client),
         (429, _) => THROTTLED.to_owned(),
         (400, "LimitExceeded" | "QuotaExceeded") => {
             "The tenancy's limit or quota is used up. Delete what is not needed, or ask for more in the console.".to_owned()
@@ -438,27 +510,47 @@ fn clock(error: &oci::Error) -> Option<String> {
     })
 }
 
-fn check_key(client: &oci::Client) -> String {
-    let check = "Check that user, tenancy and API key belong together, and that the key is uploaded for the user and active (a new one is known everywhere after some minutes)";
-    match client.credentials().user_id() {
-        Some(user_id) => {
-            format!("{check}:\n    oci iam user api-key list --user-id {user_id}")
+/// What to look at when a signature is not accepted, by kind of principal: only
+/// a user can have an API key.
+fn check_identity(client: &oci::Client) -> String {
+    let credentials = client.credentials();
+    match credentials.grantee() {
+        Grantee::DynamicGroup => {
+            "No API key is involved: an instance, a function or another resource signs with a token that Oracle's cloud gives it. Check that \
+             the resource has not been terminated, and that the region belongs to its realm. Run again, which asks for another token."
+                .to_owned()
         }
-        None => format!("{check}."),
+        Grantee::AnyUserWhere(_) => {
+            "No API key is involved: the cluster vouches for the workload. Check that the pod's service account still exists, that the \
+             cluster is an enhanced one, and that the region is the cluster's."
+                .to_owned()
+        }
+        // Users sign in in several ways, and only the description tells which.
+        Grantee::Group if !credentials.describe().contains("API key") => {
+            "The session may have ended, or been revoked. Begin another: open Cloud Shell again, start the pipeline's job again, or renew \
+             the session of Oracle's CLI:\n    oci session authenticate"
+                .to_owned()
+        }
+        Grantee::Group => {
+            let check = "Check that user, tenancy and API key belong together, and that the key is uploaded for the user and active (a new one \
+                         is known everywhere after some minutes)";
+            match credentials.user_id() {
+                Some(user_id) => {
+                    format!("{check}:\n    oci iam user api-key list --user-id {user_id}")
+                }
+                None => format!("{check}."),
+            }
+        }
     }
 }
 
-/// What a service asks for before it shows or changes something.
-fn policy(service: &str) -> Option<&'static str> {
-    match service {
-        "artifacts" => Some(MANAGE_REPOSITORIES),
-        "identity" => Some("Allow group GROUP to manage users in tenancy"),
-        "objectstorage" => Some("Allow group GROUP to read objectstorage-namespaces in tenancy"),
-        _ => None,
-    }
+/// Whether users ask about their own tokens.
+fn is_own_token(operation: &str, place: Place<'_>, client: &oci::Client) -> bool {
+    operation.contains("AuthToken")
+        && matches!(place, Place::User(id) if client.credentials().user_id().as_deref() == Some(id))
 }
 
-fn registry_advice(error: &registry::Error, registry: &Registry) -> Option<String> {
+fn registry_advice(error: &registry::Error, right: &str, registry: &Registry) -> Option<String> {
     let host = registry.client.host();
     if error.is_anonymous_denial() || error.is_unauthorized() {
         return Some(match (registry.is_ocir, registry.has_login) {
@@ -468,7 +560,12 @@ fn registry_advice(error: &registry::Error, registry: &Registry) -> Option<Strin
                  works some minutes after it was made."
             ),
             (true, false) => format!(
-                "{host} takes the caller for an anonymous one. Check the API key, its fingerprint, the user and the tenancy."
+                "{host} takes the caller for an anonymous one. {}",
+                registry
+                    .oci
+                    .as_ref()
+                    .map(check_identity)
+                    .unwrap_or_default()
             ),
             (false, false) => format!(
                 "The provider's own identity means nothing to {host}. Set \"username\" and \"password\" in the provider's argument \"registry\"."
@@ -484,10 +581,18 @@ fn registry_advice(error: &registry::Error, registry: &Registry) -> Option<Strin
     }
     if error.is_denied() || error.is_not_found() || error.is_name_unknown() {
         return Some(match registry.is_ocir {
-            true => format!(
-                "Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository \
-                 with an ocir_repository that the push refers to, and allow the push, for example:\n    {MANAGE_REPOSITORIES}"
-            ),
+            true => {
+                let grantee = registry
+                    .oci
+                    .as_ref()
+                    .map_or(Grantee::Group, |client| client.credentials().grantee());
+                let statements =
+                    policy::statements(right, &grantee, Place::Unknown).unwrap_or_default();
+                format!(
+                    "Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository \
+                     with an ocir_repository that the push refers to, and allow the {right}, for example:{statements}"
+                )
+            }
             false => {
                 "Check the namespace and the name of the repository, and the rights of the user."
                     .to_owned()
@@ -518,7 +623,10 @@ fn registry_advice(error: &registry::Error, registry: &Registry) -> Option<Strin
 
 const BROKEN: &str = "The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.";
 const CHANGED: &str = "Let whatever writes the source end before the run begins, then plan again.";
-const MANAGE_REPOSITORIES: &str = "Allow group GROUP to manage repos in compartment COMPARTMENT";
+const NEWER_REGIONS: &str = "A region that is newer than this version of the provider is described by ~/.oci/regions-config.json or the environment \
+                             variable OCI_REGION_METADATA, as for Oracle's own tools.";
+const OWN_TOKENS: &str = "A user needs no policy for tokens of its own. Check that the user still exists and is active, and that an administrator has not \
+                          switched off auth tokens for it (capability canUseAuthTokens).";
 const SIGN_IN: &str = "Cannot sign in to Oracle Cloud";
 const STRANGER: &str = "A proxy or a gateway may have answered in the service's place. Check the argument \"endpoint\" of the provider if it is \
                         set, and HTTPS_PROXY and NO_PROXY.";

@@ -13,7 +13,13 @@ use crate::{
         Attr, Context, Diagnostic, Diagnostics, Failed, Model, Plan, Private, Resource, Result,
     },
     oci,
-    provider::{clients::Clients, diagnose, validate},
+    provider::{
+        absence::{self, Attempt},
+        clients::Clients,
+        diagnose,
+        policy::Place,
+        validate,
+    },
 };
 
 pub(crate) struct Repository {
@@ -145,17 +151,17 @@ impl Resource for Repository {
         let oci = self.clients.oci(cx).await?;
         let id = state.id.clone().known_or_default();
         match oci.get_container_repository(&id).await {
-            Ok(repository) if matches!(&*repository.lifecycle_state, "DELETING" | "DELETED") => {
+            Ok(repository) if absence::is_deleted(&repository.lifecycle_state) => Ok(None),
+            Ok(repository) => self.to_state(cx, repository, state).await.map(Some),
+            Err(error) => {
+                let attempt = Attempt {
+                    summary: "Cannot read container repository",
+                    what: &format!("Repository {} could not be read", name_or_id(&state)),
+                    operation: "GetContainerRepository",
+                };
+                prove_absence(&oci, &state, attempt, &error).await?;
                 Ok(None)
             }
-            Ok(repository) => self.to_state(cx, repository, state).await.map(Some),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(diagnose::oci(
-                "Cannot read container repository",
-                &format!("Repository {} could not be read", name_or_id(&state)),
-                &error,
-                &oci,
-            )),
         }
     }
 
@@ -180,6 +186,10 @@ impl Resource for Repository {
                             "Repository {} could not be moved to compartment {target}",
                             name_or_id(prior)
                         ),
+                        Place::Move {
+                            from: prior.compartment_id.as_str().unwrap_or_default(),
+                            to: &target,
+                        },
                         &error,
                         &oci,
                     )
@@ -206,15 +216,15 @@ impl Resource for Repository {
         if state.force_delete != Attr::Known(true) {
             self.refuse_images(&oci, &state).await?;
         }
-        match oci.delete_container_repository(&id).await {
-            Err(error) if !error.is_not_found() => Err(diagnose::oci(
-                "Cannot delete container repository",
-                &format!("Repository {} could not be deleted", name_or_id(&state)),
-                &error,
-                &oci,
-            )),
-            _ => Ok(()),
-        }
+        let Err(error) = oci.delete_container_repository(&id).await else {
+            return Ok(());
+        };
+        let attempt = Attempt {
+            summary: CANNOT_DELETE,
+            what: &format!("Repository {} could not be deleted", name_or_id(&state)),
+            operation: "DeleteContainerRepository",
+        };
+        prove_absence(&oci, &state, attempt, &error).await
     }
 
     async fn import(&self, cx: &mut Context, id: &str) -> Result<State> {
@@ -234,6 +244,7 @@ impl Resource for Repository {
             diagnose::oci(
                 "Cannot import container repository",
                 &format!("Repository {id} could not be read"),
+                Place::Unknown,
                 &error,
                 &oci,
             )
@@ -263,6 +274,7 @@ impl Repository {
             diagnose::oci(
                 "Cannot update container repository",
                 &format!("Repository {} could not be changed", name_or_id(prior)),
+                Place::Compartment(planned.compartment_id.as_str().unwrap_or_default()),
                 &error,
                 oci,
             )
@@ -301,24 +313,28 @@ impl Repository {
 
     /// The service deletes a repository with everything in it, without asking.
     async fn refuse_images(&self, oci: &oci::Client, state: &State) -> Result<()> {
-        let cannot = |error: oci::Error| {
-            diagnose::oci(
-                "Cannot delete container repository",
-                &format!(
-                    "Whether repository {} holds images could not be found out, so it was not deleted",
-                    name_or_id(state)
-                ),
-                &error,
-                oci,
-            )
-        };
+        let what = &format!(
+            "Whether repository {} holds images could not be found out, so it was not deleted",
+            name_or_id(state)
+        );
         // Images are listed by compartment, and in one that the repository was
         // moved out of since the last refresh there would be none.
         let id = state.id.clone().known_or_default();
         let repository = match oci.get_container_repository(&id).await {
             Ok(repository) => repository,
-            Err(error) if error.is_not_found() => return Ok(()),
-            Err(error) => return Err(cannot(error)),
+            Err(error) => {
+                let attempt = Attempt {
+                    summary: CANNOT_DELETE,
+                    what,
+                    operation: "GetContainerRepository",
+                };
+                return prove_absence(oci, state, attempt, &error).await;
+            }
+        };
+        let compartment_id = repository.compartment_id.clone();
+        let cannot = |error: oci::Error| {
+            let place = Place::Compartment(&compartment_id);
+            diagnose::oci(CANNOT_DELETE, what, place, &error, oci)
         };
         let query = oci::ListContainerImages {
             compartment_id: repository.compartment_id,
@@ -389,7 +405,14 @@ impl Repository {
             .at(Path::attribute("display_name"))
             .into();
         }
-        diagnose::oci("Cannot create container repository", &what, error, oci)
+        let place = Place::Compartment(&compartment_id);
+        diagnose::oci(
+            "Cannot create container repository",
+            &what,
+            place,
+            error,
+            oci,
+        )
     }
 
     /// The repository of this name, wherever in the tenancy it is.
@@ -482,6 +505,33 @@ impl Readme {
         }
     }
 }
+
+/// Returns when the failed call means that the repository of `state` is gone.
+async fn prove_absence(
+    oci: &oci::Client,
+    state: &State,
+    attempt: Attempt<'_>,
+    error: &oci::Error,
+) -> Result<()> {
+    let repository = absence::Repository {
+        id: state.id.as_str().unwrap_or_default(),
+        display_name: state.display_name.as_str().unwrap_or_default(),
+        compartment_id: state.compartment_id.as_str().unwrap_or_default(),
+    };
+    if error.is_not_found() {
+        return absence::repository(oci, &repository, attempt, error).await;
+    }
+    let place = Place::Compartment(repository.compartment_id);
+    Err(diagnose::oci(
+        attempt.summary,
+        attempt.what,
+        place,
+        error,
+        oci,
+    ))
+}
+
+const CANNOT_DELETE: &str = "Cannot delete container repository";
 
 fn name_or_id(state: &State) -> String {
     match (state.display_name.known(), state.id.known()) {

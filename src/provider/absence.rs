@@ -88,9 +88,10 @@ pub(super) async fn repository(
                 refused,
                 oci,
                 &format!(
-                    "Nor may the repositories of compartment {compartment_id} be listed ({list}). Either a permission was lost, or the \
+                    "The repositories of compartment {compartment_id} cannot be listed either. {} Either a permission was lost, or the \
                      compartment was deleted. The repository may still exist, so it stays in the state. {allow}\n\n\
-                     If the compartment was deleted, take the repository out of the state:\n    terraform state rm ADDRESS"
+                     If the compartment was deleted, take the repository out of the state:\n    terraform state rm ADDRESS",
+                    diagnose::answer(&list)
                 ),
             ));
         }
@@ -100,20 +101,11 @@ pub(super) async fn repository(
         if is_deleted(&found.lifecycle_state) {
             return Ok(());
         }
-        let allow = diagnose::allow(
-            "The right to do this was lost. A policy gives it back",
-            attempt.operation,
-            here,
-            oci,
+        let advice = format!(
+            "The repository exists: the list of compartment {compartment_id} has it, so it stays in the state. {}",
+            diagnose::lost_right(refused, here, oci)
         );
-        return Err(kept(
-            attempt,
-            refused,
-            oci,
-            &format!(
-                "The repository exists: the list of compartment {compartment_id} has it, so it stays in the state. {allow}"
-            ),
-        ));
+        return Err(kept(attempt, refused, oci, &advice));
     }
     let Some(tenancy_id) = oci.credentials().tenancy_id() else {
         return Ok(());

@@ -53,6 +53,19 @@ pub(super) fn refusal(
     Diagnostic::error(summary, detail).into()
 }
 
+/// What to do about a refusal of something that is proven to exist.
+pub(super) fn lost_right(error: &oci::Error, place: Place<'_>, client: &oci::Client) -> String {
+    let operation = match error {
+        oci::Error::Service { operation, .. } => operation,
+        _ => "",
+    };
+    if is_own_token(operation, place, client) {
+        return OWN_TOKENS.to_owned();
+    }
+    let lost = "The right to do this was lost. A policy gives it back";
+    allow(lost, operation, place, client)
+}
+
 /// "A policy that allows it, for example:" and the statements; nothing for an
 /// operation that no policy is known for.
 pub(super) fn allow(
@@ -297,7 +310,7 @@ fn bottom(error: &dyn StdError) -> String {
 }
 
 /// What was answered, as a sentence.
-fn answer(error: &oci::Error) -> String {
+pub(super) fn answer(error: &oci::Error) -> String {
     match error {
         oci::Error::Service {
             operation,
@@ -623,7 +636,8 @@ fn registry_advice(error: &registry::Error, right: &str, registry: &Registry) ->
 
 const BROKEN: &str = "The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.";
 const CHANGED: &str = "Let whatever writes the source end before the run begins, then plan again.";
-const NEWER_REGIONS: &str = "A region that is newer than this version of the provider is described by ~/.oci/regions-config.json or the environment \
+const NEWER_REGIONS: &str = "Check the argument \"region\" of the provider, the environment variable OCI_REGION, or \"region\" in the profile, whichever \
+                             names it. A region that is newer than this version of the provider is described by ~/.oci/regions-config.json or the environment \
                              variable OCI_REGION_METADATA, as for Oracle's own tools.";
 const OWN_TOKENS: &str = "A user needs no policy for tokens of its own. Check that the user still exists and is active, and that an administrator has not \
                           switched off auth tokens for it (capability canUseAuthTokens).";

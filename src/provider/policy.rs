@@ -179,6 +179,7 @@ mod tests {
         let text: String = rows
             .into_iter()
             .filter_map(|(operation, grantee, place)| statements(operation, grantee, place))
+            .map(|statements| statements.replace("\n    ", "\n"))
             .collect();
         expect![[r#"
 

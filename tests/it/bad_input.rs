@@ -59,7 +59,7 @@ async fn key_of_somebody_else() -> anyhow::Result<()> {
     trial.fails(other, expect![[r#"
         Error: Cannot sign in to Oracle Cloud
 
-        The namespace of the tenancy could not be read. GetNamespace at HOST was answered 401 NotAuthenticated: The required information to complete authentication was not provided or was incorrect.
+        The namespace of the tenancy could not be read. GetNamespace of service objectstorage at HOST was answered 401 NotAuthenticated: The required information to complete authentication was not provided or was incorrect.
 
         The signature was not accepted. Check that user, tenancy and API key belong together, and that the key is uploaded for the user and active (a new one is known everywhere after some minutes):
             oci iam user api-key list --user-id USER
@@ -162,16 +162,19 @@ async fn region_that_is_unknown() -> anyhow::Result<()> {
     let trial = SignIn::new().await?;
     let argument = json!({ "region": "sa-saopolo-1" });
     trial.fails(argument, expect![[r#"
-        Error: Invalid value
+        Error: Unknown region
 
-        Argument "region" names an unknown region "sa-saopolo-1"; the nearest by name: sa-saopaulo-1 (gru).
-          with region"#]]).await?;
+        Unknown region "sa-saopolo-1"; the nearest by name: sa-saopaulo-1 (gru).
+
+        Check the argument "region" of the provider, the environment variable OCI_REGION, or "region" in the profile, whichever names it. A region that is newer than this version of the provider is described by ~/.oci/regions-config.json or the environment variable OCI_REGION_METADATA, as for Oracle's own tools."#]]).await?;
     let file = trial.write("config", b"[DEFAULT]\nregion=Brazil\n")?;
     let profile = json!({ "region": null, "config_file": file });
     trial.fails(profile, expect![[r#"
         Error: Unknown region
 
-        Unknown region "Brazil": an identifier such as sa-saopaulo-1, or a key such as gru, is expected."#]]).await?;
+        Unknown region "Brazil": an identifier such as sa-saopaulo-1, or a key such as gru, is expected.
+
+        Check the argument "region" of the provider, the environment variable OCI_REGION, or "region" in the profile, whichever names it. A region that is newer than this version of the provider is described by ~/.oci/regions-config.json or the environment variable OCI_REGION_METADATA, as for Oracle's own tools."#]]).await?;
     let nowhere = json!({ "region": null });
     trial.fails(nowhere, expect![[r#"
         Error: No region
@@ -194,7 +197,7 @@ async fn endpoint_that_does_not_answer() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot read namespace
 
-        The namespace of the tenancy could not be read. GetNamespace got no answer from HOST in the last of 8 attempts: REFUSED.
+        The namespace of the tenancy could not be read. GetNamespace of service objectstorage got no answer from HOST in the last of 8 attempts: REFUSED.
 
         Check the network, the provider's arguments "region" and "endpoint", and whether a proxy is needed (HTTPS_PROXY).
 
@@ -222,7 +225,7 @@ async fn clock_that_is_off() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot sign in to Oracle Cloud
 
-        The namespace of the tenancy could not be read. GetNamespace at HOST was answered 401 NotAuthenticated: DATES.
+        The namespace of the tenancy could not be read. GetNamespace of service objectstorage at HOST was answered 401 NotAuthenticated: DATES.
 
         This machine's clock is 10 minutes behind the service's, and a signature is good for five minutes. Set the clock.
 
@@ -233,7 +236,7 @@ async fn clock_that_is_off() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot sign in to Oracle Cloud
 
-        The namespace of the tenancy could not be read. GetNamespace at HOST was answered 401 NotAuthenticated: DATES.
+        The namespace of the tenancy could not be read. GetNamespace of service objectstorage at HOST was answered 401 NotAuthenticated: DATES.
 
         This machine's clock is 10 minutes ahead of the service's, and a signature is good for five minutes. Set the clock.
 
@@ -255,10 +258,10 @@ async fn compartment_that_is_not_found() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot create container repository
 
-        Repository "web" could not be created in compartment ocid1.compartment.OCID. CreateContainerRepository at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+        Repository "web" could not be created in compartment ocid1.compartment.OCID. CreateContainerRepository of service artifacts at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
 
         Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region (sa-saopaulo-1), and that a policy allows it, for example:
-            Allow group GROUP to manage repos in compartment COMPARTMENT
+            Allow group GROUP to manage repos in compartment id ocid1.compartment.OCID
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID"#]].assert_eq(&problem);
@@ -323,7 +326,7 @@ async fn throttling() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot create container repository
 
-        Repository "team/web" could not be created in compartment COMPARTMENT. CreateContainerRepository at HOST was answered 429 TooManyRequests in the last of 8 attempts: Too many requests for the user.
+        Repository "team/web" could not be created in compartment COMPARTMENT. CreateContainerRepository of service artifacts at HOST was answered 429 TooManyRequests in the last of 8 attempts: Too many requests for the user.
 
         The service is throttling. Apply again later, or with fewer requests at once:
             terraform apply -parallelism=2
@@ -356,7 +359,7 @@ async fn service_that_fails() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot create container repository
 
-        Repository "team/web" could not be created in compartment COMPARTMENT. CreateContainerRepository at HOST was answered 500 InternalServerError in the last of 8 attempts: Out of host capacity or an internal error occurred.
+        Repository "team/web" could not be created in compartment COMPARTMENT. CreateContainerRepository of service artifacts at HOST was answered 500 InternalServerError in the last of 8 attempts: Out of host capacity or an internal error occurred.
 
         The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
 
@@ -372,7 +375,7 @@ async fn service_that_fails() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot read container repository
 
-        Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository at HOST was answered 503 ServiceUnavailable in the last of 8 attempts: The service is currently unavailable.
+        Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository of service artifacts at HOST was answered 503 ServiceUnavailable in the last of 8 attempts: The service is currently unavailable.
 
         The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
 
@@ -389,7 +392,7 @@ async fn service_that_fails() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot update container repository
 
-        Repository "team/web" (ocid1.containerrepo.OCID) could not be changed. UpdateContainerRepository at HOST was answered 500 InternalServerError in the last of 8 attempts: Out of host capacity or an internal error occurred.
+        Repository "team/web" (ocid1.containerrepo.OCID) could not be changed. UpdateContainerRepository of service artifacts at HOST was answered 500 InternalServerError in the last of 8 attempts: Out of host capacity or an internal error occurred.
 
         The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
 
@@ -404,7 +407,7 @@ async fn service_that_fails() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot delete container repository
 
-        Repository "team/web" (ocid1.containerrepo.OCID) could not be deleted. DeleteContainerRepository at HOST was answered 500 InternalServerError in the last of 8 attempts: Out of host capacity or an internal error occurred.
+        Repository "team/web" (ocid1.containerrepo.OCID) could not be deleted. DeleteContainerRepository of service artifacts at HOST was answered 500 InternalServerError in the last of 8 attempts: Out of host capacity or an internal error occurred.
 
         The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
 
@@ -433,7 +436,7 @@ async fn half_of_a_change() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot update container repository
 
-        Repository "team/web" (ocid1.containerrepo.OCID) could not be changed. UpdateContainerRepository at HOST was answered 400 InvalidParameter: isPublic is not allowed here.
+        Repository "team/web" (ocid1.containerrepo.OCID) could not be changed. UpdateContainerRepository of service artifacts at HOST was answered 400 InvalidParameter: isPublic is not allowed here.
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID"#]].assert_eq(&cloud.neutral(&problem));
@@ -488,10 +491,10 @@ async fn token_whose_user_cannot_be_read() -> anyhow::Result<()> {
 
         The token can be used. Its user name for "docker login", which is <namespace>/<user>, could not be found out, so the attribute "username" is null until a later refresh finds it.
 
-        User USER could not be read. GetUser at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+        User USER could not be read. GetUser of service identity at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
 
         Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region (sa-saopaulo-1), and that a policy allows it, for example:
-            Allow group GROUP to manage users in tenancy
+            Allow group GROUP to inspect users in tenancy
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID"#]].assert_eq(&cloud.neutral(&warnings));
@@ -518,7 +521,7 @@ async fn token_outside_of_the_home_region() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot create auth token
 
-        An auth token for user USER could not be created. CreateAuthToken at HOST was answered 403 NotAllowed: Please go to your home region FRA to execute CREATE, UPDATE and DELETE operations.
+        An auth token for user USER could not be created. CreateAuthToken of service identity at HOST was answered 403 NotAllowed: Please go to your home region FRA to execute CREATE, UPDATE and DELETE operations.
 
         Users and their tokens are changed in the tenancy's home region only, and the provider is configured for us-ashburn-1. Configure one for the home region, and name it in the resource:
             provider "ocir" {
@@ -574,7 +577,7 @@ async fn page_of_a_gateway() -> anyhow::Result<()> {
             expect![[r#"
                 Error: Cannot read container repository
 
-                Repository "team/web" (ocid1.containerrepo.OCID) could not be read. The answer to GetContainerRepository cannot be read: it is no JSON, expected value at line 1 column 1.
+                Repository "team/web" (ocid1.containerrepo.OCID) could not be read. The answer to GetContainerRepository of service artifacts cannot be read: it is no JSON, expected value at line 1 column 1.
 
                 A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
 
@@ -587,7 +590,7 @@ async fn page_of_a_gateway() -> anyhow::Result<()> {
             expect![[r#"
                 Error: Cannot read container repository
 
-                Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository at HOST was answered 403 Forbidden: Sign in Please sign in to the network.
+                Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository of service artifacts at HOST was answered 403 Forbidden: Sign in Please sign in to the network.
 
                 A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
 
@@ -598,14 +601,14 @@ async fn page_of_a_gateway() -> anyhow::Result<()> {
             404,
             PAGE,
             expect![[r#"
-            Error: Cannot read container repository
+                Error: Cannot read container repository
 
-            Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository at HOST was answered 404 Not Found: Sign in Please sign in to the network.
+                Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository of service artifacts at HOST was answered 404 Not Found: Sign in Please sign in to the network.
 
-            A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
+                A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
 
-            Signed in as: user USER (API key FINGERPRINT, argument private_key)
-            Request id: ID"#]],
+                Signed in as: user USER (API key FINGERPRINT, argument private_key)
+                Request id: ID"#]],
         ),
         (
             502,
@@ -613,7 +616,7 @@ async fn page_of_a_gateway() -> anyhow::Result<()> {
             expect![[r#"
                 Error: Cannot read container repository
 
-                Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository at HOST was answered 502 Bad Gateway in the last of 8 attempts.
+                Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository of service artifacts at HOST was answered 502 Bad Gateway in the last of 8 attempts.
 
                 A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
 
@@ -626,7 +629,7 @@ async fn page_of_a_gateway() -> anyhow::Result<()> {
             expect![[r#"
                 Error: Cannot read container repository
 
-                Repository "team/web" (ocid1.containerrepo.OCID) could not be read. The answer to GetContainerRepository cannot be read: it is no JSON, EOF while parsing an object at line 1 column 35.
+                Repository "team/web" (ocid1.containerrepo.OCID) could not be read. The answer to GetContainerRepository of service artifacts cannot be read: it is no JSON, EOF while parsing an object at line 1 column 35.
 
                 A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
 
@@ -867,7 +870,7 @@ async fn push_to_no_repository() -> anyhow::Result<()> {
         oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Start of the upload of blob DIGEST at HOST was answered 404 NAME_UNKNOWN: Repository NAMESPACE/team/web not known to registry.
 
         Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository with an ocir_repository that the push refers to, and allow the push, for example:
-            Allow group GROUP to manage repos in compartment COMPARTMENT
+            Allow group GROUP to use repos in compartment COMPARTMENT
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID
@@ -893,7 +896,7 @@ async fn push_that_is_denied() -> anyhow::Result<()> {
         oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Start of the upload of blob sha256:0414c189c82553ffdb5f8afeefeae2139f68d12d167763d16506b198974f0906 at HOST was answered 403 DENIED: requested access to the resource is denied.
 
         Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository with an ocir_repository that the push refers to, and allow the push, for example:
-            Allow group GROUP to manage repos in compartment COMPARTMENT
+            Allow group GROUP to use repos in compartment COMPARTMENT
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID"#]].assert_eq(&files.neutral(&cloud, &problem));
@@ -1122,8 +1125,8 @@ async fn registry_that_fails() -> anyhow::Result<()> {
 
                 What tag "1" of repository "NAMESPACE/team/web" points to could not be read. Reading of manifest 1 at HOST was answered 403 DENIED: Requested access to the resource is denied.
 
-                Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository with an ocir_repository that the push refers to, and allow the push, for example:
-                    Allow group GROUP to manage repos in compartment COMPARTMENT
+                Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository with an ocir_repository that the push refers to, and allow the pull, for example:
+                    Allow group GROUP to read repos in compartment COMPARTMENT
 
                 Signed in as: user USER (API key FINGERPRINT, argument private_key)
                 Request id: ID"#]],

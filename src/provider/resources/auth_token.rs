@@ -212,7 +212,14 @@ impl Resource for AuthToken {
             return Ok(());
         }
         let place = Place::User(&user_id);
-        Err(diagnose::oci(attempt.summary, &what, place, &error, &oci))
+        if !error.is_not_found() {
+            return Err(diagnose::oci(attempt.summary, &what, place, &error, &oci));
+        }
+        let advice = format!(
+            "The token exists: the list of the user's tokens has it, so it stays in the state. {}",
+            diagnose::lost_right(&error, place, &oci)
+        );
+        Err(diagnose::refusal(attempt.summary, &what, &error, &oci, &advice))
     }
 
     async fn import(&self, cx: &mut Context, id: &str) -> Result<State> {

@@ -219,7 +219,13 @@ impl Resource for AuthToken {
             "The token exists: the list of the user's tokens has it, so it stays in the state. {}",
             diagnose::lost_right(&error, place, &oci)
         );
-        Err(diagnose::refusal(attempt.summary, &what, &error, &oci, &advice))
+        Err(diagnose::refusal(
+            attempt.summary,
+            &what,
+            &error,
+            &oci,
+            &advice,
+        ))
     }
 
     async fn import(&self, cx: &mut Context, id: &str) -> Result<State> {

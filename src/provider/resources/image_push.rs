@@ -421,16 +421,37 @@ impl ImagePush {
             let deleted = match take_off(&oci, &path, &tag, digest, delete).await {
                 // The control plane says 404 about a tag that the registry has: it
                 // was taken off since, or the control plane must not be asked.
-                Err(error) if error.is_not_found() => {
+                Err(NotTaken {
+                    error,
+                    compartment_id,
+                }) if error.is_not_found() => {
                     let found = registry.client.head_manifest(&path, &tag).await;
                     return match found.map_err(|error| cannot(&error))? {
                         None => self.prove_absence(cx, &registry, prior, summary).await,
                         Some(found) if found.digest.as_str() != digest => Ok(()),
-                        Some(_) => Err(diagnose::oci(summary, &what, Place::Unknown, &error, &oci)),
+                        Some(_) => {
+                            let advice = format!(
+                                "The image exists: {} has it under this tag, so it stays in the state. {}",
+                                registry.client.host(),
+                                diagnose::lost_right(
+                                    &error,
+                                    Place::Compartment(&compartment_id),
+                                    &oci
+                                )
+                            );
+                            Err(diagnose::refusal(summary, &what, &error, &oci, &advice))
+                        }
                     };
                 }
-                taken => taken
-                    .map_err(|error| diagnose::oci(summary, &what, Place::Unknown, &error, &oci))?,
+                taken => taken.map_err(
+                    |NotTaken {
+                         error,
+                         compartment_id,
+                     }| {
+                        let place = Place::Compartment(&compartment_id);
+                        diagnose::oci(summary, &what, place, &error, &oci)
+                    },
+                )?,
             };
             if let Some(index) = deleted
                 && !named.is_empty()
@@ -501,21 +522,38 @@ async fn take_off(
     tag: &str,
     digest: &str,
     delete: bool,
-) -> Result<Option<oci::ContainerImage>, oci::Error> {
+) -> Result<Option<oci::ContainerImage>, NotTaken> {
     let image = oci
         .lookup_container_image_by_uri(&format!("{path}:{tag}"))
-        .await?;
+        .await;
+    let image = image.map_err(|error| NotTaken {
+        error,
+        compartment_id: String::new(),
+    })?;
+    let not_taken = |error| NotTaken {
+        error,
+        compartment_id: image.compartment_id.clone(),
+    };
     if image.digest != digest {
         // The tag was moved since it was looked at: it is somebody else's now.
         return Ok(None);
     }
     let others = image.versions.iter().any(|version| version.version != tag);
     if delete && !others {
-        oci.delete_container_image(&image.id).await?;
+        let deleted = oci.delete_container_image(&image.id).await;
+        deleted.map_err(not_taken)?;
         return Ok(Some(image));
     }
-    oci.remove_container_version(&image.id, tag).await?;
+    let removed = oci.remove_container_version(&image.id, tag).await;
+    removed.map_err(not_taken)?;
     Ok(None)
+}
+
+/// Why a tag was not taken off.
+struct NotTaken {
+    error: oci::Error,
+    /// Where the image is; empty when that is not known.
+    compartment_id: String,
 }
 
 /// To Oracle the images of an index are images without a tag, which outlive the

@@ -338,11 +338,12 @@ async fn the_list_is_refused() -> anyhow::Result<()> {
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID"#]].assert_eq(&cloud.neutral(&problems.to_string()));
     assert_eq!(token.state(), state);
-    let problems = token.destroy().await.unwrap_err();
+    let destroy = token.plan_destroy();
+    let problems = token.apply_planned(&destroy).await.unwrap_err();
     expect![[r#"
-        Error: Cannot read auth token
+        Error: Cannot delete auth token
 
-        Auth token ocid1.credential.OCID of user USER could not be read. ListAuthTokens of service identity at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+        Auth token ocid1.credential.OCID of user USER could not be deleted. ListAuthTokens of service identity at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
 
         Either the right to list the user's tokens was lost, or the user itself was deleted, and the token with it. Oracle answers the same to both, so the token stays in the state. Users see their own tokens without a policy, so look whether the user is active.
 
@@ -355,7 +356,7 @@ async fn the_list_is_refused() -> anyhow::Result<()> {
 
     // That it is really gone changes nothing as long as nobody may look.
     cloud.emulator.remove_auth_token(id);
-    token.destroy().await.unwrap_err();
+    token.apply_planned(&destroy).await.unwrap_err();
     assert_eq!(token.state(), state);
     cloud.emulator.grant(Permission::CredentialManage);
     assert!(token.refresh().await?.is_null());

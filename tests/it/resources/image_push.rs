@@ -263,7 +263,7 @@ async fn old_tag_left_over() -> anyhow::Result<()> {
         Tag "1.0.0" of repository "NAMESPACE/team/web" could not be removed. RemoveContainerVersion of service artifacts at HOST was answered 403 NotAuthorized: No policy allows this.
 
         The right to do that is missing. A policy gives it, for example:
-            Allow group GROUP to manage repos in compartment COMPARTMENT
+            Allow group GROUP to manage repos in compartment id COMPARTMENT
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID"#]].assert_eq(&cloud.neutral(&push.take_warnings().join("\n\n")));
@@ -429,7 +429,8 @@ async fn withdrawn_permission() -> anyhow::Result<()> {
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID"#]].assert_eq(&cloud.neutral(&problems.to_string()));
-    push.destroy().await.unwrap_err();
+    let destroy = push.plan_destroy();
+    push.apply_planned(&destroy).await.unwrap_err();
     assert_eq!(push.state(), state);
     assert_eq!(cloud.emulator.images().len(), 1);
 
@@ -461,8 +462,8 @@ async fn the_right_to_remove_is_lost() -> anyhow::Result<()> {
 
                 Tag "1.0.0" of repository "NAMESPACE/team/web" could not be removed. DeleteContainerImage of service artifacts at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
 
-                Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region (sa-saopaulo-1), and that a policy allows it, for example:
-                    Allow group GROUP to manage repos in compartment COMPARTMENT
+                The image exists: HOST has it under this tag, so it stays in the state. The right to do this was lost. A policy gives it back, for example:
+                    Allow group GROUP to manage repos in compartment id COMPARTMENT
 
                 Signed in as: user USER (API key FINGERPRINT, argument private_key)
                 Request id: ID"#]].assert_eq(&cloud.neutral(&problems.to_string()));

@@ -538,7 +538,9 @@ async fn the_right_to_read_is_lost() -> anyhow::Result<()> {
     let asked = asked.map(|operation| (operation.to_owned(), 1));
     assert_eq!(cloud.operations(), asked.into());
 
-    let problems = repository.destroy().await.unwrap_err().to_string();
+    let destroy = repository.plan_destroy();
+    let problems = repository.apply_planned(&destroy).await.unwrap_err();
+    let problems = problems.to_string();
     assert!(
         problems.contains("so it was not deleted") && problems.contains("The repository exists"),
         "{problems}"
@@ -567,7 +569,7 @@ async fn the_list_is_refused_too() -> anyhow::Result<()> {
 
         Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository of service artifacts at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
 
-        Nor may the repositories of compartment COMPARTMENT be listed (ListContainerRepositories answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.). Either a permission was lost, or the compartment was deleted. The repository may still exist, so it stays in the state. A policy that allows both, for example:
+        The repositories of compartment COMPARTMENT cannot be listed either. ListContainerRepositories of service artifacts at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found. Either a permission was lost, or the compartment was deleted. The repository may still exist, so it stays in the state. A policy that allows both, for example:
             Allow group GROUP to read repos in compartment id COMPARTMENT
 
         If the compartment was deleted, take the repository out of the state:
@@ -583,11 +585,13 @@ async fn the_list_is_refused_too() -> anyhow::Result<()> {
         let mut state = state.clone();
         state["force_delete"] = json!(force_delete);
         repository.set_state(0, &state).await?;
-        repository.destroy().await.unwrap_err();
+        let destroy = repository.plan_destroy();
+        repository.apply_planned(&destroy).await.unwrap_err();
         assert_eq!(repository.state(), state);
     }
     cloud.emulator.grant(Permission::RepositoryInspect);
-    repository.destroy().await?;
+    let destroy = repository.plan_destroy();
+    repository.apply_planned(&destroy).await?;
     assert!(repository.state().is_null());
     Ok(())
 }
@@ -605,7 +609,8 @@ async fn the_list_is_refused_with_403() -> anyhow::Result<()> {
     );
     let problems = repository.refresh().await.unwrap_err().to_string();
     assert!(
-        problems.contains("be listed (ListContainerRepositories answered 403 NotAuthorized: no)"),
+        problems
+            .contains("cannot be listed either. ListContainerRepositories of service artifacts"),
         "{problems}"
     );
     assert_eq!(repository.state(), state);

@@ -277,8 +277,8 @@ impl Clients {
         let Some(Variable { name, value: _ }) = &self.effective.host_overrides else {
             return Ok(BTreeMap::new());
         };
-        // HOST OVERRIDES: the one place where the variable's value is used.
-        // `oci::parse_host_overrides` goes here.
+        // HOST OVERRIDES: `oci::parse_host_overrides(value)` goes here, in the one
+        // place where the variable's value is used.
         tracing::warn!(variable = name, "Host overrides are not read yet");
         Ok(BTreeMap::new())
     }

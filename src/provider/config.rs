@@ -95,8 +95,9 @@ pub struct Config {
     #[tf(optional)]
     token_exchange_rpst_exp: Attr<String>,
     /// Seconds for which a request that failed is sent again, the waits included;
-    /// by default up to 8 attempts within 600 seconds. `0` sends each once. Oracle's
-    /// provider takes a negative number for "for ever", which is refused here.
+    /// by default up to 8 attempts within 600 seconds. `0` sends each once, and more
+    /// than a day counts as a day. Oracle's provider takes a negative number for "for
+    /// ever", which is refused here.
     #[tf(optional, validate = validate::retry_duration)]
     retry_duration_seconds: Attr<i64>,
     /// Whether no request is sent again by itself. `retry_duration_seconds` then
@@ -187,19 +188,20 @@ impl Retries {
 fn none(policy: RetryPolicy) -> RetryPolicy {
     RetryPolicy {
         max_attempts: 1,
+        max_elapsed: Duration::ZERO,
         ..policy
     }
 }
 
-/// Attempts for so long. Time is the only bound; where nobody waits, time does not
-/// pass, and the number stays one.
+/// Attempts for so long, and a day at most: nothing is tried for ever. Time is
+/// the only bound; where nobody waits, time does not pass, and the number stays one.
 fn lasting(duration: Duration, policy: RetryPolicy) -> RetryPolicy {
     RetryPolicy {
         max_attempts: match policy.wait {
             true => u32::MAX,
             false => policy.max_attempts,
         },
-        max_elapsed: duration,
+        max_elapsed: duration.min(A_DAY),
         ..policy
     }
 }
@@ -544,6 +546,7 @@ fn first_of<const N: usize>(environment: &Environment, names: [String; N]) -> Op
     })
 }
 
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const WHOLE_SECONDS: &str = "must be a whole number of seconds";
 
 fn invalid_variable(name: &str, rule: &str) -> Diagnostics {

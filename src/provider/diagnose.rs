@@ -647,9 +647,260 @@ const STRANGER: &str = "A proxy or a gateway may have answered in the service's 
 const THROTTLED: &str = "The service is throttling. Apply again later, or with fewer requests at once:\n    terraform apply -parallelism=2";
 const UNREACHABLE: &str = "Check the network, the provider's arguments \"region\" and \"endpoint\", and whether a proxy is needed (HTTPS_PROXY).";
 
+/// Identities for tests of what is said to each kind.
+#[cfg(test)]
+pub(super) mod testing {
+    use std::sync::Arc;
+
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use futures_util::future::{BoxFuture, FutureExt, ready};
+
+    use crate::{
+        credentials::{Credential, CredentialSource, Error, Grantee},
+        oci,
+        region::Region,
+        signing::SigningKey,
+        transport,
+    };
+
+    /// Somebody who says who it is.
+    pub(in crate::provider) struct Somebody {
+        pub(in crate::provider) description: &'static str,
+        pub(in crate::provider) user_id: Option<&'static str>,
+        pub(in crate::provider) grantee: Grantee,
+        key: Vec<u8>,
+    }
+
+    impl Somebody {
+        /// One of each kind, as their sources describe them.
+        pub(in crate::provider) fn of_each_kind() -> anyhow::Result<Vec<Self>> {
+            let vectors: serde_json::Value =
+                serde_json::from_str(include_str!("../../tests/fixtures/signing-vectors.json"))?;
+            let pem = vectors["key"]["pkcs8_pem"].as_str().unwrap_or_default();
+            let body: String = pem.lines().filter(|line| !line.contains("-----")).collect();
+            let key = STANDARD.decode(body)?;
+            let user = Some("ocid1.user.oc1..a");
+            let terms = "request.principal.type = 'workload', request.principal.namespace = 'ci'";
+            Ok(vec![
+                Self {
+                    description: "user ocid1.user.oc1..a (API key 12:34, profile DEFAULT)",
+                    user_id: user,
+                    grantee: Grantee::Group,
+                    key: key.clone(),
+                },
+                Self {
+                    description: "user ocid1.user.oc1..a (session token, profile SESSION)",
+                    user_id: user,
+                    grantee: Grantee::Group,
+                    key: key.clone(),
+                },
+                Self {
+                    description: "instance ocid1.instance.oc1..a (instance principal)",
+                    user_id: None,
+                    grantee: Grantee::DynamicGroup,
+                    key: key.clone(),
+                },
+                Self {
+                    description: "workload ci/pusher (OKE workload identity)",
+                    user_id: None,
+                    grantee: Grantee::AnyUserWhere(terms.to_owned()),
+                    key,
+                },
+            ])
+        }
+
+        pub(in crate::provider) fn client(self) -> anyhow::Result<oci::Client> {
+            let http = transport::http_client(&transport::Options::default())?;
+            let config = oci::Config::new(http, Region::parse("gru")?, Arc::new(self));
+            Ok(oci::Client::new(config)?)
+        }
+    }
+
+    impl CredentialSource for Somebody {
+        fn credential(&self) -> BoxFuture<'_, Result<Arc<Credential>, Arc<Error>>> {
+            // What nobody verifies can be anybody's key.
+            let key = SigningKey::from_pkcs8_der(&self.key).map(|key| Credential {
+                key_id: "ST$token".to_owned(),
+                key: Arc::new(key),
+                delegation_token: None,
+            });
+            let nobody = Error::NoHome {
+                path: "~/key".to_owned(),
+                named_by: "a test".to_owned(),
+            };
+            ready(key.map(Arc::new).map_err(|_| Arc::new(nobody))).boxed()
+        }
+
+        fn describe(&self) -> String {
+            self.description.to_owned()
+        }
+
+        fn tenancy_id(&self) -> Option<String> {
+            None
+        }
+
+        fn user_id(&self) -> Option<String> {
+            self.user_id.map(str::to_owned)
+        }
+
+        fn grantee(&self) -> Grantee {
+            self.grantee.clone()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use expect_test::expect;
+
+    use super::{testing::Somebody, *};
+
+    /// A refusal of a service.
+    fn refusal(operation: &'static str, status: u16, code: &str) -> oci::Error {
+        oci::Error::Service {
+            operation,
+            service: "artifacts",
+            host: "artifacts.sa-saopaulo-1.oci.oraclecloud.com".to_owned(),
+            status,
+            code: code.to_owned(),
+            message: "No.".to_owned(),
+            opc_request_id: "ID".to_owned(),
+            attempts: 1,
+            clock_skew: None,
+        }
+    }
+
+    /// Who was not let in is told what to look at, and only users of API keys
+    /// are told of API keys.
+    #[test]
+    fn signatures_that_are_not_accepted() -> anyhow::Result<()> {
+        let error = refusal("GetContainerRepository", 401, "NotAuthenticated");
+        let mut said = String::new();
+        for somebody in Somebody::of_each_kind()? {
+            let client = somebody.client()?;
+            let text = explain("It could not be read", Place::Unknown, &error, &client);
+            let paragraphs: Vec<&str> = text.split("\n\n").skip(1).collect();
+            said.push_str(&paragraphs.join("\n"));
+            said.push_str("\n\n");
+        }
+        expect![[r#"
+            The signature was not accepted. Check that user, tenancy and API key belong together, and that the key is uploaded for the user and active (a new one is known everywhere after some minutes):
+                oci iam user api-key list --user-id ocid1.user.oc1..a
+            Signed in as: user ocid1.user.oc1..a (API key 12:34, profile DEFAULT)
+            Request id: ID
+
+            The signature was not accepted. The session may have ended, or been revoked. Begin another: open Cloud Shell again, start the pipeline's job again, or renew the session of Oracle's CLI:
+                oci session authenticate
+            Signed in as: user ocid1.user.oc1..a (session token, profile SESSION)
+            Request id: ID
+
+            The signature was not accepted. No API key is involved: an instance, a function or another resource signs with a token that Oracle's cloud gives it. Check that the resource has not been terminated, and that the region belongs to its realm. Run again, which asks for another token.
+            Signed in as: instance ocid1.instance.oc1..a (instance principal)
+            Request id: ID
+
+            The signature was not accepted. No API key is involved: the cluster vouches for the workload. Check that the pod's service account still exists, that the cluster is an enhanced one, and that the region is the cluster's.
+            Signed in as: workload ci/pusher (OKE workload identity)
+            Request id: ID
+
+        "#]].assert_eq(&said);
+        Ok(())
+    }
+
+    /// The policy is one for the kind of principal that asked.
+    #[test]
+    fn policies_by_kind() -> anyhow::Result<()> {
+        let mut said = String::new();
+        let place = Place::Compartment("ocid1.compartment.oc1..a");
+        for somebody in Somebody::of_each_kind()? {
+            let client = somebody.client()?;
+            for (status, code) in [(404, "NotAuthorizedOrNotFound"), (403, "NotAuthorized")] {
+                let error = refusal("DeleteContainerRepository", status, code);
+                let advice = advice(&error, place, &client).unwrap_or_default();
+                said.push_str(&format!("{status}: {advice}\n"));
+            }
+        }
+        expect![[r#"
+            404: Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region (sa-saopaulo-1), and that a policy allows it, for example:
+                Allow group GROUP to manage repos in compartment id ocid1.compartment.oc1..a
+            403: The right to do that is missing. A policy gives it, for example:
+                Allow group GROUP to manage repos in compartment id ocid1.compartment.oc1..a
+            404: Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region (sa-saopaulo-1), and that a policy allows it, for example:
+                Allow group GROUP to manage repos in compartment id ocid1.compartment.oc1..a
+            403: The right to do that is missing. A policy gives it, for example:
+                Allow group GROUP to manage repos in compartment id ocid1.compartment.oc1..a
+            404: Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region (sa-saopaulo-1), and that a policy allows it, for example:
+                Allow dynamic-group DYNAMIC_GROUP to manage repos in compartment id ocid1.compartment.oc1..a
+            403: The right to do that is missing. A policy gives it, for example:
+                Allow dynamic-group DYNAMIC_GROUP to manage repos in compartment id ocid1.compartment.oc1..a
+            404: Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region (sa-saopaulo-1), and that a policy allows it, for example:
+                Allow any-user to manage repos in compartment id ocid1.compartment.oc1..a where all {request.principal.type = 'workload', request.principal.namespace = 'ci'}
+            403: The right to do that is missing. A policy gives it, for example:
+                Allow any-user to manage repos in compartment id ocid1.compartment.oc1..a where all {request.principal.type = 'workload', request.principal.namespace = 'ci'}
+        "#]].assert_eq(&said);
+        Ok(())
+    }
+
+    /// Users need no policy for their own tokens; anybody else does.
+    #[test]
+    fn own_tokens() -> anyhow::Result<()> {
+        let error = refusal("CreateAuthToken", 404, "NotAuthorizedOrNotFound");
+        let mut said = String::new();
+        for somebody in Somebody::of_each_kind()? {
+            let client = somebody.client()?;
+            for user_id in ["ocid1.user.oc1..a", "ocid1.user.oc1..b"] {
+                let place = Place::User(user_id);
+                said.push_str(&lost_right(&error, place, &client));
+                said.push('\n');
+            }
+        }
+        expect![[r#"
+            A user needs no policy for tokens of its own. Check that the user still exists and is active, and that an administrator has not switched off auth tokens for it (capability canUseAuthTokens).
+            The right to do this was lost. A policy gives it back, for example:
+                Allow group GROUP to manage users in tenancy
+            A user needs no policy for tokens of its own. Check that the user still exists and is active, and that an administrator has not switched off auth tokens for it (capability canUseAuthTokens).
+            The right to do this was lost. A policy gives it back, for example:
+                Allow group GROUP to manage users in tenancy
+            The right to do this was lost. A policy gives it back, for example:
+                Allow dynamic-group DYNAMIC_GROUP to manage users in tenancy
+            The right to do this was lost. A policy gives it back, for example:
+                Allow dynamic-group DYNAMIC_GROUP to manage users in tenancy
+            The right to do this was lost. A policy gives it back, for example:
+                Allow any-user to manage users in tenancy where all {request.principal.type = 'workload', request.principal.namespace = 'ci'}
+            The right to do this was lost. A policy gives it back, for example:
+                Allow any-user to manage users in tenancy where all {request.principal.type = 'workload', request.principal.namespace = 'ci'}
+        "#]].assert_eq(&said);
+        Ok(())
+    }
+
+    /// Whose credential cannot be renewed is named, with the reason and no secret.
+    #[test]
+    fn renewal_that_fails() -> anyhow::Result<()> {
+        let somebody = Somebody::of_each_kind()?.remove(1);
+        let client = somebody.client()?;
+        let error = credentials::Error::NoHome {
+            path: "~/token".to_owned(),
+            named_by: "`security_token_file`".to_owned(),
+        };
+        let error = oci::Error::Credentials(std::sync::Arc::new(error));
+        let said = oci(
+            "Cannot read",
+            "It could not be read",
+            Place::Unknown,
+            &error,
+            &client,
+        );
+        let said: Vec<_> = said
+            .iter()
+            .map(|one| format!("{}\n\n{}", one.summary, one.detail))
+            .collect();
+        expect![[r#"
+            Cannot sign in to Oracle Cloud
+
+            `security_token_file` names ~/token, and there is no home directory to begin `~` with; write the path in full.
+
+            Signed in as: user ocid1.user.oc1..a (session token, profile SESSION)"#]].assert_eq(&said.join("\n"));
+        Ok(())
+    }
 
     /// A status is told once, whatever the answer repeats, and the sentence ends.
     #[test]

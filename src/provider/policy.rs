@@ -66,21 +66,10 @@ fn statement(right: &Right, grantee: &Grantee, place: &str) -> String {
     let (who, condition) = match grantee {
         Grantee::Group => ("group GROUP", String::new()),
         Grantee::DynamicGroup => ("dynamic-group DYNAMIC_GROUP", String::new()),
-        Grantee::AnyUserWhere(condition) => ("any-user", format!(" where {}", all(condition))),
+        Grantee::AnyUserWhere(terms) => ("any-user", format!(" where all {{{terms}}}")),
     };
     let Right { verb, resource, .. } = right;
     format!("\n    Allow {who} to {verb} {resource} in {place}{condition}")
-}
-
-/// A condition in the braces that several terms need.
-fn all(condition: &str) -> String {
-    let condition = condition.trim();
-    let condition = condition.strip_prefix("where ").unwrap_or(condition);
-    if condition.ends_with('}') {
-        condition.to_owned()
-    } else {
-        format!("all {{{condition}}}")
-    }
 }
 
 const REPOS: &str = "repos";
@@ -142,7 +131,6 @@ mod tests {
         let workload = Grantee::AnyUserWhere(
             "request.principal.type = 'workload', request.principal.namespace = 'ci'".into(),
         );
-        let braced = Grantee::AnyUserWhere("all {request.principal.type = 'workload'}".into());
         let rows = [
             (
                 "GetContainerRepository",
@@ -157,7 +145,7 @@ mod tests {
             ("CreateContainerRepository", &workload, Place::Unknown),
             (
                 "UpdateContainerRepository",
-                &braced,
+                &workload,
                 Place::Compartment("ocid1.tenancy.oc1..a"),
             ),
             (
@@ -186,7 +174,7 @@ mod tests {
                 Allow group GROUP to read repos in compartment id ocid1.compartment.oc1..a
                 Allow dynamic-group DYNAMIC_GROUP to inspect repos in tenancy
                 Allow any-user to manage repos in compartment COMPARTMENT where all {request.principal.type = 'workload', request.principal.namespace = 'ci'}
-                Allow any-user to use repos in tenancy where all {request.principal.type = 'workload'}
+                Allow any-user to use repos in tenancy where all {request.principal.type = 'workload', request.principal.namespace = 'ci'}
                 Allow group GROUP to manage repos in compartment id ocid1.compartment.oc1..a
                 Allow group GROUP to manage repos in compartment id ocid1.compartment.oc1..b
                 Allow dynamic-group DYNAMIC_GROUP to manage users in tenancy

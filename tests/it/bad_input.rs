@@ -184,6 +184,126 @@ async fn region_that_is_unknown() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What can be no region is found before anything is asked for.
+#[tokio::test]
+async fn region_that_is_none() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    for region in ["São Paulo", "https://example.com", "sa saopaulo 1"] {
+        let problem = trial.problem(json!({ "region": region })).await?;
+        assert!(
+            problem.contains("must be a region's identifier"),
+            "{problem}"
+        );
+    }
+    let argument = json!({ "auth": "InstancePrinciple" });
+    trial.fails(argument, expect![[r#"
+        Error: Invalid value
+
+        Argument "auth" must be one of "ApiKey", "SecurityToken", "InstancePrincipal", "ResourcePrincipal", "OKEWorkloadIdentity", "WorkloadIdentityFederation", "CloudShell"; "InstancePrinciple" is none of them.
+          with auth"#]]).await?;
+    Ok(())
+}
+
+/// Retries for ever are refused, as an argument and in the environment.
+#[tokio::test]
+async fn retries_for_ever() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    let argument = json!({ "retry_duration_seconds": -1 });
+    trial.fails(argument, expect![[r#"
+        Error: Invalid value
+
+        Argument "retry_duration_seconds" must be 0 or more; -1 would mean to Oracle's provider that it tries for ever, and nothing does here.
+          with retry_duration_seconds"#]]).await?;
+    let variables = [("OCI_RETRY_DURATION_SECONDS", "-1")];
+    let problem = trial.problem_among(&variables, json!({})).await?;
+    expect![[r#"
+        Error: Invalid environment variable
+
+        Environment variable OCI_RETRY_DURATION_SECONDS must be 0 or more; -1 would mean to Oracle's provider that it tries for ever, and nothing does here."#]].assert_eq(&problem);
+    Ok(())
+}
+
+/// Switched off, no request is sent a second time.
+#[tokio::test]
+async fn retries_that_are_switched_off() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    for (arguments, attempts) in [
+        (json!({}), 8),
+        (json!({ "disable_auto_retries": true }), 1),
+        (json!({ "retry_duration_seconds": 0 }), 1),
+    ] {
+        let emulator = &trial.cloud.emulator;
+        emulator.fail_always("GetNamespace", Fault::status(503));
+        emulator.clear_requests();
+        let problem = trial.problem(arguments).await?;
+        assert!(problem.contains("503 ServiceUnavailable"), "{problem}");
+        assert_eq!(trial.cloud.count("GetNamespace"), attempts);
+    }
+    Ok(())
+}
+
+/// The file of certificates that a variable names is missing, or has none in it.
+#[tokio::test]
+async fn certificates_that_cannot_be_read() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    let missing = trial.path("ca.pem").display().to_string();
+    let variables = [("OCI_CLI_CERT_BUNDLE", missing.as_str())];
+    let problem = trial.problem_among(&variables, json!({})).await?;
+    expect![[r#"
+        Error: Cannot read certificates
+
+        The environment variable OCI_CLI_CERT_BUNDLE names the certificates in DIRECTORY/ca.pem, which cannot be read: No such file or directory (os error 2)."#]].assert_eq(&problem);
+    let empty = trial.write("empty.pem", b"none")?.display().to_string();
+    let variables = [("custom_cert_location", empty.as_str())];
+    let problem = trial.problem_among(&variables, json!({})).await?;
+    expect![[r#"
+        Error: Cannot set up HTTPS
+
+        The HTTP client could not be set up with the certificates of DIRECTORY/empty.pem, which the environment variable custom_cert_location names: cannot read the CA certificates: there is no certificate in PEM form."#]].assert_eq(&problem);
+    assert!(trial.cloud.emulator.requests().is_empty());
+    Ok(())
+}
+
+/// A service with a certificate of a company's own is trusted when a variable says
+/// so, by the control plane and by the registry, and by nobody else.
+#[tokio::test]
+async fn certificates_of_ones_own() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+    let certificate = trial.write("ca.pem", made.cert.pem().as_bytes())?;
+    let key = trial.write("tls.pem", made.signing_key.serialize_pem().as_bytes())?;
+    let emulator = Emulator::builder().tls(&certificate, &key).start().await?;
+    let bundle = certificate.display().to_string();
+    let host = |variables: &[(&str, &str)]| {
+        let environment = environment(variables);
+        let provider = Ocir::new(environment).with_retry(RetryPolicy::without_waiting());
+        Host::start(Server::new(provider))
+    };
+    let files = Files::new()?;
+    files.show(&[b"layer"])?;
+
+    let trusting = host(&[("TF_VAR_custom_cert_location", &bundle)]).await?;
+    trusting.configure(arguments(&emulator)).await?;
+    let cloud = Cloud {
+        emulator,
+        host: trusting,
+    };
+    let mut repository = cloud.host.resource("ocir_repository");
+    repository.apply(cloud.web()).await?;
+    let mut push = cloud.host.resource("ocir_image_push");
+    push.apply(files.push()).await?;
+    assert_eq!(cloud.emulator.images().len(), 1);
+
+    let strict = host(&[]).await?;
+    let mut config = arguments(&cloud.emulator);
+    config["registry"] = json!({ "ca_certificate": made.cert.pem() });
+    strict.configure(config).await?;
+    let mut repository = strict.resource("ocir_repository");
+    let problem = apply(&mut repository, cloud.web()).await;
+    assert!(problem.contains("Cannot read namespace"), "{problem}");
+    Ok(())
+}
+
 /// Nobody listens at the endpoint, or it is no address.
 #[tokio::test]
 async fn endpoint_that_does_not_answer() -> anyhow::Result<()> {
@@ -1430,12 +1550,21 @@ impl SignIn {
 
     /// What configuring and planning a repository says with these arguments.
     async fn problem(&self, changes: Json) -> anyhow::Result<String> {
+        self.problem_among(&[], changes).await
+    }
+
+    /// The same with environment variables.
+    async fn problem_among(
+        &self,
+        variables: &[(&str, &str)],
+        changes: Json,
+    ) -> anyhow::Result<String> {
         let mut config = arguments(&self.cloud.emulator);
         for (name, value) in changes.as_object().into_iter().flatten() {
             config[name] = value.clone();
         }
         let retry = RetryPolicy::without_waiting();
-        let server = Server::new(Ocir::new(Environment::default()).with_retry(retry));
+        let server = Server::new(Ocir::new(environment(variables)).with_retry(retry));
         let host = Host::start(server).await?;
         let problem = match host.configure(config).await {
             Err(problem) => problem.to_string(),
@@ -1454,6 +1583,17 @@ impl SignIn {
     async fn fails(&self, changes: Json, expected: Expect) -> anyhow::Result<()> {
         expected.assert_eq(&self.problem(changes).await?);
         Ok(())
+    }
+}
+
+/// An environment of these variables, without a home directory.
+fn environment(variables: &[(&str, &str)]) -> Environment {
+    let variables = variables.iter();
+    Environment {
+        variables: variables
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        home: None,
     }
 }
 

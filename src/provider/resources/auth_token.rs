@@ -405,7 +405,10 @@ fn import_parts(id: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
+
     use super::*;
+    use crate::{credentials::Grantee, provider::diagnose::testing::Somebody};
 
     /// Both forms of the import identifier name the same two objects.
     #[test]
@@ -421,6 +424,37 @@ mod tests {
         );
         assert_eq!(import_parts("ocid1.user.oc1..a"), None);
         assert_eq!(import_parts("a/b"), None);
+    }
+
+    /// Whose token it shall be has to be said by everybody who is no user.
+    #[tokio::test]
+    async fn a_token_for_nobody() -> anyhow::Result<()> {
+        for somebody in Somebody::of_each_kind()? {
+            let user_id = somebody.user_id;
+            let grantee = somebody.grantee.clone();
+            let client = somebody.client()?;
+            let found = caller(&Context::default(), &client).await;
+            let Err(diagnostics) = found else {
+                assert_eq!(found.ok().as_deref(), user_id);
+                continue;
+            };
+            assert_eq!(user_id, None);
+            let said: Vec<_> = diagnostics.iter().map(|one| one.detail.as_str()).collect();
+            let said = said.join("\n");
+            match grantee {
+                Grantee::DynamicGroup => expect![[r#"
+                    Argument "user_id" is left out, and the provider signs in as instance ocid1.instance.oc1..a (instance principal), which is no user. Only users have auth tokens. Set it to the OCID of the user the token is for, and allow to manage that user's tokens:
+                        Allow dynamic-group DYNAMIC_GROUP to manage users in tenancy
+
+                    For a push no auth token is needed: ocir_image_push signs in with the provider's own identity."#]].assert_eq(&said),
+                _ => expect![[r#"
+                    Argument "user_id" is left out, and the provider signs in as workload ci/pusher (OKE workload identity), which is no user. Only users have auth tokens. Set it to the OCID of the user the token is for, and allow to manage that user's tokens:
+                        Allow any-user to manage users in tenancy where all {request.principal.type = 'workload', request.principal.namespace = 'ci'}
+
+                    For a push no auth token is needed: ocir_image_push signs in with the provider's own identity."#]].assert_eq(&said),
+            }
+        }
+        Ok(())
     }
 
     /// A state that is printed for debugging does not show the token.

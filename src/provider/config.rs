@@ -24,10 +24,10 @@ pub struct Config {
     /// `ResourcePrincipal`, a function, a DevOps pipeline or another resource;
     /// `OKEWorkloadIdentity`, a pod of an OKE cluster; `WorkloadIdentityFederation`,
     /// the token of a CI outside of Oracle Cloud; `CloudShell`. When it is left out
-    /// it is found out: what arguments and environment variables say comes first,
-    /// then the profile of the configuration file, then Cloud Shell, a resource
-    /// principal, a pod of OKE, and an instance. `TF_LOG=DEBUG` shows what was tried,
-    /// and why it was passed over.
+    /// it is found out: an API key, a session token or a token exchange that
+    /// arguments and environment variables name come first, then the profile of the
+    /// configuration file, then Cloud Shell, a resource principal, a pod of OKE, and
+    /// an instance. `TF_LOG=DEBUG` shows what was tried, and why it was passed over.
     #[tf(optional, validate = validate::auth)]
     auth: Attr<String>,
     /// OCID of the tenancy.
@@ -69,8 +69,8 @@ pub struct Config {
     #[tf(optional, validate = validate::address)]
     token_exchange_domain_url: Attr<String>,
     /// For `WorkloadIdentityFederation`: who asks for the exchange,
-    /// `OAuthClientCredentials`, an application of the identity domain, or
-    /// `InstancePrincipal`.
+    /// `OAuthClientCredentials`, an application of the identity domain, which is the
+    /// default, or `InstancePrincipal`.
     #[tf(optional, validate = validate::token_exchange_auth)]
     token_exchange_auth: Attr<String>,
     /// Client id of the identity domain's application.
@@ -80,11 +80,11 @@ pub struct Config {
     #[tf(optional)]
     token_exchange_client_secret: Attr<Secret<String>>,
     /// For `WorkloadIdentityFederation`: what to ask for,
-    /// `urn:oci:token-type:oci-upst`, a user's token, or
+    /// `urn:oci:token-type:oci-upst`, a user's token, which is the default, or
     /// `urn:oci:token-type:oci-rpst`, a resource's.
     #[tf(optional)]
     token_exchange_requested_token_type: Attr<String>,
-    /// For `WorkloadIdentityFederation`: what the CI's token is, usually `jwt`.
+    /// For `WorkloadIdentityFederation`: what the CI's token is; `jwt` by default.
     #[tf(optional)]
     token_exchange_subject_token_type: Attr<String>,
     /// For a resource's token: the type of the resource.

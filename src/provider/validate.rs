@@ -107,11 +107,12 @@ pub(crate) fn seconds(number: i64) -> Result<u64, String> {
     })
 }
 
-/// An address; empty is unset.
+/// An address, of which the scheme may be left out; empty is unset.
 pub(crate) fn address(value: &Value) -> Result<(), String> {
-    match text(value) {
+    match text(value).trim() {
         "" => Ok(()),
-        text => is_address(text),
+        text if text.contains("://") => is_address(text),
+        text => is_address(&format!("https://{text}")),
     }
 }
 

@@ -203,9 +203,15 @@ impl Resource for AuthToken {
             what: &what,
             operation: "DeleteAuthToken",
         };
+        let missing = Attempt {
+            what: &format!(
+                "{what}: DeleteAuthToken was answered 404, and whether it is gone could not be found out"
+            ),
+            ..attempt
+        };
         // A token that still works must not be forgotten over a lost permission.
         if error.is_not_found()
-            && absence::auth_token(&oci, &user_id, &id, attempt)
+            && absence::auth_token(&oci, &user_id, &id, missing)
                 .await?
                 .is_none()
         {

@@ -343,7 +343,7 @@ async fn the_list_is_refused() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot delete auth token
 
-        Auth token ocid1.credential.OCID of user USER could not be deleted. ListAuthTokens of service identity at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+        Auth token ocid1.credential.OCID of user USER could not be deleted: DeleteAuthToken was answered 404, and whether it is gone could not be found out. ListAuthTokens of service identity at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
 
         Either the right to list the user's tokens was lost, or the user itself was deleted, and the token with it. Oracle answers the same to both, so the token stays in the state. Users see their own tokens without a policy, so look whether the user is active.
 

@@ -322,7 +322,7 @@ fn kept(
     oci: &oci::Client,
     advice: &str,
 ) -> Diagnostics {
-    diagnose::refusal(attempt.summary, attempt.what, refused, oci, advice)
+    diagnose::refusal(attempt.summary, attempt.what, refused, oci, advice).into()
 }
 
 /// The question itself failed, which proves nothing.

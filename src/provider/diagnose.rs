@@ -46,11 +46,11 @@ pub(super) fn refusal(
     error: &oci::Error,
     client: &oci::Client,
     advice: &str,
-) -> Diagnostics {
+) -> Diagnostic {
     let identity = client.credentials().describe();
     let footer = footer(&identity, error.opc_request_id());
     let detail = format!("{what}. {}\n\n{advice}\n\n{footer}", answer(error));
-    Diagnostic::error(summary, detail).into()
+    Diagnostic::error(summary, detail)
 }
 
 /// What to do about a refusal of something that is proven to exist.
@@ -107,15 +107,6 @@ pub(super) fn explain(
         error.opc_request_id(),
     ));
     paragraphs.join("\n\n")
-}
-
-/// The line with the request id, set off from what stands before; empty when
-/// there is none.
-pub(super) fn request_id(error: &oci::Error) -> String {
-    error
-        .opc_request_id()
-        .map(|id| format!("\n\nRequest id: {id}"))
-        .unwrap_or_default()
 }
 
 /// A registry's error. `right` is what was to be done there, [`policy::PULL`]

@@ -401,14 +401,15 @@ async fn name_that_is_taken() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot create container repository
 
-        Repository "team/web" could not be created in compartment COMPARTMENT: the name is already taken in this tenancy and region.
+        Repository "team/web" could not be created in compartment COMPARTMENT. CreateContainerRepository of service artifacts at HOST was answered 409 NAMESPACE_CONFLICT: Repository already exists.
 
-        It is in compartment COMPARTMENT. To manage the existing repository, import it:
+        The name is taken in this tenancy and region. It is in compartment COMPARTMENT. To manage the existing repository, import it:
             import {
               to = ocir_repository.NAME
               id = "ocid1.containerrepo.OCID"
             }
 
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID
           with display_name"#]].assert_eq(&problem);
 
@@ -420,10 +421,11 @@ async fn name_that_is_taken() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot create container repository
 
-        Repository "team/web" could not be created in compartment COMPARTMENT: the name is already taken in this tenancy and region.
+        Repository "team/web" could not be created in compartment COMPARTMENT. CreateContainerRepository of service artifacts at HOST was answered 409 NAMESPACE_CONFLICT: Repository already exists.
 
-        The repository that has the name cannot be seen by the identity that asked. It may be in a compartment it has no rights in, such as the root compartment after a first push.
+        The name is taken in this tenancy and region. The repository that has it cannot be seen by the identity that asked. It may be in a compartment it has no rights in, such as the root compartment after a first push.
 
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID
           with display_name"#]].assert_eq(&problem);
     assert_eq!(second.state(), Json::Null);
@@ -671,12 +673,15 @@ async fn third_token() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot create auth token
 
-        An auth token for user USER could not be created: a user may hold two auth tokens, and this one does already. They are:
+        An auth token for user USER could not be created. CreateAuthToken of service identity at HOST was answered 409 UserCapacityExceeded: The user already has the maximum number of 2 auth tokens.
+
+        A user may hold two auth tokens, and this one does already. They are:
             ocid1.credential.OCID "laptop", created TIME
             ocid1.credential.OCID "pipeline", created TIME
 
         Delete one that is not used any more, or import it to manage it here.
 
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID"#]].assert_eq(&without_times(&cloud.neutral(&problem)));
     assert_eq!(third.state(), Json::Null);
     assert_eq!(cloud.emulator.auth_tokens().len(), 2);

@@ -225,13 +225,7 @@ impl Resource for AuthToken {
             "The token exists: the list of the user's tokens has it, so it stays in the state. {}",
             diagnose::lost_right(&error, place, &oci)
         );
-        Err(diagnose::refusal(
-            attempt.summary,
-            &what,
-            &error,
-            &oci,
-            &advice,
-        ))
+        Err(diagnose::refusal(attempt.summary, &what, &error, &oci, &advice).into())
     }
 
     async fn import(&self, cx: &mut Context, id: &str) -> Result<State> {
@@ -363,16 +357,12 @@ async fn cannot_create(oci: &oci::Client, user_id: &str, error: &oci::Error) -> 
             .collect(),
         Err(_) => String::new(),
     };
-    Diagnostic::error(
-        "Cannot create auth token",
-        format!(
-            "{what}: a user may hold two auth tokens, and this one does already.{}{held}\n\n\
-             Delete one that is not used any more, or import it to manage it here.{}",
-            if held.is_empty() { "" } else { " They are:" },
-            diagnose::request_id(error)
-        ),
-    )
-    .into()
+    let advice = format!(
+        "A user may hold two auth tokens, and this one does already.{}{held}\n\n\
+         Delete one that is not used any more, or import it to manage it here.",
+        if held.is_empty() { "" } else { " They are:" },
+    );
+    diagnose::refusal("Cannot create auth token", &what, error, oci, &advice).into()
 }
 
 /// The state that shows `token`; `known` is what was known of it before, for

@@ -439,7 +439,7 @@ impl ImagePush {
                                     &oci
                                 )
                             );
-                            Err(diagnose::refusal(summary, &what, &error, &oci, &advice))
+                            Err(diagnose::refusal(summary, &what, &error, &oci, &advice).into())
                         }
                     };
                 }

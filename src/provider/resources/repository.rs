@@ -267,13 +267,14 @@ impl Repository {
         fn changed<T: PartialEq + Clone>(prior: &Attr<T>, planned: &Attr<T>) -> Option<Attr<T>> {
             (prior != planned).then(|| planned.clone())
         }
+        let what = &format!("Repository {} could not be changed", name_or_id(prior));
         let cannot = |error: oci::Error| {
             if planned.is_immutable == Attr::Known(true) && refuses_immutability(&error) {
-                return immutability_refused(&error);
+                return immutability_refused(what, &error, oci);
             }
             diagnose::oci(
                 "Cannot update container repository",
-                &format!("Repository {} could not be changed", name_or_id(prior)),
+                what,
                 Place::Compartment(planned.compartment_id.as_str().unwrap_or_default()),
                 &error,
                 oci,
@@ -379,11 +380,11 @@ impl Repository {
     ) -> Diagnostics {
         let name = planned.display_name.clone().known_or_default();
         let compartment_id = planned.compartment_id.clone().known_or_default();
-        if planned.is_immutable == Attr::Known(true) && refuses_immutability(error) {
-            return immutability_refused(error);
-        }
         let what =
             format!("Repository \"{name}\" could not be created in compartment {compartment_id}");
+        if planned.is_immutable == Attr::Known(true) && refuses_immutability(error) {
+            return immutability_refused(&what, error, oci);
+        }
         if error.is_name_conflict() {
             let existing = self.find(oci, &name).await;
             let way_out = match &existing {
@@ -391,28 +392,17 @@ impl Repository {
                     "It is in compartment {}. To manage the existing repository, import it:\n    import {{\n      to = ocir_repository.NAME\n      id = \"{}\"\n    }}",
                     existing.compartment_id, existing.id
                 ),
-                None => "The repository that has the name cannot be seen by the identity that asked. It may be in a compartment \
+                None => "The repository that has it cannot be seen by the identity that asked. It may be in a compartment \
                      it has no rights in, such as the root compartment after a first push."
                     .to_owned(),
             };
-            return Diagnostic::error(
-                "Cannot create container repository",
-                format!(
-                    "{what}: the name is already taken in this tenancy and region.\n\n{way_out}{}",
-                    diagnose::request_id(error)
-                ),
-            )
-            .at(Path::attribute("display_name"))
-            .into();
+            let advice = format!("The name is taken in this tenancy and region. {way_out}");
+            return diagnose::refusal(CANNOT_CREATE, &what, error, oci, &advice)
+                .at(Path::attribute("display_name"))
+                .into();
         }
         let place = Place::Compartment(&compartment_id);
-        diagnose::oci(
-            "Cannot create container repository",
-            &what,
-            place,
-            error,
-            oci,
-        )
+        diagnose::oci(CANNOT_CREATE, &what, place, error, oci)
     }
 
     /// The repository of this name, wherever in the tenancy it is.
@@ -531,6 +521,7 @@ async fn prove_absence(
     ))
 }
 
+const CANNOT_CREATE: &str = "Cannot create container repository";
 const CANNOT_DELETE: &str = "Cannot delete container repository";
 
 fn name_or_id(state: &State) -> String {
@@ -567,14 +558,15 @@ fn refuses_immutability(error: &oci::Error) -> bool {
     matches!(error, oci::Error::Service { status: 400, message, .. } if message.contains("isImmutable"))
 }
 
-fn immutability_refused(error: &oci::Error) -> Diagnostics {
-    Diagnostic::error(
+fn immutability_refused(what: &str, error: &oci::Error, oci: &oci::Client) -> Diagnostics {
+    let advice = "The service refuses is_immutable = true in this tenancy, although its API has the argument. Leave the argument out, and give \
+                  every build a tag of its own.";
+    diagnose::refusal(
         "Immutable repositories are not available",
-        format!(
-            "The service refuses is_immutable = true in this tenancy, although its API has the argument. \
-             Leave the argument out, and give every build a tag of its own.{}",
-            diagnose::request_id(error)
-        ),
+        what,
+        error,
+        oci,
+        advice,
     )
     .at(Path::attribute("is_immutable"))
     .into()

@@ -167,12 +167,15 @@ async fn the_third_token() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot create auth token
 
-        An auth token for user USER could not be created: a user may hold two auth tokens, and this one does already. They are:
+        An auth token for user USER could not be created. CreateAuthToken of service identity at HOST was answered 409 UserCapacityExceeded: The user already has the maximum number of 2 auth tokens.
+
+        A user may hold two auth tokens, and this one does already. They are:
             ocid1.credential.OCID "one", created TIME
             ocid1.credential.OCID "two", created TIME
 
         Delete one that is not used any more, or import it to manage it here.
 
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID"#]].assert_eq(&text);
     assert!(third.state().is_null());
     Ok(())

@@ -228,7 +228,7 @@ pub(super) async fn image(
                 format!(
                     "{what}. {host} has no manifest for the tag, and lists it among the repository's tags. Run again; if it stays \
                      so, push the tag anew or delete it.\n\nSigned in as: {}",
-                    registry.identity
+                    registry.identity()
                 ),
             )
             .into());
@@ -289,7 +289,7 @@ pub(super) async fn image(
         summary,
         format!(
             "{what}: {known}, and {host} answers as if it did not. The state is kept. {allow}\n\nSigned in as: {}",
-            registry.identity
+            registry.identity()
         ),
     )
     .into())

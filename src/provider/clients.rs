@@ -46,8 +46,18 @@ pub(crate) struct Registry {
     pub(crate) has_login: bool,
     /// The control plane whose identity signs in, if it does.
     pub(crate) oci: Option<oci::Client>,
-    /// Who signs in, for messages.
-    pub(crate) identity: Arc<str>,
+    /// Who signs in otherwise.
+    login: Arc<str>,
+}
+
+impl Registry {
+    /// Who signs in, for messages. Some learn only from their first token who they are.
+    pub(crate) fn identity(&self) -> String {
+        match &self.oci {
+            Some(oci) => oci.credentials().describe(),
+            None => self.login.to_string(),
+        }
+    }
 }
 
 impl Clients {
@@ -97,7 +107,7 @@ impl Clients {
         })
     }
 
-    /// Host (and port) of the registry. Asks nobody.
+    /// Host (and port) of the registry. Asks nobody, but an instance where it is.
     pub(crate) async fn registry_host(&self, cx: &Context) -> Result<String> {
         if let (None, Some(host)) = (self.unknown_argument, &self.effective.registry.host) {
             return Ok(host.clone());
@@ -239,17 +249,16 @@ impl Clients {
             .plain_http
             .unwrap_or(own_host.as_deref() == Some(&host) && own_scheme == "http");
         let mut own = None;
-        let (credentials, identity) = match (&settings.login, control_plane) {
+        let (credentials, login) = match (&settings.login, control_plane) {
             (Some((username, password)), _) => (
                 registry::Credentials::Basic { username: username.clone(), password: password.expose().clone() },
                 format!("user \"{username}\" of the registry"),
             ),
             (None, Ok(oci)) if is_ocir => {
-                let identity = oci.credentials().describe();
                 let scheme = if plain_http { "http" } else { "https" };
                 own = Some(oci.clone());
                 let tokens = IdentityTokens::new(oci, format!("{scheme}://{host}"));
-                (registry::Credentials::Token(Arc::new(tokens)), identity)
+                (registry::Credentials::Token(Arc::new(tokens)), String::new())
             }
             _ => (registry::Credentials::Anonymous, "nobody: neither \"registry.username\" nor an identity of this registry's own is configured".to_owned()),
         };
@@ -268,7 +277,7 @@ impl Clients {
             is_ocir,
             has_login: settings.login.is_some(),
             oci: own,
-            identity: identity.into(),
+            login: login.into(),
         })
     }
 

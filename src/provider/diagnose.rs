@@ -161,7 +161,7 @@ pub(super) fn registry(
     let request_id = sign_in
         .and_then(oci::Error::opc_request_id)
         .or_else(|| error.request_id());
-    paragraphs.push(footer(&registry.identity, request_id));
+    paragraphs.push(footer(&registry.identity(), request_id));
     Diagnostic::error(summary, paragraphs.join("\n\n"))
         .at(path)
         .into()

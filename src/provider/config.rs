@@ -697,6 +697,38 @@ mod tests {
         assert!(federated.validate().is_empty());
     }
 
+    /// Every argument that is not known yet is noticed, also those of the registry.
+    #[test]
+    fn unknown_arguments() -> anyhow::Result<()> {
+        let one_unknown = |block: &crate::framework::Block, name: &str| {
+            let members = block.attributes.iter().map(|attribute| {
+                let value = match attribute.name == name {
+                    true => Value::UNKNOWN,
+                    false => Value::Null,
+                };
+                (attribute.name.clone(), value)
+            });
+            Value::Map(members.collect())
+        };
+        let failed = |diagnostics: Diagnostics| anyhow::anyhow!("{diagnostics:?}");
+        for attribute in &Config::block().attributes {
+            let value = one_unknown(&Config::block(), &attribute.name);
+            let config = Config::decode(&value).map_err(failed)?;
+            assert_eq!(config.unknown_argument(), Some(attribute.name.as_str()));
+        }
+        for attribute in &RegistryConfig::block().attributes {
+            let value = one_unknown(&RegistryConfig::block(), &attribute.name);
+            let config = Config {
+                registry: Attr::Known(RegistryConfig::decode(&value).map_err(failed)?),
+                ..Config::default()
+            };
+            let name = format!("registry.{}", attribute.name);
+            assert_eq!(config.unknown_argument(), Some(name.as_str()));
+        }
+        assert_eq!(Config::default().unknown_argument(), None);
+        Ok(())
+    }
+
     /// Whoever prints a configuration sees no secret.
     #[test]
     fn debug_shows_no_secret() {

@@ -733,6 +733,30 @@ async fn images_of_an_index_stay() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A 404 for an image of a deleted index that is still listed is no success: it is
+/// left over, and the warning says so.
+#[tokio::test]
+async fn images_of_an_index_may_not_be_deleted() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let layout = Layout::new()?;
+    layout.show(&layout.index(&[&layout.image("amd64")?])?)?;
+    let config = with(&web(layout.source()), "on_destroy", "delete");
+    let mut push = pushed(&cloud, &config).await?;
+
+    let index = Fault::delay(Duration::ZERO);
+    let refused = Fault::error(404, "NotAuthorizedOrNotFound", "no");
+    cloud.emulator.fail_next("DeleteContainerImage", index);
+    cloud.emulator.fail_next("DeleteContainerImage", refused);
+    push.destroy().await?;
+    let warnings = push.take_warnings().join("\n\n");
+    assert!(
+        warnings.contains("DeleteContainerImage answered 404 NotAuthorizedOrNotFound: no"),
+        "{warnings}"
+    );
+    assert_eq!(cloud.emulator.images().len(), 1);
+    Ok(())
+}
+
 /// Two repositories get the same image at the same time: each blob is sent once,
 /// and the other repository takes it over.
 #[tokio::test]

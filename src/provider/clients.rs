@@ -1,6 +1,6 @@
 //! What resources work with, built when it is first needed.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, io::Read, sync::Arc};
 
 use tokio::sync::OnceCell;
 
@@ -8,8 +8,10 @@ use tokio::sync::OnceCell;
 // resource's calls, so they have no path: that would be read as the resource's.
 
 use super::{
-    config::{Config, Effective},
+    config::{Config, Effective, Variable},
     diagnose,
+    once::{Failure, Once},
+    policy::Place,
     registry_token::IdentityTokens,
 };
 use crate::{
@@ -28,8 +30,8 @@ pub struct Clients {
     environment: Environment,
     retry: RetryPolicy,
     unknown_argument: Option<&'static str>,
-    control_plane: OnceCell<Result<oci::Client>>,
-    registry: OnceCell<Result<Registry>>,
+    control_plane: Once<oci::Client>,
+    registry: Once<Registry>,
     namespace: OnceCell<String>,
     loader: Arc<image::Loader>,
 }
@@ -44,8 +46,18 @@ pub(crate) struct Registry {
     pub(crate) has_login: bool,
     /// The control plane whose identity signs in, if it does.
     pub(crate) oci: Option<oci::Client>,
-    /// Who signs in, for messages.
-    pub(crate) identity: Arc<str>,
+    /// Who signs in otherwise.
+    login: Arc<str>,
+}
+
+impl Registry {
+    /// Who signs in, for messages. Some learn only from their first token who they are.
+    pub(crate) fn identity(&self) -> String {
+        match &self.oci {
+            Some(oci) => oci.credentials().describe(),
+            None => self.login.to_string(),
+        }
+    }
 }
 
 impl Clients {
@@ -55,13 +67,14 @@ impl Clients {
         retry: RetryPolicy,
     ) -> Result<Self> {
         let unknown_argument = config.unknown_argument();
+        let effective = config.with_environment(&environment)?;
         Ok(Self {
-            effective: config.with_environment(&environment)?,
+            retry: effective.retries.apply(retry),
+            effective,
             environment,
-            retry,
             unknown_argument,
-            control_plane: OnceCell::new(),
-            registry: OnceCell::new(),
+            control_plane: Once::new(),
+            registry: Once::new(),
             namespace: OnceCell::new(),
             loader: Arc::default(),
         })
@@ -75,24 +88,26 @@ impl Clients {
 
     /// The control plane; its waits end when the call is stopped.
     pub(crate) async fn oci(&self, cx: &Context) -> Result<oci::Client> {
-        let client = self.control_plane().await?;
-        Ok(client.with_stop(cx.stop.clone()))
+        match self.control_plane(cx).await {
+            Ok(client) => Ok(client.with_stop(cx.stop.clone())),
+            Err(failure) => Err(failure.diagnostics),
+        }
     }
 
     /// The registry; its waits and uploads end when the call is stopped.
     pub(crate) async fn registry(&self, cx: &Context) -> Result<Registry> {
         let registry = self
             .registry
-            .get_or_init(|| self.build_registry())
+            .get(&cx.stop, || self.build_registry(cx))
             .await
-            .clone()?;
+            .map_err(|failure| failure.diagnostics)?;
         Ok(Registry {
             client: registry.client.with_stop(cx.stop.clone()),
             ..registry
         })
     }
 
-    /// Host (and port) of the registry. Asks nobody.
+    /// Host (and port) of the registry. Asks nobody, but an instance where it is.
     pub(crate) async fn registry_host(&self, cx: &Context) -> Result<String> {
         if let (None, Some(host)) = (self.unknown_argument, &self.effective.registry.host) {
             return Ok(host.clone());
@@ -123,6 +138,7 @@ impl Clients {
                 diagnose::oci(
                     "Cannot read namespace",
                     "The namespace of the tenancy could not be read",
+                    Place::Tenancy,
                     &error,
                     &oci,
                 )
@@ -147,25 +163,30 @@ impl Clients {
         }
     }
 
-    async fn control_plane(&self) -> Result<oci::Client> {
+    async fn control_plane(&self, cx: &Context) -> Result<oci::Client, Failure> {
         self.control_plane
-            .get_or_init(|| self.build_control_plane())
+            .get(&cx.stop, || self.build_control_plane())
             .await
-            .clone()
     }
 
-    async fn build_control_plane(&self) -> Result<oci::Client> {
+    async fn build_control_plane(&self) -> Result<oci::Client, Failure> {
         if let Some(argument) = self.unknown_argument {
-            return Err(unknown_argument(argument));
+            return Err(unknown_argument(argument).into());
         }
+        let options = self.transport(None).await?;
         let network = Network {
-            http: transport::Options::default(),
+            http: options.clone(),
             retry: self.retry.clone(),
             endpoint: self.effective.endpoint.clone(),
         };
         let resolved = credentials::resolve(&self.effective.settings, &self.environment, &network)
             .await
-            .map_err(|error| diagnose::credentials(&error))?;
+            .map_err(|error| Failure {
+                diagnostics: diagnose::credentials(&error),
+                // What was asked over the network may answer the next time. All
+                // others are about arguments, variables and files.
+                passes: matches!(error, credentials::Error::Exchange(_)),
+            })?;
         let Some(region) = resolved.region else {
             return Err(Diagnostic::error(
                 "No region",
@@ -177,24 +198,33 @@ impl Clients {
         tracing::debug!(
             identity = resolved.source.describe(),
             region = region.identifier,
-            "signing in to Oracle Cloud"
+            realm = region.realm,
+            "Signing in to Oracle Cloud"
         );
-        oci::Client::new(oci::Config {
+        let client = oci::Client::new(oci::Config {
             endpoint: self.effective.endpoint.clone(),
+            host_overrides: self.host_overrides()?,
             regions: resolved.regions,
             retry: self.retry.clone(),
-            ..oci::Config::new(self.http(None)?, region, resolved.source)
+            ..oci::Config::new(self.http(&options, false)?, region, resolved.source)
+        });
+        client.map_err(|error| {
+            Diagnostic::error("Invalid endpoint", diagnose::sentence(&error)).into()
         })
-        .map_err(|error| Diagnostic::error("Invalid endpoint", diagnose::sentence(&error)).into())
     }
 
-    async fn build_registry(&self) -> Result<Registry> {
+    async fn build_registry(&self, cx: &Context) -> Result<Registry, Failure> {
         if let Some(argument) = self.unknown_argument {
-            return Err(unknown_argument(argument));
+            return Err(unknown_argument(argument).into());
         }
         let settings = &self.effective.registry;
         // A registry elsewhere needs nothing of Oracle's, so nothing of Oracle's has to be configured.
-        let control_plane = self.control_plane().await;
+        let control_plane = match self.control_plane(cx).await {
+            // Whether the registry is Oracle's, and who signs in, is then not known;
+            // what is built now is kept for the whole process.
+            Err(failure) if failure.passes => return Err(failure),
+            control_plane => control_plane,
+        };
         let (own_host, own_scheme) = match (&control_plane, &self.effective.endpoint) {
             (Ok(oci), Some(endpoint)) => {
                 let (scheme, authority) = endpoint_authority(endpoint, oci.region())?;
@@ -206,7 +236,10 @@ impl Clients {
         let host = match (&settings.host, own_host.clone()) {
             (Some(host), _) => host.clone(),
             (None, Some(host)) => host,
-            (None, None) => return Err(control_plane.err().unwrap_or_default()),
+            (None, None) => {
+                let nothing = || Diagnostics::default().into();
+                return Err(control_plane.err().unwrap_or_else(nothing));
+            }
         };
         let is_ocir = own_host.as_deref() == Some(&host)
             || control_plane
@@ -216,23 +249,25 @@ impl Clients {
             .plain_http
             .unwrap_or(own_host.as_deref() == Some(&host) && own_scheme == "http");
         let mut own = None;
-        let (credentials, identity) = match (&settings.login, control_plane) {
+        let (credentials, login) = match (&settings.login, control_plane) {
             (Some((username, password)), _) => (
                 registry::Credentials::Basic { username: username.clone(), password: password.expose().clone() },
                 format!("user \"{username}\" of the registry"),
             ),
             (None, Ok(oci)) if is_ocir => {
-                let identity = oci.credentials().describe();
                 let scheme = if plain_http { "http" } else { "https" };
                 own = Some(oci.clone());
                 let tokens = IdentityTokens::new(oci, format!("{scheme}://{host}"));
-                (registry::Credentials::Token(Arc::new(tokens)), identity)
+                (registry::Credentials::Token(Arc::new(tokens)), String::new())
             }
             _ => (registry::Credentials::Anonymous, "nobody: neither \"registry.username\" nor an identity of this registry's own is configured".to_owned()),
         };
         Ok(Registry {
             client: registry::Client::new(registry::Config {
-                http: self.http(settings.ca_certificate.as_deref())?,
+                http: {
+                    let own = settings.ca_certificate.as_deref();
+                    self.http(&self.transport(own).await?, own.is_some())?
+                },
                 host,
                 plain_http,
                 credentials,
@@ -242,29 +277,88 @@ impl Clients {
             is_ocir,
             has_login: settings.login.is_some(),
             oci: own,
-            identity: identity.into(),
+            login: login.into(),
         })
     }
 
-    fn http(&self, ca_certificate: Option<&str>) -> Result<reqwest::Client> {
-        let options = transport::Options {
-            ca_certificates: ca_certificate.map(|pem| pem.as_bytes().to_vec()),
-            ..transport::Options::default()
+    /// Base addresses of single services, from `CLIENT_HOST_OVERRIDES`.
+    fn host_overrides(&self) -> Result<BTreeMap<&'static str, String>> {
+        let Some(Variable { name, value: _ }) = &self.effective.host_overrides else {
+            return Ok(BTreeMap::new());
         };
-        transport::http_client(&options).map_err(|error| {
+        // HOST OVERRIDES: `oci::parse_host_overrides(value)` goes here, in the one
+        // place where the variable's value is used.
+        tracing::warn!(variable = name, "Host overrides are not read yet");
+        Ok(BTreeMap::new())
+    }
+
+    /// How HTTPS is spoken: with the certificates of the environment, and those
+    /// of the registry.
+    async fn transport(&self, of_registry: Option<&str>) -> Result<transport::Options> {
+        let mut pem = Vec::new();
+        if let Some(bundle) = &self.effective.ca_bundle {
+            pem.extend(read_bundle(bundle).await?);
+            pem.push(b'\n');
+        }
+        pem.extend(of_registry.unwrap_or_default().as_bytes());
+        let any = self.effective.ca_bundle.is_some() || of_registry.is_some();
+        Ok(transport::Options {
+            ca_certificates: any.then_some(pem),
+            ..transport::Options::default()
+        })
+    }
+
+    fn http(&self, options: &transport::Options, of_registry: bool) -> Result<reqwest::Client> {
+        transport::http_client(options).map_err(|error| {
+            let mut blamed: Vec<String> = Vec::new();
+            if let Some(Variable { name, value }) = &self.effective.ca_bundle {
+                blamed.push(format!(
+                    "{value}, which the environment variable {name} names"
+                ));
+            }
+            if of_registry {
+                blamed.push("\"registry.ca_certificate\"".to_owned());
+            }
+            let with = match blamed.is_empty() {
+                true => String::new(),
+                false => format!(" with the certificates of {}", blamed.join(", and of ")),
+            };
             let detail = format!(
-                "The HTTP client could not be set up{}: {}.",
-                if ca_certificate.is_some() {
-                    " with \"registry.ca_certificate\""
-                } else {
-                    ""
-                },
+                "The HTTP client could not be set up{with}: {}.",
                 diagnose::chain(&error)
             );
             Diagnostic::error("Cannot set up HTTPS", detail).into()
         })
     }
 }
+
+/// The certificates that a variable names.
+async fn read_bundle(bundle: &Variable) -> Result<Vec<u8>> {
+    let path = bundle.value.clone();
+    // A named pipe can hang, and must not hang everybody.
+    let read = tokio::task::spawn_blocking(move || {
+        let mut pem = Vec::new();
+        std::fs::File::open(path)?
+            .take(MOST_OF_A_BUNDLE)
+            .read_to_end(&mut pem)?;
+        std::io::Result::Ok(pem)
+    });
+    let read = match read.await {
+        Ok(read) => read,
+        Err(failed) => Err(std::io::Error::other(failed)),
+    };
+    read.map_err(|error| {
+        let Variable { name, value } = bundle;
+        Diagnostic::error(
+            "Cannot read certificates",
+            format!("The environment variable {name} names the certificates in {value}, which cannot be read: {error}."),
+        )
+        .into()
+    })
+}
+
+/// No bundle of certificates comes near.
+const MOST_OF_A_BUNDLE: u64 = 16 << 20;
 
 /// Scheme and authority of an endpoint, with its placeholders filled in.
 fn endpoint_authority(endpoint: &str, region: &Region) -> Result<(String, String)> {

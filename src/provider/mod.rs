@@ -5,10 +5,13 @@
 //! resource asks for when it is first asked, so `validate`, and a plan without
 //! resources, work without credentials.
 
+mod absence;
 mod clients;
 mod config;
 mod data_sources;
 mod diagnose;
+mod once;
+mod policy;
 mod registry_token;
 mod resources;
 mod validate;

@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 
 use crate::{
     cty::{Number, Value},
-    region::Region,
     registry,
 };
 
@@ -31,20 +30,100 @@ pub(crate) fn repository_name(value: &Value) -> Result<(), String> {
     registry::validate_repository(text(value))
 }
 
-/// A region of the table.
+/// What may be a region. Which regions there are, files and the environment say
+/// too, so that is found out when one is needed.
 pub(crate) fn region(value: &Value) -> Result<(), String> {
-    match Region::parse(text(value)) {
-        // Empty is unset, as for all arguments that choose a credential.
-        Err(error) if !text(value).is_empty() => Err(format!("names an {error}")),
+    let text = text(value).trim();
+    let plain = text
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'));
+    // Empty is unset, as for all arguments that choose a credential.
+    if plain {
+        return Ok(());
+    }
+    Err(format!(
+        "must be a region's identifier, such as \"sa-saopaulo-1\", or its key, such as \"gru\"; \"{text}\" is neither"
+    ))
+}
+
+/// A way to sign in, as Oracle's provider or its CLI calls it.
+pub(crate) fn auth(value: &Value) -> Result<(), String> {
+    let text = text(value);
+    if text.is_empty() || WAYS.iter().any(|(way, _)| *way == self::way(text)) {
+        return Ok(());
+    }
+    let names: Vec<&str> = WAYS.iter().filter_map(|(_, name)| *name).collect();
+    one_of(value, &names)
+}
+
+/// A way to sign in as it is compared: without case, and without the underscores
+/// of the CLI's names.
+pub(crate) fn way(text: &str) -> String {
+    text.trim().replace('_', "").to_ascii_lowercase()
+}
+
+/// The [`way`] that a token exchange is.
+pub(crate) const FEDERATION: &str = "workloadidentityfederation";
+
+/// Each way, and its name where it is not the CLI's alone.
+const WAYS: &[(&str, Option<&str>)] = &[
+    ("apikey", Some("ApiKey")),
+    ("securitytoken", Some("SecurityToken")),
+    ("instanceprincipal", Some("InstancePrincipal")),
+    ("resourceprincipal", Some("ResourcePrincipal")),
+    ("okeworkloadidentity", Some("OKEWorkloadIdentity")),
+    (FEDERATION, Some("WorkloadIdentityFederation")),
+    ("cloudshell", Some("CloudShell")),
+    ("instanceobouser", None),
+];
+
+/// Who asks for a token exchange.
+pub(crate) fn token_exchange_auth(value: &Value) -> Result<(), String> {
+    let known = ["OAuthClientCredentials", "InstancePrincipal"];
+    let text = text(value);
+    if text.is_empty() || known.iter().any(|known| known.eq_ignore_ascii_case(text)) {
+        return Ok(());
+    }
+    one_of(value, &known)
+}
+
+/// For how many seconds a request is sent again.
+pub(crate) fn retry_duration(value: &Value) -> Result<(), String> {
+    match value {
+        Value::Number(number) => match number.to_i64() {
+            Some(number) => seconds(number).map(drop),
+            None => Err("must be a whole number of seconds".into()),
+        },
         _ => Ok(()),
+    }
+}
+
+/// Seconds, none or more.
+pub(crate) fn seconds(number: i64) -> Result<u64, String> {
+    u64::try_from(number).map_err(|_| {
+        format!(
+            "must be 0 or more; {number} would mean to Oracle's provider that it tries for ever, and nothing does here"
+        )
+    })
+}
+
+/// An address, of which the scheme may be left out; empty is unset.
+pub(crate) fn address(value: &Value) -> Result<(), String> {
+    match text(value).trim() {
+        "" => Ok(()),
+        text if text.contains("://") => is_address(text),
+        text => is_address(&format!("https://{text}")),
     }
 }
 
 /// A base address.
 pub(crate) fn endpoint(value: &Value) -> Result<(), String> {
     let text = text(value);
-    let filled = text.replace("{service}", "s").replace("{region}", "r");
-    match url::Url::parse(&filled) {
+    is_address(&text.replace("{service}", "s").replace("{region}", "r"))
+}
+
+fn is_address(text: &str) -> Result<(), String> {
+    match url::Url::parse(text) {
         Ok(url) if url.has_host() && matches!(url.scheme(), "http" | "https") => Ok(()),
         // The text is not repeated: an address may hold a password.
         _ => Err("must be an address that begins with \"https://\" or \"http://\"".into()),

@@ -59,7 +59,7 @@ async fn key_of_somebody_else() -> anyhow::Result<()> {
     trial.fails(other, expect![[r#"
         Error: Cannot sign in to Oracle Cloud
 
-        The namespace of the tenancy could not be read. GetNamespace at HOST was answered 401 NotAuthenticated: The required information to complete authentication was not provided or was incorrect.
+        The namespace of the tenancy could not be read. GetNamespace of service objectstorage at HOST was answered 401 NotAuthenticated: The required information to complete authentication was not provided or was incorrect.
 
         The signature was not accepted. Check that user, tenancy and API key belong together, and that the key is uploaded for the user and active (a new one is known everywhere after some minutes):
             oci iam user api-key list --user-id USER
@@ -162,22 +162,145 @@ async fn region_that_is_unknown() -> anyhow::Result<()> {
     let trial = SignIn::new().await?;
     let argument = json!({ "region": "sa-saopolo-1" });
     trial.fails(argument, expect![[r#"
-        Error: Invalid value
+        Error: Unknown region
 
-        Argument "region" names an unknown region "sa-saopolo-1"; the nearest by name: sa-saopaulo-1 (gru).
-          with region"#]]).await?;
+        Unknown region "sa-saopolo-1"; the nearest by name: sa-saopaulo-1 (gru).
+
+        Check the argument "region" of the provider, the environment variable OCI_REGION, or "region" in the profile, whichever names it. A region that is newer than this version of the provider is described by ~/.oci/regions-config.json or the environment variable OCI_REGION_METADATA, as for Oracle's own tools."#]]).await?;
     let file = trial.write("config", b"[DEFAULT]\nregion=Brazil\n")?;
     let profile = json!({ "region": null, "config_file": file });
     trial.fails(profile, expect![[r#"
         Error: Unknown region
 
-        Unknown region "Brazil": an identifier such as sa-saopaulo-1, or a key such as gru, is expected."#]]).await?;
+        Unknown region "Brazil": an identifier such as sa-saopaulo-1, or a key such as gru, is expected.
+
+        Check the argument "region" of the provider, the environment variable OCI_REGION, or "region" in the profile, whichever names it. A region that is newer than this version of the provider is described by ~/.oci/regions-config.json or the environment variable OCI_REGION_METADATA, as for Oracle's own tools."#]]).await?;
     let nowhere = json!({ "region": null });
     trial.fails(nowhere, expect![[r#"
         Error: No region
 
         No region is set. Set the argument "region" of the provider, the environment variable OCI_REGION, or "region" in the profile of the configuration file, for example to "sa-saopaulo-1"."#]]).await?;
     assert!(trial.cloud.emulator.requests().is_empty());
+    Ok(())
+}
+
+/// What can be no region is found before anything is asked for.
+#[tokio::test]
+async fn region_that_is_none() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    for region in ["São Paulo", "https://example.com", "sa saopaulo 1"] {
+        let problem = trial.problem(json!({ "region": region })).await?;
+        assert!(
+            problem.contains("must be a region's identifier"),
+            "{problem}"
+        );
+    }
+    let argument = json!({ "auth": "InstancePrinciple" });
+    trial.fails(argument, expect![[r#"
+        Error: Invalid value
+
+        Argument "auth" must be one of "ApiKey", "SecurityToken", "InstancePrincipal", "ResourcePrincipal", "OKEWorkloadIdentity", "WorkloadIdentityFederation", "CloudShell"; "InstancePrinciple" is none of them.
+          with auth"#]]).await?;
+    Ok(())
+}
+
+/// Retries for ever are refused, as an argument and in the environment.
+#[tokio::test]
+async fn retries_for_ever() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    let argument = json!({ "retry_duration_seconds": -1 });
+    trial.fails(argument, expect![[r#"
+        Error: Invalid value
+
+        Argument "retry_duration_seconds" must be 0 or more; -1 would mean to Oracle's provider that it tries for ever, and nothing does here.
+          with retry_duration_seconds"#]]).await?;
+    let variables = [("OCI_RETRY_DURATION_SECONDS", "-1")];
+    let problem = trial.problem_among(&variables, json!({})).await?;
+    expect![[r#"
+        Error: Invalid environment variable
+
+        Environment variable OCI_RETRY_DURATION_SECONDS must be 0 or more; -1 would mean to Oracle's provider that it tries for ever, and nothing does here."#]].assert_eq(&problem);
+    Ok(())
+}
+
+/// Switched off, no request is sent a second time.
+#[tokio::test]
+async fn retries_that_are_switched_off() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    for (arguments, attempts) in [
+        (json!({}), 8),
+        (json!({ "disable_auto_retries": true }), 1),
+        (json!({ "retry_duration_seconds": 0 }), 1),
+    ] {
+        let emulator = &trial.cloud.emulator;
+        emulator.fail_always("GetNamespace", Fault::status(503));
+        emulator.clear_requests();
+        let problem = trial.problem(arguments).await?;
+        assert!(problem.contains("503 ServiceUnavailable"), "{problem}");
+        assert_eq!(trial.cloud.count("GetNamespace"), attempts);
+    }
+    Ok(())
+}
+
+/// The file of certificates that a variable names is missing, or has none in it.
+#[tokio::test]
+async fn certificates_that_cannot_be_read() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    let missing = trial.path("ca.pem").display().to_string();
+    let variables = [("OCI_CLI_CERT_BUNDLE", missing.as_str())];
+    let problem = trial.problem_among(&variables, json!({})).await?;
+    expect![[r#"
+        Error: Cannot read certificates
+
+        The environment variable OCI_CLI_CERT_BUNDLE names the certificates in DIRECTORY/ca.pem, which cannot be read: No such file or directory (os error 2)."#]].assert_eq(&problem);
+    let empty = trial.write("empty.pem", b"none")?.display().to_string();
+    let variables = [("custom_cert_location", empty.as_str())];
+    let problem = trial.problem_among(&variables, json!({})).await?;
+    expect![[r#"
+        Error: Cannot set up HTTPS
+
+        The HTTP client could not be set up with the certificates of DIRECTORY/empty.pem, which the environment variable custom_cert_location names: cannot read the CA certificates: there is no certificate in PEM form."#]].assert_eq(&problem);
+    assert!(trial.cloud.emulator.requests().is_empty());
+    Ok(())
+}
+
+/// A service with a certificate of a company's own is trusted when a variable says
+/// so, by the control plane and by the registry, and by nobody else.
+#[tokio::test]
+async fn certificates_of_ones_own() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+    let certificate = trial.write("ca.pem", made.cert.pem().as_bytes())?;
+    let key = trial.write("tls.pem", made.signing_key.serialize_pem().as_bytes())?;
+    let emulator = Emulator::builder().tls(&certificate, &key).start().await?;
+    let bundle = certificate.display().to_string();
+    let host = |variables: &[(&str, &str)]| {
+        let environment = environment(variables);
+        let provider = Ocir::new(environment).with_retry(RetryPolicy::without_waiting());
+        Host::start(Server::new(provider))
+    };
+    let files = Files::new()?;
+    files.show(&[b"layer"])?;
+
+    let trusting = host(&[("TF_VAR_custom_cert_location", &bundle)]).await?;
+    trusting.configure(arguments(&emulator)).await?;
+    let cloud = Cloud {
+        emulator,
+        host: trusting,
+    };
+    let mut repository = cloud.host.resource("ocir_repository");
+    repository.apply(cloud.web()).await?;
+    let mut push = cloud.host.resource("ocir_image_push");
+    push.apply(files.push()).await?;
+    assert_eq!(cloud.emulator.images().len(), 1);
+
+    let strict = host(&[]).await?;
+    let mut config = arguments(&cloud.emulator);
+    config["registry"] = json!({ "ca_certificate": made.cert.pem() });
+    strict.configure(config).await?;
+    let mut repository = strict.resource("ocir_repository");
+    let problem = apply(&mut repository, cloud.web()).await;
+    assert!(problem.contains("Cannot read namespace"), "{problem}");
     Ok(())
 }
 
@@ -194,7 +317,7 @@ async fn endpoint_that_does_not_answer() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot read namespace
 
-        The namespace of the tenancy could not be read. GetNamespace got no answer from HOST in the last of 8 attempts: REFUSED.
+        The namespace of the tenancy could not be read. GetNamespace of service objectstorage got no answer from HOST in the last of 8 attempts: REFUSED.
 
         Check the network, the provider's arguments "region" and "endpoint", and whether a proxy is needed (HTTPS_PROXY).
 
@@ -222,7 +345,7 @@ async fn clock_that_is_off() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot sign in to Oracle Cloud
 
-        The namespace of the tenancy could not be read. GetNamespace at HOST was answered 401 NotAuthenticated: DATES.
+        The namespace of the tenancy could not be read. GetNamespace of service objectstorage at HOST was answered 401 NotAuthenticated: DATES.
 
         This machine's clock is 10 minutes behind the service's, and a signature is good for five minutes. Set the clock.
 
@@ -233,7 +356,7 @@ async fn clock_that_is_off() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot sign in to Oracle Cloud
 
-        The namespace of the tenancy could not be read. GetNamespace at HOST was answered 401 NotAuthenticated: DATES.
+        The namespace of the tenancy could not be read. GetNamespace of service objectstorage at HOST was answered 401 NotAuthenticated: DATES.
 
         This machine's clock is 10 minutes ahead of the service's, and a signature is good for five minutes. Set the clock.
 
@@ -255,10 +378,10 @@ async fn compartment_that_is_not_found() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot create container repository
 
-        Repository "web" could not be created in compartment ocid1.compartment.OCID. CreateContainerRepository at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+        Repository "web" could not be created in compartment ocid1.compartment.OCID. CreateContainerRepository of service artifacts at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
 
         Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region (sa-saopaulo-1), and that a policy allows it, for example:
-            Allow group GROUP to manage repos in compartment COMPARTMENT
+            Allow group GROUP to manage repos in compartment id ocid1.compartment.OCID
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID"#]].assert_eq(&problem);
@@ -278,14 +401,15 @@ async fn name_that_is_taken() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot create container repository
 
-        Repository "team/web" could not be created in compartment COMPARTMENT: the name is already taken in this tenancy and region.
+        Repository "team/web" could not be created in compartment COMPARTMENT. CreateContainerRepository of service artifacts at HOST was answered 409 NAMESPACE_CONFLICT: Repository already exists.
 
-        It is in compartment COMPARTMENT. To manage the existing repository, import it:
+        The name is taken in this tenancy and region. It is in compartment COMPARTMENT. To manage the existing repository, import it:
             import {
               to = ocir_repository.NAME
               id = "ocid1.containerrepo.OCID"
             }
 
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID
           with display_name"#]].assert_eq(&problem);
 
@@ -297,10 +421,11 @@ async fn name_that_is_taken() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot create container repository
 
-        Repository "team/web" could not be created in compartment COMPARTMENT: the name is already taken in this tenancy and region.
+        Repository "team/web" could not be created in compartment COMPARTMENT. CreateContainerRepository of service artifacts at HOST was answered 409 NAMESPACE_CONFLICT: Repository already exists.
 
-        The repository that has the name cannot be seen by the identity that asked. It may be in a compartment it has no rights in, such as the root compartment after a first push.
+        The name is taken in this tenancy and region. The repository that has it cannot be seen by the identity that asked. It may be in a compartment it has no rights in, such as the root compartment after a first push.
 
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID
           with display_name"#]].assert_eq(&problem);
     assert_eq!(second.state(), Json::Null);
@@ -323,7 +448,7 @@ async fn throttling() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot create container repository
 
-        Repository "team/web" could not be created in compartment COMPARTMENT. CreateContainerRepository at HOST was answered 429 TooManyRequests in the last of 8 attempts: Too many requests for the user.
+        Repository "team/web" could not be created in compartment COMPARTMENT. CreateContainerRepository of service artifacts at HOST was answered 429 TooManyRequests in the last of 8 attempts: Too many requests for the user.
 
         The service is throttling. Apply again later, or with fewer requests at once:
             terraform apply -parallelism=2
@@ -356,7 +481,7 @@ async fn service_that_fails() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot create container repository
 
-        Repository "team/web" could not be created in compartment COMPARTMENT. CreateContainerRepository at HOST was answered 500 InternalServerError in the last of 8 attempts: Out of host capacity or an internal error occurred.
+        Repository "team/web" could not be created in compartment COMPARTMENT. CreateContainerRepository of service artifacts at HOST was answered 500 InternalServerError in the last of 8 attempts: Out of host capacity or an internal error occurred.
 
         The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
 
@@ -372,7 +497,7 @@ async fn service_that_fails() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot read container repository
 
-        Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository at HOST was answered 503 ServiceUnavailable in the last of 8 attempts: The service is currently unavailable.
+        Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository of service artifacts at HOST was answered 503 ServiceUnavailable in the last of 8 attempts: The service is currently unavailable.
 
         The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
 
@@ -389,7 +514,7 @@ async fn service_that_fails() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot update container repository
 
-        Repository "team/web" (ocid1.containerrepo.OCID) could not be changed. UpdateContainerRepository at HOST was answered 500 InternalServerError in the last of 8 attempts: Out of host capacity or an internal error occurred.
+        Repository "team/web" (ocid1.containerrepo.OCID) could not be changed. UpdateContainerRepository of service artifacts at HOST was answered 500 InternalServerError in the last of 8 attempts: Out of host capacity or an internal error occurred.
 
         The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
 
@@ -404,7 +529,7 @@ async fn service_that_fails() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot delete container repository
 
-        Repository "team/web" (ocid1.containerrepo.OCID) could not be deleted. DeleteContainerRepository at HOST was answered 500 InternalServerError in the last of 8 attempts: Out of host capacity or an internal error occurred.
+        Repository "team/web" (ocid1.containerrepo.OCID) could not be deleted. DeleteContainerRepository of service artifacts at HOST was answered 500 InternalServerError in the last of 8 attempts: Out of host capacity or an internal error occurred.
 
         The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
 
@@ -433,7 +558,7 @@ async fn half_of_a_change() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot update container repository
 
-        Repository "team/web" (ocid1.containerrepo.OCID) could not be changed. UpdateContainerRepository at HOST was answered 400 InvalidParameter: isPublic is not allowed here.
+        Repository "team/web" (ocid1.containerrepo.OCID) could not be changed. UpdateContainerRepository of service artifacts at HOST was answered 400 InvalidParameter: isPublic is not allowed here.
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID"#]].assert_eq(&cloud.neutral(&problem));
@@ -488,10 +613,10 @@ async fn token_whose_user_cannot_be_read() -> anyhow::Result<()> {
 
         The token can be used. Its user name for "docker login", which is <namespace>/<user>, could not be found out, so the attribute "username" is null until a later refresh finds it.
 
-        User USER could not be read. GetUser at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+        User USER could not be read. GetUser of service identity at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
 
         Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region (sa-saopaulo-1), and that a policy allows it, for example:
-            Allow group GROUP to manage users in tenancy
+            Allow group GROUP to inspect users in tenancy
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID"#]].assert_eq(&cloud.neutral(&warnings));
@@ -518,7 +643,7 @@ async fn token_outside_of_the_home_region() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot create auth token
 
-        An auth token for user USER could not be created. CreateAuthToken at HOST was answered 403 NotAllowed: Please go to your home region FRA to execute CREATE, UPDATE and DELETE operations.
+        An auth token for user USER could not be created. CreateAuthToken of service identity at HOST was answered 403 NotAllowed: Please go to your home region FRA to execute CREATE, UPDATE and DELETE operations.
 
         Users and their tokens are changed in the tenancy's home region only, and the provider is configured for us-ashburn-1. Configure one for the home region, and name it in the resource:
             provider "ocir" {
@@ -548,12 +673,15 @@ async fn third_token() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot create auth token
 
-        An auth token for user USER could not be created: a user may hold two auth tokens, and this one does already. They are:
+        An auth token for user USER could not be created. CreateAuthToken of service identity at HOST was answered 409 UserCapacityExceeded: The user already has the maximum number of 2 auth tokens.
+
+        A user may hold two auth tokens, and this one does already. They are:
             ocid1.credential.OCID "laptop", created TIME
             ocid1.credential.OCID "pipeline", created TIME
 
         Delete one that is not used any more, or import it to manage it here.
 
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID"#]].assert_eq(&without_times(&cloud.neutral(&problem)));
     assert_eq!(third.state(), Json::Null);
     assert_eq!(cloud.emulator.auth_tokens().len(), 2);
@@ -574,7 +702,7 @@ async fn page_of_a_gateway() -> anyhow::Result<()> {
             expect![[r#"
                 Error: Cannot read container repository
 
-                Repository "team/web" (ocid1.containerrepo.OCID) could not be read. The answer to GetContainerRepository cannot be read: it is no JSON, expected value at line 1 column 1.
+                Repository "team/web" (ocid1.containerrepo.OCID) could not be read. The answer to GetContainerRepository of service artifacts cannot be read: it is no JSON, expected value at line 1 column 1.
 
                 A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
 
@@ -587,7 +715,7 @@ async fn page_of_a_gateway() -> anyhow::Result<()> {
             expect![[r#"
                 Error: Cannot read container repository
 
-                Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository at HOST was answered 403 Forbidden: Sign in Please sign in to the network.
+                Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository of service artifacts at HOST was answered 403 Forbidden: Sign in Please sign in to the network.
 
                 A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
 
@@ -598,14 +726,14 @@ async fn page_of_a_gateway() -> anyhow::Result<()> {
             404,
             PAGE,
             expect![[r#"
-            Error: Cannot read container repository
+                Error: Cannot read container repository
 
-            Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository at HOST was answered 404 Not Found: Sign in Please sign in to the network.
+                Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository of service artifacts at HOST was answered 404 Not Found: Sign in Please sign in to the network.
 
-            A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
+                A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
 
-            Signed in as: user USER (API key FINGERPRINT, argument private_key)
-            Request id: ID"#]],
+                Signed in as: user USER (API key FINGERPRINT, argument private_key)
+                Request id: ID"#]],
         ),
         (
             502,
@@ -613,7 +741,7 @@ async fn page_of_a_gateway() -> anyhow::Result<()> {
             expect![[r#"
                 Error: Cannot read container repository
 
-                Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository at HOST was answered 502 Bad Gateway in the last of 8 attempts.
+                Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository of service artifacts at HOST was answered 502 Bad Gateway in the last of 8 attempts.
 
                 A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
 
@@ -626,7 +754,7 @@ async fn page_of_a_gateway() -> anyhow::Result<()> {
             expect![[r#"
                 Error: Cannot read container repository
 
-                Repository "team/web" (ocid1.containerrepo.OCID) could not be read. The answer to GetContainerRepository cannot be read: it is no JSON, EOF while parsing an object at line 1 column 35.
+                Repository "team/web" (ocid1.containerrepo.OCID) could not be read. The answer to GetContainerRepository of service artifacts cannot be read: it is no JSON, EOF while parsing an object at line 1 column 35.
 
                 A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
 
@@ -867,7 +995,7 @@ async fn push_to_no_repository() -> anyhow::Result<()> {
         oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Start of the upload of blob DIGEST at HOST was answered 404 NAME_UNKNOWN: Repository NAMESPACE/team/web not known to registry.
 
         Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository with an ocir_repository that the push refers to, and allow the push, for example:
-            Allow group GROUP to manage repos in compartment COMPARTMENT
+            Allow group GROUP to use repos in compartment COMPARTMENT
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID
@@ -893,7 +1021,7 @@ async fn push_that_is_denied() -> anyhow::Result<()> {
         oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Start of the upload of blob sha256:0414c189c82553ffdb5f8afeefeae2139f68d12d167763d16506b198974f0906 at HOST was answered 403 DENIED: requested access to the resource is denied.
 
         Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository with an ocir_repository that the push refers to, and allow the push, for example:
-            Allow group GROUP to manage repos in compartment COMPARTMENT
+            Allow group GROUP to use repos in compartment COMPARTMENT
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID"#]].assert_eq(&files.neutral(&cloud, &problem));
@@ -1122,8 +1250,8 @@ async fn registry_that_fails() -> anyhow::Result<()> {
 
                 What tag "1" of repository "NAMESPACE/team/web" points to could not be read. Reading of manifest 1 at HOST was answered 403 DENIED: Requested access to the resource is denied.
 
-                Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository with an ocir_repository that the push refers to, and allow the push, for example:
-                    Allow group GROUP to manage repos in compartment COMPARTMENT
+                Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository with an ocir_repository that the push refers to, and allow the pull, for example:
+                    Allow group GROUP to read repos in compartment COMPARTMENT
 
                 Signed in as: user USER (API key FINGERPRINT, argument private_key)
                 Request id: ID"#]],
@@ -1427,12 +1555,21 @@ impl SignIn {
 
     /// What configuring and planning a repository says with these arguments.
     async fn problem(&self, changes: Json) -> anyhow::Result<String> {
+        self.problem_among(&[], changes).await
+    }
+
+    /// The same with environment variables.
+    async fn problem_among(
+        &self,
+        variables: &[(&str, &str)],
+        changes: Json,
+    ) -> anyhow::Result<String> {
         let mut config = arguments(&self.cloud.emulator);
         for (name, value) in changes.as_object().into_iter().flatten() {
             config[name] = value.clone();
         }
         let retry = RetryPolicy::without_waiting();
-        let server = Server::new(Ocir::new(Environment::default()).with_retry(retry));
+        let server = Server::new(Ocir::new(environment(variables)).with_retry(retry));
         let host = Host::start(server).await?;
         let problem = match host.configure(config).await {
             Err(problem) => problem.to_string(),
@@ -1451,6 +1588,17 @@ impl SignIn {
     async fn fails(&self, changes: Json, expected: Expect) -> anyhow::Result<()> {
         expected.assert_eq(&self.problem(changes).await?);
         Ok(())
+    }
+}
+
+/// An environment of these variables, without a home directory.
+fn environment(variables: &[(&str, &str)]) -> Environment {
+    let variables = variables.iter();
+    Environment {
+        variables: variables
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        home: None,
     }
 }
 

@@ -56,7 +56,14 @@ fn check_block(path: &str, block: &Block) {
 fn check_attribute(path: &str, attribute: &Attribute) {
     check_sentence(path, &attribute.description);
     let name = attribute.name.as_str();
-    let is_secret = ["password", "private_key", "private_key_password", "token"].contains(&name);
+    let is_secret = [
+        "password",
+        "private_key",
+        "private_key_password",
+        "token",
+        "token_exchange_client_secret",
+    ]
+    .contains(&name);
     assert_eq!(
         attribute.sensitive, is_secret,
         "{path}: sensitive, or not, by mistake"

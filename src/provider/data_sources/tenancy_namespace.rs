@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::{
     framework::{Attr, Context, DataSource, Model, Result},
-    provider::{clients::Clients, diagnose, validate},
+    provider::{clients::Clients, diagnose, policy::Place, validate},
 };
 
 pub(crate) struct TenancyNamespace {
@@ -58,6 +58,7 @@ impl DataSource for TenancyNamespace {
                             &format!(
                                 "The namespace of compartment {compartment_id} could not be read"
                             ),
+                            Place::Tenancy,
                             &error,
                             &oci,
                         )

@@ -10,7 +10,13 @@ use crate::{
         Attr, Context, Diagnostic, Diagnostics, Failed, Model, Plan, Resource, Result, Secret,
     },
     oci,
-    provider::{clients::Clients, diagnose, validate},
+    provider::{
+        absence::{self, Attempt},
+        clients::Clients,
+        diagnose,
+        policy::{self, Place},
+        validate,
+    },
 };
 
 pub(crate) struct AuthToken {
@@ -78,7 +84,7 @@ impl Resource for AuthToken {
         }
         if plan.planned.user_id.is_unknown() && plan.config.user_id.is_null() {
             let oci = self.clients.oci(cx).await?;
-            plan.planned.user_id = Attr::Known(caller(&oci)?);
+            plan.planned.user_id = Attr::Known(caller(cx, &oci).await?);
         }
         if plan.planned.registry_host.is_unknown() {
             plan.planned.registry_host = Attr::Known(self.clients.registry_host(cx).await?);
@@ -95,7 +101,7 @@ impl Resource for AuthToken {
         let oci = self.clients.oci(cx).await?;
         let user_id = match planned.user_id.known() {
             Some(user_id) => user_id.clone(),
-            None => caller(&oci)?,
+            None => caller(cx, &oci).await?,
         };
         let description = planned.description.clone().known_or_default();
         // Asked before, so that what can fail fails while there is nothing to lose.
@@ -125,14 +131,12 @@ impl Resource for AuthToken {
             state.user_id.clone().known_or_default(),
             state.id.clone().known_or_default(),
         );
-        let token = find(&oci, &user_id, &id).await.map_err(|error| {
-            diagnose::oci(
-                "Cannot read auth token",
-                &format!("Auth token {id} of user {user_id} could not be read"),
-                &error,
-                &oci,
-            )
-        })?;
+        let attempt = Attempt {
+            summary: "Cannot read auth token",
+            what: &format!("Auth token {id} of user {user_id} could not be read"),
+            operation: "ListAuthTokens",
+        };
+        let token = absence::auth_token(&oci, &user_id, &id, attempt).await?;
         let Some(token) = token else { return Ok(None) };
         let registry_host = Attr::Known(self.clients.registry_host(cx).await?);
         let mut state = to_state(
@@ -176,6 +180,7 @@ impl Resource for AuthToken {
                     &format!(
                         "The description of auth token {id} of user {user_id} could not be changed"
                     ),
+                    Place::User(&user_id),
                     &error,
                     &oci,
                 )
@@ -192,17 +197,35 @@ impl Resource for AuthToken {
         let Err(error) = oci.delete_auth_token(&user_id, &id).await else {
             return Ok(());
         };
-        // Oracle says 404 also to those who lost the right to delete. A token that
-        // still works must not be forgotten over that: the list tells.
-        if error.is_not_found() && matches!(find(&oci, &user_id, &id).await, Ok(None)) {
+        let what = format!("Auth token {id} of user {user_id} could not be deleted");
+        let attempt = Attempt {
+            summary: "Cannot delete auth token",
+            what: &what,
+            operation: "DeleteAuthToken",
+        };
+        let missing = Attempt {
+            what: &format!(
+                "{what}: DeleteAuthToken was answered 404, and whether it is gone could not be found out"
+            ),
+            ..attempt
+        };
+        // A token that still works must not be forgotten over a lost permission.
+        if error.is_not_found()
+            && absence::auth_token(&oci, &user_id, &id, missing)
+                .await?
+                .is_none()
+        {
             return Ok(());
         }
-        Err(diagnose::oci(
-            "Cannot delete auth token",
-            &format!("Auth token {id} of user {user_id} could not be deleted"),
-            &error,
-            &oci,
-        ))
+        let place = Place::User(&user_id);
+        if !error.is_not_found() {
+            return Err(diagnose::oci(attempt.summary, &what, place, &error, &oci));
+        }
+        let advice = format!(
+            "The token exists: the list of the user's tokens has it, so it stays in the state. {}",
+            diagnose::lost_right(&error, place, &oci)
+        );
+        Err(diagnose::refusal(attempt.summary, &what, &error, &oci, &advice).into())
     }
 
     async fn import(&self, cx: &mut Context, id: &str) -> Result<State> {
@@ -217,14 +240,19 @@ impl Resource for AuthToken {
             .into());
         };
         let oci = self.clients.oci(cx).await?;
-        let found = find(&oci, user_id, token_id).await.map_err(|error| {
+        let listed = oci.list_auth_tokens(user_id).await;
+        let listed = listed.map_err(|error| {
             diagnose::oci(
                 "Cannot import auth token",
                 &format!("The auth tokens of user {user_id} could not be listed"),
+                Place::User(user_id),
                 &error,
                 &oci,
             )
         })?;
+        let found = listed
+            .into_iter()
+            .find(|token| token.id == token_id && !absence::is_deleted(&token.lifecycle_state));
         match found {
             // What the user's name is, the refresh after an import finds out.
             Some(token) => Ok(to_state(token, State::default())),
@@ -266,6 +294,7 @@ impl AuthToken {
             Ok(user) => Ok(Attr::Known(format!("{namespace}/{}", user.name))),
             Err(error) => Err(warning(diagnose::explain(
                 &format!("User {user_id} could not be read"),
+                Place::User(user_id),
                 &error,
                 oci,
             ))),
@@ -274,15 +303,30 @@ impl AuthToken {
 }
 
 /// The user of the provider's own identity.
-fn caller(oci: &oci::Client) -> Result<String> {
-    match oci.credentials().user_id() {
-        Some(user_id) => Ok(user_id.to_owned()),
+async fn caller(cx: &Context, oci: &oci::Client) -> Result<String> {
+    let identity = oci.credentials();
+    if let Some(user_id) = identity.user_id() {
+        return Ok(user_id);
+    }
+    // Whoever exchanges something for a token learns from the token who it is.
+    tokio::select! {
+        biased;
+        () = cx.stop.cancelled() => return Err(diagnose::stopped_signing_in()),
+        credential = identity.credential() => {
+            credential.map_err(|error| diagnose::renewal(&error, oci))?;
+        }
+    }
+    match identity.user_id() {
+        Some(user_id) => Ok(user_id),
         None => Err(Diagnostic::error(
             "No user to create the auth token for",
             format!(
-                "Argument \"user_id\" is left out, and the provider signs in as {}, which is no user. Set it to the OCID of the \
-                 user the token is for.",
-                oci.credentials().describe()
+                "Argument \"user_id\" is left out, and the provider signs in as {}, which is no user. Only users have auth tokens. Set it to the \
+                 OCID of the user the token is for, and allow to manage that user's tokens:{}\n\n\
+                 For a push no auth token is needed: ocir_image_push signs in with the provider's own identity.",
+                identity.describe(),
+                policy::statements("CreateAuthToken", &identity.grantee(), Place::Tenancy)
+                    .unwrap_or_default(),
             ),
         )
         .at(Path::attribute("user_id"))
@@ -290,22 +334,11 @@ fn caller(oci: &oci::Client) -> Result<String> {
     }
 }
 
-/// The token, unless it is gone. The API has no call for one.
-async fn find(
-    oci: &oci::Client,
-    user_id: &str,
-    id: &str,
-) -> Result<Option<oci::AuthToken>, oci::Error> {
-    let tokens = oci.list_auth_tokens(user_id).await?;
-    Ok(tokens
-        .into_iter()
-        .find(|token| token.id == id && !matches!(&*token.lifecycle_state, "DELETING" | "DELETED")))
-}
-
 async fn cannot_create(oci: &oci::Client, user_id: &str, error: &oci::Error) -> Diagnostics {
     let what = format!("An auth token for user {user_id} could not be created");
     if !error.is_token_limit() {
-        return diagnose::oci("Cannot create auth token", &what, error, oci);
+        let place = Place::User(user_id);
+        return diagnose::oci("Cannot create auth token", &what, place, error, oci);
     }
     let held = match oci.list_auth_tokens(user_id).await {
         Ok(tokens) => tokens
@@ -324,16 +357,12 @@ async fn cannot_create(oci: &oci::Client, user_id: &str, error: &oci::Error) -> 
             .collect(),
         Err(_) => String::new(),
     };
-    Diagnostic::error(
-        "Cannot create auth token",
-        format!(
-            "{what}: a user may hold two auth tokens, and this one does already.{}{held}\n\n\
-             Delete one that is not used any more, or import it to manage it here.{}",
-            if held.is_empty() { "" } else { " They are:" },
-            diagnose::request_id(error)
-        ),
-    )
-    .into()
+    let advice = format!(
+        "A user may hold two auth tokens, and this one does already.{}{held}\n\n\
+         Delete one that is not used any more, or import it to manage it here.",
+        if held.is_empty() { "" } else { " They are:" },
+    );
+    diagnose::refusal("Cannot create auth token", &what, error, oci, &advice).into()
 }
 
 /// The state that shows `token`; `known` is what was known of it before, for
@@ -372,7 +401,10 @@ fn import_parts(id: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
+
     use super::*;
+    use crate::{credentials::Grantee, provider::diagnose::testing::Somebody};
 
     /// Both forms of the import identifier name the same two objects.
     #[test]
@@ -388,6 +420,37 @@ mod tests {
         );
         assert_eq!(import_parts("ocid1.user.oc1..a"), None);
         assert_eq!(import_parts("a/b"), None);
+    }
+
+    /// Whose token it shall be has to be said by everybody who is no user.
+    #[tokio::test]
+    async fn a_token_for_nobody() -> anyhow::Result<()> {
+        for somebody in Somebody::of_each_kind()? {
+            let user_id = somebody.user_id;
+            let grantee = somebody.grantee.clone();
+            let client = somebody.client()?;
+            let found = caller(&Context::default(), &client).await;
+            let Err(diagnostics) = found else {
+                assert_eq!(found.ok().as_deref(), user_id);
+                continue;
+            };
+            assert_eq!(user_id, None);
+            let said: Vec<_> = diagnostics.iter().map(|one| one.detail.as_str()).collect();
+            let said = said.join("\n");
+            match grantee {
+                Grantee::DynamicGroup => expect![[r#"
+                    Argument "user_id" is left out, and the provider signs in as instance ocid1.instance.oc1..a (instance principal), which is no user. Only users have auth tokens. Set it to the OCID of the user the token is for, and allow to manage that user's tokens:
+                        Allow dynamic-group DYNAMIC_GROUP to manage users in tenancy
+
+                    For a push no auth token is needed: ocir_image_push signs in with the provider's own identity."#]].assert_eq(&said),
+                _ => expect![[r#"
+                    Argument "user_id" is left out, and the provider signs in as workload ci/pusher (OKE workload identity), which is no user. Only users have auth tokens. Set it to the OCID of the user the token is for, and allow to manage that user's tokens:
+                        Allow any-user to manage users in tenancy where all {request.principal.type = 'workload', request.principal.namespace = 'ci'}
+
+                    For a push no auth token is needed: ocir_image_push signs in with the provider's own identity."#]].assert_eq(&said),
+            }
+        }
+        Ok(())
     }
 
     /// A state that is printed for debugging does not show the token.

@@ -15,8 +15,11 @@ use crate::{
     },
     image, oci,
     provider::{
+        absence,
         clients::{Clients, Registry},
-        diagnose, validate,
+        diagnose,
+        policy::{self, Place},
+        validate,
     },
     registry::{self, Push},
 };
@@ -167,15 +170,17 @@ impl Resource for ImagePush {
         let found = registry.client.head_manifest(&path, &tag).await;
         let found = found.map_err(|error| {
             diagnose::registry(
-                "Cannot read image",
+                CANNOT_READ,
                 &format!("What tag \"{tag}\" of repository \"{path}\" points to could not be read"),
+                policy::PULL,
                 &error,
                 &registry,
             )
         })?;
         match found {
             None => {
-                self.prove_absence(cx, &registry, &state).await?;
+                self.prove_absence(cx, &registry, &state, CANNOT_READ)
+                    .await?;
                 Ok(None)
             }
             Some(manifest) => {
@@ -338,6 +343,7 @@ impl ImagePush {
                 &format!(
                     "{source} could not be pushed to repository \"{path}\" under tag \"{tag}\""
                 ),
+                policy::PUSH,
                 &error,
                 &registry,
             )
@@ -354,72 +360,20 @@ impl ImagePush {
         Ok(planned)
     }
 
-    /// The registry knows no such tag. It says so too to those who lost the
-    /// right to look, and an image must not be taken for gone because a policy
-    /// was. So something else is asked that tells the two apart: the list of the
-    /// repository's tags, and when that is denied as well, whether Oracle's
-    /// control plane, which lists what the caller may see, has the repository.
-    async fn prove_absence(&self, cx: &Context, registry: &Registry, state: &State) -> Result<()> {
-        let (path, tag) = (state.path(), state.tag.clone().known_or_default());
-        let what = format!(
-            "Whether tag \"{tag}\" of repository \"{path}\" is gone could not be found out"
-        );
-        let tags = registry.client.tags(&path).await;
-        match tags {
-            Ok(Some(tags)) if !tags.contains(&tag) => return Ok(()),
-            Ok(Some(_)) => {
-                return Err(Diagnostic::error(
-                    "Cannot read image",
-                    format!(
-                        "{what}. {} has no manifest for the tag, and lists it among the repository's tags. Run again; if it stays \
-                         so, push the tag anew or delete it.",
-                        registry.client.host()
-                    ),
-                )
-                .into());
-            }
-            Ok(None) if !registry.is_ocir => return Ok(()),
-            Ok(None) => {}
-            Err(error) => {
-                return Err(diagnose::registry(
-                    "Cannot read image",
-                    &what,
-                    &error,
-                    registry,
-                ));
-            }
-        }
-        let oci = self.clients.oci(cx).await?;
-        // What another tenancy holds, its own control plane knows only.
-        let is_ours = state.namespace == Attr::Known(self.clients.namespace(cx).await?);
-        let known = match oci.credentials().tenancy_id().filter(|_| is_ours) {
-            None => "whether the repository exists is not known",
-            Some(tenancy_id) => {
-                let query = oci::ListContainerRepositories {
-                    compartment_id: tenancy_id.to_owned(),
-                    compartment_id_in_subtree: true,
-                    display_name: state.repository.known().cloned(),
-                };
-                let repositories = oci
-                    .list_container_repositories(&query)
-                    .await
-                    .map_err(|error| diagnose::oci("Cannot read image", &what, &error, &oci))?;
-                if repositories.is_empty() {
-                    return Ok(());
-                }
-                "the repository exists"
-            }
+    /// Returns when the tag of `state`, which the registry does not know, is gone.
+    async fn prove_absence(
+        &self,
+        cx: &Context,
+        registry: &Registry,
+        state: &State,
+        summary: &str,
+    ) -> Result<()> {
+        let image = absence::Image {
+            namespace: state.namespace.as_str().unwrap_or_default(),
+            repository: state.repository.as_str().unwrap_or_default(),
+            tag: state.tag.as_str().unwrap_or_default(),
         };
-        Err(Diagnostic::error(
-            "Cannot read image",
-            format!(
-                "{what}: {known}, and {} answers {} as if it did not. The right to read it may be missing:\n    \
-                 Allow group GROUP to read repos in compartment COMPARTMENT",
-                registry.client.host(),
-                registry.identity,
-            ),
-        )
-        .into())
+        absence::image(&self.clients, cx, registry, &image, summary).await
     }
 
     /// Gives up the tag of `prior` as `on_destroy` says, if it still points to
@@ -440,7 +394,9 @@ impl ImagePush {
         let (path, tag) = (prior.path(), prior.tag.clone().known_or_default());
         let what = format!("Tag \"{tag}\" of repository \"{path}\" could not be removed");
         let summary = "Cannot remove image tag";
-        let cannot = |error: &registry::Error| diagnose::registry(summary, &what, error, &registry);
+        let cannot = |error: &registry::Error| {
+            diagnose::registry(summary, &what, policy::PULL, error, &registry)
+        };
 
         let found = registry
             .client
@@ -448,7 +404,7 @@ impl ImagePush {
             .await
             .map_err(|error| cannot(&error))?;
         let Some(found) = found else {
-            return self.prove_absence(cx, &registry, prior).await;
+            return self.prove_absence(cx, &registry, prior, summary).await;
         };
         if found.digest.as_str() != digest {
             return Ok(());
@@ -462,9 +418,41 @@ impl ImagePush {
                     .map_err(|error| cannot(&error))?,
                 false => BTreeSet::new(),
             };
-            let deleted = take_off(&oci, &path, &tag, digest, delete)
-                .await
-                .map_err(|error| diagnose::oci(summary, &what, &error, &oci))?;
+            let deleted = match take_off(&oci, &path, &tag, digest, delete).await {
+                // The control plane says 404 about a tag that the registry has: it
+                // was taken off since, or the control plane must not be asked.
+                Err(NotTaken {
+                    error,
+                    compartment_id,
+                }) if error.is_not_found() => {
+                    let found = registry.client.head_manifest(&path, &tag).await;
+                    return match found.map_err(|error| cannot(&error))? {
+                        None => self.prove_absence(cx, &registry, prior, summary).await,
+                        Some(found) if found.digest.as_str() != digest => Ok(()),
+                        Some(_) => {
+                            let advice = format!(
+                                "The image exists: {} has it under this tag, so it stays in the state. {}",
+                                registry.client.host(),
+                                diagnose::lost_right(
+                                    &error,
+                                    Place::Compartment(&compartment_id),
+                                    &oci
+                                )
+                            );
+                            Err(diagnose::refusal(summary, &what, &error, &oci, &advice).into())
+                        }
+                    };
+                }
+                taken => taken.map_err(
+                    |NotTaken {
+                         error,
+                         compartment_id,
+                     }| {
+                        let place = Place::Compartment(&compartment_id);
+                        diagnose::oci(summary, &what, place, &error, &oci)
+                    },
+                )?,
+            };
             if let Some(index) = deleted
                 && !named.is_empty()
                 && let Err(reason) = delete_orphans(&oci, &registry, &path, &index, &named).await
@@ -534,13 +522,17 @@ async fn take_off(
     tag: &str,
     digest: &str,
     delete: bool,
-) -> Result<Option<oci::ContainerImage>, oci::Error> {
-    let image = match oci
+) -> Result<Option<oci::ContainerImage>, NotTaken> {
+    let image = oci
         .lookup_container_image_by_uri(&format!("{path}:{tag}"))
-        .await
-    {
-        Err(error) if error.is_not_found() => return Ok(None),
-        image => image?,
+        .await;
+    let image = image.map_err(|error| NotTaken {
+        error,
+        compartment_id: String::new(),
+    })?;
+    let not_taken = |error| NotTaken {
+        error,
+        compartment_id: image.compartment_id.clone(),
     };
     if image.digest != digest {
         // The tag was moved since it was looked at: it is somebody else's now.
@@ -548,21 +540,20 @@ async fn take_off(
     }
     let others = image.versions.iter().any(|version| version.version != tag);
     if delete && !others {
-        delete_image(oci, &image.id).await?;
+        let deleted = oci.delete_container_image(&image.id).await;
+        deleted.map_err(not_taken)?;
         return Ok(Some(image));
     }
-    match oci.remove_container_version(&image.id, tag).await {
-        Err(error) if !error.is_not_found() => Err(error),
-        _ => Ok(None),
-    }
+    let removed = oci.remove_container_version(&image.id, tag).await;
+    removed.map_err(not_taken)?;
+    Ok(None)
 }
 
-/// Deletes an image; that it is gone already is success.
-async fn delete_image(oci: &oci::Client, id: &str) -> Result<(), oci::Error> {
-    match oci.delete_container_image(id).await {
-        Err(error) if error.is_not_found() => Ok(()),
-        result => result,
-    }
+/// Why a tag was not taken off.
+struct NotTaken {
+    error: oci::Error,
+    /// Where the image is; empty when that is not known.
+    compartment_id: String,
 }
 
 /// To Oracle the images of an index are images without a tag, which outlive the
@@ -601,12 +592,26 @@ async fn delete_orphans(
         .map_err(|error| diagnose::chain(&error))?;
     for orphan in orphans {
         if !kept.contains(&orphan.digest) {
-            let deleted = delete_image(oci, &orphan.id).await;
-            deleted.map_err(|error| diagnose::chain(&error))?;
+            match oci.delete_container_image(&orphan.id).await {
+                // Somebody else was faster, if it is not listed any more.
+                Err(error)
+                    if error.is_not_found()
+                        && absence::is_image_gone(
+                            oci,
+                            &index.compartment_id,
+                            &index.repository_id,
+                            &orphan.digest,
+                        )
+                        .await
+                        .unwrap_or(false) => {}
+                deleted => deleted.map_err(|error| diagnose::chain(&error))?,
+            }
         }
     }
     Ok(())
 }
+
+const CANNOT_READ: &str = "Cannot read image";
 
 /// Most images that are looked at to find out what they name.
 const MOST_OTHERS: usize = 100;

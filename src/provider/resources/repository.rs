@@ -13,7 +13,13 @@ use crate::{
         Attr, Context, Diagnostic, Diagnostics, Failed, Model, Plan, Private, Resource, Result,
     },
     oci,
-    provider::{clients::Clients, diagnose, validate},
+    provider::{
+        absence::{self, Attempt},
+        clients::Clients,
+        diagnose,
+        policy::Place,
+        validate,
+    },
 };
 
 pub(crate) struct Repository {
@@ -145,17 +151,17 @@ impl Resource for Repository {
         let oci = self.clients.oci(cx).await?;
         let id = state.id.clone().known_or_default();
         match oci.get_container_repository(&id).await {
-            Ok(repository) if matches!(&*repository.lifecycle_state, "DELETING" | "DELETED") => {
+            Ok(repository) if absence::is_deleted(&repository.lifecycle_state) => Ok(None),
+            Ok(repository) => self.to_state(cx, repository, state).await.map(Some),
+            Err(error) => {
+                let attempt = Attempt {
+                    summary: "Cannot read container repository",
+                    what: &format!("Repository {} could not be read", name_or_id(&state)),
+                    operation: "GetContainerRepository",
+                };
+                prove_absence(&oci, &state, attempt, &error).await?;
                 Ok(None)
             }
-            Ok(repository) => self.to_state(cx, repository, state).await.map(Some),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(diagnose::oci(
-                "Cannot read container repository",
-                &format!("Repository {} could not be read", name_or_id(&state)),
-                &error,
-                &oci,
-            )),
         }
     }
 
@@ -180,6 +186,10 @@ impl Resource for Repository {
                             "Repository {} could not be moved to compartment {target}",
                             name_or_id(prior)
                         ),
+                        Place::Move {
+                            from: prior.compartment_id.as_str().unwrap_or_default(),
+                            to: &target,
+                        },
                         &error,
                         &oci,
                     )
@@ -206,15 +216,15 @@ impl Resource for Repository {
         if state.force_delete != Attr::Known(true) {
             self.refuse_images(&oci, &state).await?;
         }
-        match oci.delete_container_repository(&id).await {
-            Err(error) if !error.is_not_found() => Err(diagnose::oci(
-                "Cannot delete container repository",
-                &format!("Repository {} could not be deleted", name_or_id(&state)),
-                &error,
-                &oci,
-            )),
-            _ => Ok(()),
-        }
+        let Err(error) = oci.delete_container_repository(&id).await else {
+            return Ok(());
+        };
+        let attempt = Attempt {
+            summary: CANNOT_DELETE,
+            what: &format!("Repository {} could not be deleted", name_or_id(&state)),
+            operation: "DeleteContainerRepository",
+        };
+        prove_absence(&oci, &state, attempt, &error).await
     }
 
     async fn import(&self, cx: &mut Context, id: &str) -> Result<State> {
@@ -234,6 +244,7 @@ impl Resource for Repository {
             diagnose::oci(
                 "Cannot import container repository",
                 &format!("Repository {id} could not be read"),
+                Place::Unknown,
                 &error,
                 &oci,
             )
@@ -256,13 +267,15 @@ impl Repository {
         fn changed<T: PartialEq + Clone>(prior: &Attr<T>, planned: &Attr<T>) -> Option<Attr<T>> {
             (prior != planned).then(|| planned.clone())
         }
+        let what = &format!("Repository {} could not be changed", name_or_id(prior));
         let cannot = |error: oci::Error| {
             if planned.is_immutable == Attr::Known(true) && refuses_immutability(&error) {
-                return immutability_refused(&error);
+                return immutability_refused(what, &error, oci);
             }
             diagnose::oci(
                 "Cannot update container repository",
-                &format!("Repository {} could not be changed", name_or_id(prior)),
+                what,
+                Place::Compartment(planned.compartment_id.as_str().unwrap_or_default()),
                 &error,
                 oci,
             )
@@ -301,24 +314,28 @@ impl Repository {
 
     /// The service deletes a repository with everything in it, without asking.
     async fn refuse_images(&self, oci: &oci::Client, state: &State) -> Result<()> {
-        let cannot = |error: oci::Error| {
-            diagnose::oci(
-                "Cannot delete container repository",
-                &format!(
-                    "Whether repository {} holds images could not be found out, so it was not deleted",
-                    name_or_id(state)
-                ),
-                &error,
-                oci,
-            )
-        };
+        let what = &format!(
+            "Whether repository {} holds images could not be found out, so it was not deleted",
+            name_or_id(state)
+        );
         // Images are listed by compartment, and in one that the repository was
         // moved out of since the last refresh there would be none.
         let id = state.id.clone().known_or_default();
         let repository = match oci.get_container_repository(&id).await {
             Ok(repository) => repository,
-            Err(error) if error.is_not_found() => return Ok(()),
-            Err(error) => return Err(cannot(error)),
+            Err(error) => {
+                let attempt = Attempt {
+                    summary: CANNOT_DELETE,
+                    what,
+                    operation: "GetContainerRepository",
+                };
+                return prove_absence(oci, state, attempt, &error).await;
+            }
+        };
+        let compartment_id = repository.compartment_id.clone();
+        let cannot = |error: oci::Error| {
+            let place = Place::Compartment(&compartment_id);
+            diagnose::oci(CANNOT_DELETE, what, place, &error, oci)
         };
         let query = oci::ListContainerImages {
             compartment_id: repository.compartment_id,
@@ -363,11 +380,11 @@ impl Repository {
     ) -> Diagnostics {
         let name = planned.display_name.clone().known_or_default();
         let compartment_id = planned.compartment_id.clone().known_or_default();
-        if planned.is_immutable == Attr::Known(true) && refuses_immutability(error) {
-            return immutability_refused(error);
-        }
         let what =
             format!("Repository \"{name}\" could not be created in compartment {compartment_id}");
+        if planned.is_immutable == Attr::Known(true) && refuses_immutability(error) {
+            return immutability_refused(&what, error, oci);
+        }
         if error.is_name_conflict() {
             let existing = self.find(oci, &name).await;
             let way_out = match &existing {
@@ -375,21 +392,17 @@ impl Repository {
                     "It is in compartment {}. To manage the existing repository, import it:\n    import {{\n      to = ocir_repository.NAME\n      id = \"{}\"\n    }}",
                     existing.compartment_id, existing.id
                 ),
-                None => "The repository that has the name cannot be seen by the identity that asked. It may be in a compartment \
+                None => "The repository that has it cannot be seen by the identity that asked. It may be in a compartment \
                      it has no rights in, such as the root compartment after a first push."
                     .to_owned(),
             };
-            return Diagnostic::error(
-                "Cannot create container repository",
-                format!(
-                    "{what}: the name is already taken in this tenancy and region.\n\n{way_out}{}",
-                    diagnose::request_id(error)
-                ),
-            )
-            .at(Path::attribute("display_name"))
-            .into();
+            let advice = format!("The name is taken in this tenancy and region. {way_out}");
+            return diagnose::refusal(CANNOT_CREATE, &what, error, oci, &advice)
+                .at(Path::attribute("display_name"))
+                .into();
         }
-        diagnose::oci("Cannot create container repository", &what, error, oci)
+        let place = Place::Compartment(&compartment_id);
+        diagnose::oci(CANNOT_CREATE, &what, place, error, oci)
     }
 
     /// The repository of this name, wherever in the tenancy it is.
@@ -483,6 +496,34 @@ impl Readme {
     }
 }
 
+/// Returns when the failed call means that the repository of `state` is gone.
+async fn prove_absence(
+    oci: &oci::Client,
+    state: &State,
+    attempt: Attempt<'_>,
+    error: &oci::Error,
+) -> Result<()> {
+    let repository = absence::Repository {
+        id: state.id.as_str().unwrap_or_default(),
+        display_name: state.display_name.as_str().unwrap_or_default(),
+        compartment_id: state.compartment_id.as_str().unwrap_or_default(),
+    };
+    if error.is_not_found() {
+        return absence::repository(oci, &repository, attempt, error).await;
+    }
+    let place = Place::Compartment(repository.compartment_id);
+    Err(diagnose::oci(
+        attempt.summary,
+        attempt.what,
+        place,
+        error,
+        oci,
+    ))
+}
+
+const CANNOT_CREATE: &str = "Cannot create container repository";
+const CANNOT_DELETE: &str = "Cannot delete container repository";
+
 fn name_or_id(state: &State) -> String {
     match (state.display_name.known(), state.id.known()) {
         (Some(name), Some(id)) => format!("\"{name}\" ({id})"),
@@ -517,14 +558,15 @@ fn refuses_immutability(error: &oci::Error) -> bool {
     matches!(error, oci::Error::Service { status: 400, message, .. } if message.contains("isImmutable"))
 }
 
-fn immutability_refused(error: &oci::Error) -> Diagnostics {
-    Diagnostic::error(
+fn immutability_refused(what: &str, error: &oci::Error, oci: &oci::Client) -> Diagnostics {
+    let advice = "The service refuses is_immutable = true in this tenancy, although its API has the argument. Leave the argument out, and give \
+                  every build a tag of its own.";
+    diagnose::refusal(
         "Immutable repositories are not available",
-        format!(
-            "The service refuses is_immutable = true in this tenancy, although its API has the argument. \
-             Leave the argument out, and give every build a tag of its own.{}",
-            diagnose::request_id(error)
-        ),
+        what,
+        error,
+        oci,
+        advice,
     )
     .at(Path::attribute("is_immutable"))
     .into()

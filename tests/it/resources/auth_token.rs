@@ -1,7 +1,7 @@
 //! `oci_auth_token` and `ocir_auth_token`.
 
 use expect_test::expect;
-use ocir::emulator::Fault;
+use ocir::emulator::{Fault, Permission};
 use serde_json::{Value as Json, json};
 
 use crate::support::{core::Action, provider::Cloud};
@@ -167,12 +167,15 @@ async fn the_third_token() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot create auth token
 
-        An auth token for user USER could not be created: a user may hold two auth tokens, and this one does already. They are:
+        An auth token for user USER could not be created. CreateAuthToken of service identity at HOST was answered 409 UserCapacityExceeded: The user already has the maximum number of 2 auth tokens.
+
+        A user may hold two auth tokens, and this one does already. They are:
             ocid1.credential.OCID "one", created TIME
             ocid1.credential.OCID "two", created TIME
 
         Delete one that is not used any more, or import it to manage it here.
 
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID"#]].assert_eq(&text);
     assert!(third.state().is_null());
     Ok(())
@@ -196,10 +199,10 @@ async fn the_user_cannot_be_read() -> anyhow::Result<()> {
 
         The token can be used. Its user name for "docker login", which is <namespace>/<user>, could not be found out, so the attribute "username" is null until a later refresh finds it.
 
-        User USER could not be read. GetUser at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+        User USER could not be read. GetUser of service identity at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
 
         Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region (sa-saopaulo-1), and that a policy allows it, for example:
-            Allow group GROUP to manage users in tenancy
+            Allow group GROUP to inspect users in tenancy
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID"#]].assert_eq(&cloud.neutral(&token.take_warnings().join("\n\n")));
@@ -310,5 +313,81 @@ async fn a_token_that_works_is_not_forgotten() -> anyhow::Result<()> {
     assert_eq!(token.state(), state);
     token.destroy().await?;
     assert!(cloud.emulator.auth_tokens().is_empty());
+    Ok(())
+}
+
+/// The list of the user's tokens is refused: the right to see it was lost, or the
+/// user is gone, which Oracle does not tell apart. Nothing is forgotten, at a
+/// refresh as at a destroy.
+#[tokio::test]
+async fn the_list_is_refused() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let state = token.apply(docker()).await?;
+    let id = state["id"].as_str().unwrap_or_default();
+
+    cloud.emulator.withdraw(Permission::CredentialManage);
+    let problems = token.refresh().await.unwrap_err();
+    expect![[r#"
+        Error: Cannot read auth token
+
+        Auth token ocid1.credential.OCID of user USER could not be read. ListAuthTokens of service identity at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+
+        Either the right to list the user's tokens was lost, or the user itself was deleted, and the token with it. Oracle answers the same to both, so the token stays in the state. Users see their own tokens without a policy, so look whether the user is active.
+
+        If the user was deleted, take the token out of the state:
+            terraform state rm ADDRESS
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
+        Request id: ID"#]].assert_eq(&cloud.neutral(&problems.to_string()));
+    assert_eq!(token.state(), state);
+    let destroy = token.plan_destroy();
+    let problems = token.apply_planned(&destroy).await.unwrap_err();
+    expect![[r#"
+        Error: Cannot delete auth token
+
+        Auth token ocid1.credential.OCID of user USER could not be deleted: DeleteAuthToken was answered 404, and whether it is gone could not be found out. ListAuthTokens of service identity at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+
+        Either the right to list the user's tokens was lost, or the user itself was deleted, and the token with it. Oracle answers the same to both, so the token stays in the state. Users see their own tokens without a policy, so look whether the user is active.
+
+        If the user was deleted, take the token out of the state:
+            terraform state rm ADDRESS
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
+        Request id: ID"#]].assert_eq(&cloud.neutral(&problems.to_string()));
+    assert_eq!(token.state(), state);
+
+    // That it is really gone changes nothing as long as nobody may look.
+    cloud.emulator.remove_auth_token(id);
+    token.apply_planned(&destroy).await.unwrap_err();
+    assert_eq!(token.state(), state);
+    cloud.emulator.grant(Permission::CredentialManage);
+    assert!(token.refresh().await?.is_null());
+    Ok(())
+}
+
+/// The tokens of another user take a policy, which the error names.
+#[tokio::test]
+async fn tokens_of_another_user() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let mut state = token.apply(docker()).await?;
+    state["user_id"] = json!("ocid1.user.oc1..aaaaother");
+    token.set_state(0, &state).await?;
+    let problems = token.refresh().await.unwrap_err();
+    expect![[r#"
+        Error: Cannot read auth token
+
+        Auth token ocid1.credential.OCID of user ocid1.user.OCID could not be read. ListAuthTokens of service identity at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+
+        Either the right to list the user's tokens was lost, or the user itself was deleted, and the token with it. Oracle answers the same to both, so the token stays in the state. A policy that allows it, for example:
+            Allow group GROUP to read users in tenancy
+
+        If the user was deleted, take the token out of the state:
+            terraform state rm ADDRESS
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
+        Request id: ID"#]].assert_eq(&cloud.neutral(&problems.to_string()));
+    assert_eq!(token.state(), state);
     Ok(())
 }

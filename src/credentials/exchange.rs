@@ -5,7 +5,10 @@
 //! line holds a body of ours, and an answer that repeats what it was sent is
 //! shown without it.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    error::Error as _,
+    time::{Duration, Instant, SystemTime},
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode, header};
@@ -65,16 +68,17 @@ pub enum ExchangeError {
     #[error("the private key that the metadata service gave for this instance {0}")]
     Key(KeyProblem),
     /// No answer: connection, TLS, time-out.
-    #[error("cannot get {wanted}: no answer from {host}{}", clause(.advice))]
+    #[error("cannot get {wanted}: no answer from {host} ({reason}){}", clause(.advice))]
     NoAnswer {
         /// What was wanted.
         wanted: &'static str,
         /// Who did not answer.
         host: String,
+        /// Why: the innermost of the library's causes, which stands here and
+        /// not in `source`, for it has to come before what to do.
+        reason: String,
         /// What to do; may be empty.
         advice: &'static str,
-        /// Why, without the address.
-        source: reqwest::Error,
     },
     /// The service said no.
     #[error(
@@ -206,6 +210,8 @@ pub(super) struct Failure {
     pub(super) error: ExchangeError,
     /// Whether another attempt may help.
     pub(super) again: Option<Again>,
+    /// Whether there was no connection.
+    pub(super) unreachable: bool,
 }
 
 impl Channel {
@@ -257,16 +263,18 @@ impl Channel {
         let now = self.now();
         let host = authority(ask.url);
         let no_answer = |source: reqwest::Error| {
+            let source = source.without_url();
             let again = why_again(&source).map(|reason| Again {
                 reason: reason.to_owned(),
                 after: None,
             });
             Failure {
+                unreachable: source.is_connect(),
                 error: ExchangeError::NoAnswer {
                     wanted: ask.wanted,
                     host: host.clone(),
+                    reason: root(&source),
                     advice: (ask.advice)(0, ""),
-                    source: source.without_url(),
                 },
                 again,
             }
@@ -323,6 +331,7 @@ impl Channel {
                 clock_skew: clock_skew(&headers, now),
             },
             again,
+            unreachable: false,
         })
     }
 }
@@ -495,7 +504,11 @@ pub(super) const TIMEOUT: Duration =
 
 impl From<ExchangeError> for Failure {
     fn from(error: ExchangeError) -> Self {
-        Self { error, again: None }
+        Self {
+            error,
+            again: None,
+            unreachable: false,
+        }
     }
 }
 
@@ -516,6 +529,18 @@ fn why_again(error: &reqwest::Error) -> Option<&'static str> {
     } else {
         Some("connection lost")
     }
+}
+
+/// The innermost cause, which is what the system or the TLS library says. None
+/// of them knows the address's path or query.
+fn root(error: &reqwest::Error) -> String {
+    let mut innermost: &dyn std::error::Error = error;
+    let mut next = error.source();
+    while let Some(cause) = next {
+        innermost = cause;
+        next = cause.source();
+    }
+    line(&innermost.to_string(), &[])
 }
 
 /// Code and message of a refusal, as Oracle's services, OAuth and gateways
@@ -646,3 +671,476 @@ const MAX_BODY: usize = 1 << 20;
 
 /// As much of a message as can be read.
 const LONGEST_LINE: usize = 300;
+
+/// The other side, for the tests of those who exchange.
+#[cfg(test)]
+pub(super) mod testing {
+    use std::{
+        collections::{BTreeMap, VecDeque},
+        sync::{Arc, Mutex},
+    };
+
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::{
+        credentials::{CredentialSource, Environment},
+        emulator::Emulator,
+        oci,
+        region::Region,
+    };
+
+    /// What a server does with one request.
+    #[derive(Clone)]
+    pub(in crate::credentials) enum Turn {
+        /// Answers, with these headers beside the length.
+        Answer(u16, &'static str, String),
+        /// Begins an answer and hangs up.
+        Cut,
+        /// Says nothing.
+        Hang,
+    }
+
+    /// A server that answers one request after the other, the last turn again
+    /// and again, and keeps what it was sent.
+    pub(in crate::credentials) struct Server {
+        pub(in crate::credentials) url: String,
+        pub(in crate::credentials) host: String,
+        requests: Arc<Mutex<Vec<String>>>,
+        accepting: tokio::task::JoinHandle<()>,
+    }
+
+    impl Server {
+        pub(in crate::credentials) async fn start(
+            turns: impl IntoIterator<Item = Turn>,
+        ) -> anyhow::Result<Self> {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            let host = listener.local_addr()?.to_string();
+            let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+            let turns: Arc<Mutex<VecDeque<Turn>>> =
+                Arc::new(Mutex::new(turns.into_iter().collect()));
+            let kept = requests.clone();
+            let accepting = tokio::spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(serve(stream, turns.clone(), kept.clone()));
+                }
+            });
+            Ok(Self {
+                url: format!("http://{host}"),
+                host,
+                requests,
+                accepting,
+            })
+        }
+
+        pub(in crate::credentials) fn requests(&self) -> Vec<String> {
+            self.requests.lock().expect("no panic inside").clone()
+        }
+    }
+
+    impl Drop for Server {
+        fn drop(&mut self) {
+            self.accepting.abort();
+        }
+    }
+
+    async fn serve(
+        mut stream: TcpStream,
+        turns: Arc<Mutex<VecDeque<Turn>>>,
+        kept: Arc<Mutex<Vec<String>>>,
+    ) {
+        loop {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                match stream.read_u8().await {
+                    Ok(byte) => request.push(byte),
+                    Err(_) => return,
+                }
+            }
+            let head = String::from_utf8_lossy(&request).to_ascii_lowercase();
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "))
+                .and_then(|length| length.parse().ok())
+                .unwrap_or(0);
+            let mut body = vec![0; length];
+            if stream.read_exact(&mut body).await.is_err() {
+                return;
+            }
+            request.extend(body);
+            kept.lock()
+                .expect("no panic inside")
+                .push(String::from_utf8_lossy(&request).into_owned());
+            let turn = {
+                let mut turns = turns.lock().expect("no panic inside");
+                if turns.len() > 1 {
+                    turns.pop_front()
+                } else {
+                    turns.front().cloned()
+                }
+            };
+            let answer = match turn {
+                Some(Turn::Answer(status, headers, body)) => format!(
+                    "HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{body}",
+                    body.len()
+                ),
+                Some(Turn::Cut) => {
+                    let _ = stream
+                        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"tok")
+                        .await;
+                    return;
+                }
+                Some(Turn::Hang) | None => return std::future::pending().await,
+            };
+            if stream.write_all(answer.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// An answer with a status and a body.
+    pub(in crate::credentials) fn answer(status: u16, body: &str) -> Turn {
+        Turn::Answer(status, "", body.to_owned())
+    }
+
+    /// A token that says this, signed by nobody.
+    pub(in crate::credentials) fn jwt(claims: &Value) -> String {
+        format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
+    }
+
+    /// Seconds since 1970, from now on.
+    pub(in crate::credentials) fn seconds_from_now(seconds: i64) -> i64 {
+        let now = SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = now.expect("it is later than 1970").as_secs();
+        i64::try_from(now).expect("it is before the end of time") + seconds
+    }
+
+    /// A network without waits.
+    pub(in crate::credentials) fn network(endpoint: Option<&str>) -> Network {
+        Network {
+            retry: RetryPolicy::without_waiting(),
+            endpoint: endpoint.map(str::to_owned),
+            ..Network::default()
+        }
+    }
+
+    pub(in crate::credentials) fn environment(variables: BTreeMap<String, String>) -> Environment {
+        Environment {
+            variables,
+            home: None,
+        }
+    }
+
+    /// An error with its causes, with the words that change replaced.
+    pub(in crate::credentials) fn text(
+        error: &(dyn std::error::Error + 'static),
+        replace: &[(&str, &str)],
+    ) -> String {
+        let mut text = chain(error);
+        for (from, to) in replace {
+            text = text.replace(from, to);
+        }
+        // Request ids differ from one to the next.
+        while let Some(at) = text.find("opc-request-id ") {
+            let end = text[at..].find(')').map_or(text.len(), |end| at + end);
+            text.replace_range(at..end, "opc-request-id: ID");
+        }
+        text
+    }
+
+    /// What a credential is for: a client that asks the control plane and gets
+    /// a registry token.
+    pub(in crate::credentials) async fn works(
+        source: Arc<dyn CredentialSource>,
+        emulator: &Emulator,
+    ) -> anyhow::Result<()> {
+        let region = Region::parse(&emulator.seed().region)?;
+        let client = oci::Client::new(oci::Config {
+            endpoint: Some(emulator.url()),
+            retry: RetryPolicy::without_waiting(),
+            ..oci::Config::new(
+                transport::http_client(&transport::Options::default())?,
+                region,
+                source,
+            )
+        })?;
+        let namespace = client.get_namespace(None).await?;
+        anyhow::ensure!(namespace == emulator.seed().namespace);
+        client.get_registry_token(&emulator.url()).await?;
+        Ok(())
+    }
+
+    /// Who signed the requests that were answered well, each of them once.
+    pub(in crate::credentials) fn callers(emulator: &Emulator, operation: &str) -> Vec<String> {
+        let mut callers: Vec<String> = emulator
+            .requests()
+            .into_iter()
+            .filter(|request| request.operation == operation && request.status == 200)
+            .filter_map(|request| request.caller)
+            .collect();
+        callers.dedup();
+        callers
+    }
+
+    /// How often an operation was asked for.
+    pub(in crate::credentials) fn count(emulator: &Emulator, operation: &str) -> usize {
+        let requests = emulator.requests();
+        let asked = requests
+            .iter()
+            .filter(|request| request.operation == operation);
+        asked.count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::json;
+
+    use super::{
+        testing::{Server, Turn, answer, jwt, network, seconds_from_now, text},
+        *,
+    };
+
+    fn advice(status: u16, _: &str) -> &'static str {
+        match status {
+            0 => "is the cable in?",
+            401 => "say it louder",
+            _ => "",
+        }
+    }
+
+    /// A request with a secret in it, as often as the policy has it.
+    async fn ask(server: &Server, timeout: Duration) -> Result<Answer, ExchangeError> {
+        let url =
+            Url::parse(&format!("{}/v1/token?key=hidden", server.url)).expect("it is an address");
+        let channel = channel(&network(None), "a token")?;
+        channel
+            .send(&Ask {
+                operation: "Test",
+                wanted: "a token",
+                method: Method::POST,
+                url: &url,
+                body: Some("a body with SECRET".into()),
+                headers: &|_| Ok(HeaderMap::new()),
+                secrets: &["SECRET", ""],
+                advice,
+                timeout,
+            })
+            .await
+    }
+
+    async fn refusal(turn: Turn) -> anyhow::Result<String> {
+        let server = Server::start([turn]).await?;
+        let Err(error) = ask(&server, TIMEOUT).await else {
+            anyhow::bail!("it was no refusal");
+        };
+        let debug = format!("{error:?}");
+        anyhow::ensure!(
+            !debug.contains("SECRET") && !debug.contains("hidden"),
+            "{debug}"
+        );
+        let host = error.to_string().contains(&server.host);
+        anyhow::ensure!(host, "{error}");
+        Ok(text(&error, &[(&server.host, "HOST")]))
+    }
+
+    /// Refusals of services, of identity domains and of gateways, with what
+    /// they were sent left out.
+    #[tokio::test]
+    async fn refusals_say_what_was_said() -> anyhow::Result<()> {
+        expect!["cannot get a token: HOST answered 401 NotAuthenticated: The token [redacted] is wrong (opc-request-id: ID); say it louder"]
+            .assert_eq(&refusal(Turn::Answer(
+                401,
+                "opc-request-id: 4F2C\r\n",
+                r#"{"code": "NotAuthenticated", "message": "The token SECRET is\nwrong."}"#.into(),
+            )).await?);
+        expect!["cannot get a token: HOST answered 400 invalid_grant: not trusted"].assert_eq(
+            &refusal(answer(
+                400,
+                r#"{"error": "invalid_grant", "error_description": "not trusted"}"#,
+            ))
+            .await?,
+        );
+        expect!["cannot get a token: HOST answered 403: Access to [redacted] denied"]
+            .assert_eq(&refusal(answer(403, "<html><b>Access to SECRET denied</b></html>")).await?);
+        expect!["cannot get a token: HOST answered 302"]
+            .assert_eq(&refusal(answer(302, "")).await?);
+        expect![[r#"cannot get a token: HOST answered 400: {"status":17}"#]]
+            .assert_eq(&refusal(answer(400, r#"{"status":17}"#)).await?);
+        let long = refusal(answer(400, &format!("{} SECRET", "word ".repeat(100)))).await?;
+        assert!(long.len() < 400 && !long.contains("SEC"), "{long}");
+        Ok(())
+    }
+
+    /// A clock that is off may be the reason, and is named when it is.
+    #[tokio::test]
+    async fn wrong_clocks_are_named() -> anyhow::Result<()> {
+        let seconds = |seconds: i64| -> anyhow::Result<String> {
+            let ours = SystemTime::now();
+            let theirs = if seconds > 0 {
+                ours - Duration::from_secs(seconds.unsigned_abs())
+            } else {
+                ours + Duration::from_secs(seconds.unsigned_abs())
+            };
+            let mut headers = HeaderMap::new();
+            headers.insert(header::DATE, httpdate::fmt_http_date(theirs).parse()?);
+            Ok(skewed(clock_skew(&headers, ours)))
+        };
+        expect![""].assert_eq(&seconds(298)?);
+        expect!["; the clock of this machine is 11 minutes ahead of the service's, which accepts five minutes: set it"]
+            .assert_eq(&seconds(700)?);
+        expect!["; the clock of this machine is 3 days behind the service's, which accepts five minutes: set it"]
+            .assert_eq(&seconds(-300_000)?);
+        assert_eq!(clock_skew(&HeaderMap::new(), SystemTime::now()), None);
+        expect!["cannot get a token: HOST answered 401; the clock of this machine is N days ahead of the service's, which accepts five minutes: set it; say it louder"]
+            .assert_eq(
+                &refusal(Turn::Answer(
+                    401,
+                    "date: Tue, 06 Jan 2026 10:00:00 GMT\r\n",
+                    String::new(),
+                ))
+                .await?
+                .split(' ')
+                .map(|word| if word.parse::<u64>().is_ok_and(|days| days != 401) { "N" } else { word })
+                .collect::<Vec<_>>()
+                .join(" "),
+            );
+        Ok(())
+    }
+
+    /// What passes is tried again, up to eight times in all; what does not is not.
+    #[tokio::test]
+    async fn what_passes_is_tried_again() -> anyhow::Result<()> {
+        let good = answer(200, "{}");
+        let turns = [answer(503, ""), answer(429, ""), Turn::Cut, good.clone()];
+        let server = Server::start(turns).await?;
+        assert_eq!(ask(&server, TIMEOUT).await?.body, "{}");
+        assert_eq!(server.requests().len(), 4);
+
+        for (status, attempts) in [(500, 8), (501, 1), (400, 1), (404, 1), (409, 1)] {
+            let server = Server::start([answer(status, "")]).await?;
+            assert!(ask(&server, TIMEOUT).await.is_err());
+            assert_eq!(server.requests().len(), attempts, "{status}");
+        }
+        Ok(())
+    }
+
+    /// A server that says nothing, hangs up, or does not stop talking.
+    #[tokio::test]
+    async fn odd_answers_end() -> anyhow::Result<()> {
+        let hanging = Server::start([Turn::Hang]).await?;
+        let error = ask(&hanging, Duration::from_millis(30)).await;
+        let error = error.err().ok_or_else(|| anyhow::anyhow!("it answered"))?;
+        expect!["cannot get a token: no answer from HOST (operation timed out); is the cable in?"]
+            .assert_eq(&text(&error, &[(&hanging.host, "HOST")]));
+        assert_eq!(hanging.requests().len(), 8);
+
+        let cutting = Server::start([Turn::Cut]).await?;
+        let error = ask(&cutting, TIMEOUT).await;
+        let error = error.err().ok_or_else(|| anyhow::anyhow!("it answered"))?;
+        expect!["cannot get a token: no answer from HOST (end of file before message length reached); is the cable in?"]
+            .assert_eq(&text(&error, &[(&cutting.host, "HOST")]));
+
+        let talking = Server::start([answer(200, &"x".repeat(MAX_BODY + 1))]).await?;
+        let error = ask(&talking, TIMEOUT).await;
+        let error = error.err().ok_or_else(|| anyhow::anyhow!("it was read"))?;
+        expect!["cannot get a token: the answer of HOST is larger than 1 MiB"]
+            .assert_eq(&text(&error, &[(&talking.host, "HOST")]));
+        assert_eq!(talking.requests().len(), 1);
+        Ok(())
+    }
+
+    fn answered(body: &str) -> Answer {
+        Answer {
+            body: Bytes::copy_from_slice(body.as_bytes()),
+            wanted: "a token",
+            host: "HOST".to_owned(),
+            opc_request_id: "4F2C".to_owned(),
+        }
+    }
+
+    /// Tokens with and without prefix; and what is none.
+    #[test]
+    fn tokens_in_answers() -> anyhow::Result<()> {
+        let token = jwt(&json!({"iat": 1000, "exp": 1600, "sub": "a"}));
+        for prefix in ["", "ST$"] {
+            let answer = answered(&json!({ "token": format!("{prefix}{token}\n") }).to_string());
+            let token_read = answer.token()?;
+            assert_eq!(token_read.key_id, format!("ST${token}"));
+            let lifetime = answer.lifetime(&token_read, SystemTime::now())?;
+            assert_eq!(lifetime, Duration::from_secs(600), "by its own clock");
+        }
+        let message = |body: &str| match answered(body).token() {
+            Ok(_) => "a token".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        expect!["cannot get a token: the answer of HOST is not the JSON that was expected (opc-request-id 4F2C)"].assert_eq(&message("<html>"));
+        expect!["cannot get a token: the answer of HOST holds no token (opc-request-id 4F2C)"]
+            .assert_eq(&message(r#"{"access_token": "x"}"#));
+        expect!["cannot get a token: the answer of HOST holds no token (opc-request-id 4F2C)"]
+            .assert_eq(&message(r#"{"token": " "}"#));
+        expect!["cannot get a token: the answer of HOST holds a token that is no JSON Web Token (opc-request-id 4F2C)"].assert_eq(&message(r#"{"token": "opaque"}"#));
+        assert!(message(r#"{"token": "e30.e30.a\nb"}"#).contains("no JSON Web Token"));
+        Ok(())
+    }
+
+    /// A token without a beginning is measured with our clock, and one without
+    /// an end is refused.
+    #[test]
+    fn lifetimes_of_odd_tokens() -> anyhow::Result<()> {
+        let lifetime = |claims: &Value| {
+            let answer = answered(&json!({ "token": jwt(claims) }).to_string());
+            let token = answer.token()?;
+            answer.lifetime(&token, SystemTime::now())
+        };
+        let seconds = lifetime(&json!({ "exp": seconds_from_now(100) }))?.as_secs();
+        assert!((98..=100).contains(&seconds), "{seconds}");
+        assert_eq!(lifetime(&json!({ "exp": 100 }))?, Duration::ZERO);
+        let error = lifetime(&json!({})).err().map(|error| error.to_string());
+        expect!["cannot get a token: the answer of HOST holds a token that does not say when it ends (opc-request-id 4F2C)"].assert_eq(&error.unwrap_or_default());
+        Ok(())
+    }
+
+    /// Five minutes ahead, or at half of a short life; no number is too large.
+    #[test]
+    fn times_of_a_session() {
+        let now = Instant::now();
+        let seconds = |lifetime: u64| {
+            let (renew_at, expires_at) = times(now, Duration::from_secs(lifetime));
+            ((renew_at - now).as_secs(), (expires_at - now).as_secs())
+        };
+        assert_eq!(seconds(1200), (900, 1200));
+        assert_eq!(seconds(600), (300, 600));
+        assert_eq!(seconds(100), (50, 100));
+        assert_eq!(seconds(0), (0, 0));
+        assert_eq!(seconds(u64::MAX), (604_500, 604_800));
+    }
+
+    /// Tokens that are shown are trimmed, and looked at before they are sent.
+    #[test]
+    fn evidence_is_looked_at() -> anyhow::Result<()> {
+        let now = SystemTime::now();
+        let of = |text: &str| evidence("pass", "/pass", text, now, "; get another one");
+        let good = jwt(&json!({ "exp": seconds_from_now(60) }));
+        assert_eq!(of(&format!("\n{good}\r\n"))?, good);
+        assert_eq!(of("opaque")?, "opaque");
+        let message = |text: &str| match of(text) {
+            Ok(_) => "good".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        expect!["the pass from /pass is empty; get another one"].assert_eq(&message(" \n"));
+        expect![
+            "the pass from /pass is no token: it has spaces or other characters that no token has"
+        ]
+        .assert_eq(&message("two words"));
+        let ended = jwt(&json!({ "exp": seconds_from_now(-3 * 3600) }));
+        expect!["the pass from /pass ended 3 hours ago; get another one"]
+            .assert_eq(&message(&ended));
+        Ok(())
+    }
+}

@@ -6,7 +6,6 @@
 //! nowhere on a laptop. It is never asked through a proxy.
 
 use std::{
-    error::Error as _,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -123,8 +122,8 @@ impl Metadata {
         };
         Err(match &failure {
             ExchangeError::Refused { status, .. } => self.other_cloud(index, *status),
-            ExchangeError::NoAnswer { host, source, .. } => {
-                format!("no answer from {host}: {}", root(source))
+            ExchangeError::NoAnswer { host, reason, .. } => {
+                format!("no answer from {host} ({reason})")
             }
             other => other.to_string(),
         })
@@ -198,12 +197,12 @@ impl Metadata {
     async fn anywhere(&self, path: &str, wanted: &'static str) -> Result<Answer, Failure> {
         let preferred = self.preferred.load(Ordering::Relaxed);
         let first = match self.once(preferred, path, wanted).await {
-            Err(failure) if is_unreachable(&failure) => failure,
+            Err(failure) if failure.unreachable => failure,
             outcome => return outcome,
         };
         for index in (0..self.bases.len()).filter(|index| *index != preferred) {
             match self.once(index, path, wanted).await {
-                Err(failure) if is_unreachable(&failure) => {}
+                Err(failure) if failure.unreachable => {}
                 outcome => {
                     self.preferred.store(index, Ordering::Relaxed);
                     return outcome;
@@ -262,10 +261,6 @@ fn judged(mut failure: Failure, number: u32, missing: Missing) -> Failure {
         _ => {}
     }
     failure
-}
-
-fn is_unreachable(failure: &Failure) -> bool {
-    matches!(&failure.error, ExchangeError::NoAnswer { source, .. } if source.is_connect())
 }
 
 fn advice(status: u16, _: &str) -> &'static str {
@@ -334,17 +329,6 @@ fn is_name(text: &str, others: &[u8]) -> bool {
         && text
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || others.contains(&byte))
-}
-
-/// The innermost cause: what the system says.
-fn root(error: &reqwest::Error) -> String {
-    let mut innermost: &dyn std::error::Error = error;
-    let mut next = error.source();
-    while let Some(cause) = next {
-        innermost = cause;
-        next = cause.source();
-    }
-    innermost.to_string()
 }
 
 const BASE_URL: &str = "OCI_METADATA_BASE_URL";

@@ -86,7 +86,8 @@ pub enum ExchangeError {
         said(.code, .message),
         traced(.opc_request_id),
         skewed(*.clock_skew),
-        clause(.advice)
+        // A clock that is off is the reason, whatever else could be.
+        if .clock_skew.is_some() { String::new() } else { clause(.advice) }
     )]
     Refused {
         /// What was wanted.
@@ -534,6 +535,10 @@ fn why_again(error: &reqwest::Error) -> Option<&'static str> {
 /// The innermost cause, which is what the system or the TLS library says. None
 /// of them knows the address's path or query.
 fn root(error: &reqwest::Error) -> String {
+    // There are several words for it below.
+    if error.is_timeout() {
+        return "time-out".to_owned();
+    }
     let mut innermost: &dyn std::error::Error = error;
     let mut next = error.source();
     while let Some(cause) = next {
@@ -997,7 +1002,7 @@ mod tests {
         expect!["; the clock of this machine is 3 days behind the service's, which accepts five minutes: set it"]
             .assert_eq(&seconds(-300_000)?);
         assert_eq!(clock_skew(&HeaderMap::new(), SystemTime::now()), None);
-        expect!["cannot get a token: HOST answered 401; the clock of this machine is N days ahead of the service's, which accepts five minutes: set it; say it louder"]
+        expect!["cannot get a token: HOST answered 401; the clock of this machine is N days ahead of the service's, which accepts five minutes: set it"]
             .assert_eq(
                 &refusal(Turn::Answer(
                     401,
@@ -1036,7 +1041,7 @@ mod tests {
         let hanging = Server::start([Turn::Hang]).await?;
         let error = ask(&hanging, Duration::from_millis(30)).await;
         let error = error.err().ok_or_else(|| anyhow::anyhow!("it answered"))?;
-        expect!["cannot get a token: no answer from HOST (operation timed out); is the cable in?"]
+        expect!["cannot get a token: no answer from HOST (time-out); is the cable in?"]
             .assert_eq(&text(&error, &[(&hanging.host, "HOST")]));
         assert_eq!(hanging.requests().len(), 8);
 

@@ -76,9 +76,8 @@ fn federation(metadata: &Metadata, region: &Region, network: &Network) -> Result
         .ok_or_else(|| ExchangeError::Setting(format!("endpoint is no address: \"{address}\"")))?;
     // Oracle's CLI is told the whole address.
     let path = url.path().trim_end_matches('/').to_owned();
-    if !path.ends_with(PATH) {
-        url.set_path(&format!("{path}{PATH}"));
-    }
+    let base = path.strip_suffix(PATH).unwrap_or(&path);
+    url.set_path(&format!("{base}{PATH}"));
     Ok(url)
 }
 
@@ -405,3 +404,429 @@ const UNREADABLE: &str =
     "cannot be read; if this happens again, restart the instance, which gives it a new one";
 const NO_TENANCY: &str = "names no tenancy; is this a compute instance of Oracle's cloud?";
 const OTHER_KEY: &str = "is for another key than it came with, twice; run the command again";
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use expect_test::expect;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        credentials::exchange::testing::{
+            Server, answer, callers, count, environment, jwt, network, seconds_from_now, text,
+            works,
+        },
+        emulator::{Emulator, Fault},
+    };
+
+    async fn start() -> anyhow::Result<Emulator> {
+        Ok(Emulator::builder().start().await?)
+    }
+
+    fn metadata(emulator: &Emulator) -> Result<Metadata, Error> {
+        Metadata::new(&environment(emulator.instance()), &network(None))
+    }
+
+    fn region() -> Region {
+        Region::parse("gru").expect("it is in the table")
+    }
+
+    fn source_with(
+        emulator: &Emulator,
+        delegation: Option<DelegationToken>,
+    ) -> Result<Arc<dyn CredentialSource>, Error> {
+        let network = network(Some(&emulator.url()));
+        source(&metadata(emulator)?, &region(), delegation, &network)
+    }
+
+    fn instance(emulator: &Emulator) -> Result<Arc<dyn CredentialSource>, Error> {
+        source_with(emulator, None)
+    }
+
+    /// Cloud Shell, with the token in a file.
+    fn cloud_shell(
+        emulator: &Emulator,
+        folder: &Path,
+    ) -> anyhow::Result<(Arc<dyn CredentialSource>, PathBuf)> {
+        let path = folder.join("delegation_token");
+        emulator.cloud_shell(folder)?;
+        let delegation = DelegationToken::File {
+            path: path.clone(),
+            named_by: "OCI_obo_token_path".to_owned(),
+        };
+        Ok((source_with(emulator, Some(delegation))?, path))
+    }
+
+    async fn failure(source: &dyn CredentialSource, emulator: &Emulator) -> anyhow::Result<String> {
+        match source.credential().await {
+            Ok(_) => anyhow::bail!("there is a credential"),
+            Err(error) => Ok(text(&*error, &[(&emulator.authority(), "HOST")])),
+        }
+    }
+
+    /// An instance signs in, calls the control plane, gets a registry token, and
+    /// says who it is from then on. Both use one session.
+    #[tokio::test]
+    async fn instance_signs_in() -> anyhow::Result<()> {
+        let emulator = start().await?;
+        let seed = emulator.seed().clone();
+        let source = instance(&emulator)?;
+        expect!["an instance (instance principal)"].assert_eq(&source.describe());
+        assert_eq!(source.tenancy_id(), None);
+        works(source.clone(), &emulator).await?;
+        assert_eq!(
+            source.describe(),
+            format!("instance {} (instance principal)", seed.instance_id)
+        );
+        assert_eq!(source.tenancy_id(), Some(seed.tenancy_id));
+        assert_eq!(source.user_id(), None);
+        assert_eq!(source.grantee(), Grantee::DynamicGroup);
+        assert_eq!(
+            callers(&emulator, "GetNamespace"),
+            [format!("instance {}", seed.instance_id)]
+        );
+        assert_eq!(count(&emulator, "FederateInstance"), 1);
+        Ok(())
+    }
+
+    /// A session that has ended is replaced before the next request.
+    #[tokio::test]
+    async fn session_that_ended_is_replaced() -> anyhow::Result<()> {
+        let second = Duration::from_secs(1);
+        let emulator = Emulator::builder().session_lifetime(second).start().await?;
+        let source = instance(&emulator)?;
+        let first = source.credential().await?;
+        tokio::time::sleep(second).await;
+        let next = source.credential().await?;
+        assert_ne!(first.key_id, next.key_id);
+        assert_ne!(
+            first.key.fingerprint(),
+            next.key.fingerprint(),
+            "token and key are replaced together"
+        );
+        Ok(())
+    }
+
+    /// A token that the service refuses is replaced; the instance's certificate,
+    /// which was replaced meanwhile, is read anew.
+    #[tokio::test]
+    async fn refused_token_and_rotated_certificate() -> anyhow::Result<()> {
+        let emulator = start().await?;
+        let source = instance(&emulator)?;
+        let first = source.credential().await?;
+        emulator.rotate_instance_certificate();
+        emulator.expire_tokens();
+        assert!(source.refused(&first));
+        works(source.clone(), &emulator).await?;
+        assert_eq!(count(&emulator, "FederateInstance"), 2);
+        Ok(())
+    }
+
+    /// The federation service does not know a certificate that was just
+    /// replaced: it is read once more, and only once.
+    #[tokio::test]
+    async fn refused_certificate_is_read_once_more() -> anyhow::Result<()> {
+        let emulator = start().await?;
+        let refusal = Fault::error(401, "NotAuthenticated", "The certificate is not valid.");
+        emulator.fail_next("FederateInstance", refusal.clone());
+        works(instance(&emulator)?, &emulator).await?;
+        assert_eq!(count(&emulator, "GetInstanceCertificate"), 2);
+
+        emulator.clear_requests();
+        emulator.fail_always("FederateInstance", refusal);
+        expect!["cannot get a security token for this instance: HOST answered 401 NotAuthenticated: The certificate is not valid (opc-request-id: ID); the instance's certificate was not accepted; if its clock is right, restart the instance, which gives it a new one"]
+            .assert_eq(&failure(&*instance(&emulator)?, &emulator).await?);
+        assert_eq!(count(&emulator, "FederateInstance"), 2);
+        Ok(())
+    }
+
+    /// Certificate and key that were read on either side of a rotation do not
+    /// belong together, which is noticed here.
+    #[tokio::test]
+    async fn rotation_between_two_reads() -> anyhow::Result<()> {
+        let emulator = start().await?;
+        let metadata = metadata(&emulator)?;
+        let (certificate, intermediate) = (
+            metadata.certificate().await?,
+            metadata.intermediate().await?,
+        );
+        emulator.rotate_instance_certificate();
+        let key = metadata.key().await?;
+        let error = Identity::new(&certificate, &key, &intermediate).err();
+        let error = error.ok_or_else(|| anyhow::anyhow!("they belong together"))?;
+        expect!["the certificate that the metadata service gave for this instance is for another key than it came with, twice; run the command again"]
+            .assert_eq(&error.to_string());
+        Ok(())
+    }
+
+    /// What the metadata service may give instead of certificates.
+    #[tokio::test]
+    async fn odd_certificates() -> anyhow::Result<()> {
+        let emulator = start().await?;
+        let metadata = metadata(&emulator)?;
+        let good = (
+            metadata.certificate().await?,
+            metadata.key().await?,
+            metadata.intermediate().await?,
+        );
+        let message = |certificate: &str, key: &str, intermediate: &str| {
+            let error = Identity::new(certificate, key, intermediate).err();
+            error.map_or_else(|| "good".to_owned(), |error| error.to_string())
+        };
+        expect!["good"].assert_eq(&message(&good.0, &good.1, &good.2));
+        expect!["the certificate that the metadata service gave for this instance cannot be read; if this happens again, restart the instance, which gives it a new one"]
+            .assert_eq(&message("<html>", &good.1, &good.2));
+        let other = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+        expect!["the certificate that the metadata service gave for this instance names no tenancy; is this a compute instance of Oracle's cloud?"]
+            .assert_eq(&message(&other.cert.pem(), &good.1, &good.2));
+        let error = message(&good.0, "<html>", &good.2);
+        assert!(
+            error.starts_with("the private key that the metadata service gave for this instance is not in PEM form"),
+            "{error}"
+        );
+        expect!["the certificate that the metadata service gave for this instance comes with one of its authority that cannot be read"]
+            .assert_eq(&message(&good.0, &good.1, "-----BEGIN CERTIFICATE-----\nAA"));
+        Ok(())
+    }
+
+    /// A clock that is ten minutes off is named as the reason.
+    #[tokio::test]
+    async fn clock_that_is_off() -> anyhow::Result<()> {
+        let emulator = Emulator::builder().skew_clock(-630).start().await?;
+        let error = failure(&*instance(&emulator)?, &emulator).await?;
+        let (refusal, reason) = error
+            .split_once("; ")
+            .ok_or_else(|| anyhow::anyhow!("no reason: {error}"))?;
+        // The service's own words have dates in them.
+        let expected =
+            "cannot get a security token for this instance: HOST answered 401 NotAuthenticated: ";
+        assert!(refusal.starts_with(expected), "{refusal}");
+        expect!["the clock of this machine is 10 minutes ahead of the service's, which accepts five minutes: set it"]
+            .assert_eq(reason);
+        Ok(())
+    }
+
+    /// Services that stumble are asked again; those that answer nonsense are not.
+    #[tokio::test]
+    async fn services_that_stumble() -> anyhow::Result<()> {
+        let emulator = start().await?;
+        emulator.fail_next("GetInstanceKey", Fault::status(404));
+        emulator.fail_next("GetInstanceCertificate", Fault::cut_answer());
+        emulator.fail_next("FederateInstance", Fault::status(503));
+        emulator.fail_next("FederateInstance", Fault::cut_answer());
+        works(instance(&emulator)?, &emulator).await?;
+        assert_eq!(count(&emulator, "FederateInstance"), 3);
+
+        for (body, problem) in [
+            ("<html>", "is not the JSON that was expected"),
+            ("{}", "holds no token"),
+            (
+                r#"{"token": "abc"}"#,
+                "holds a token that is no JSON Web Token",
+            ),
+        ] {
+            emulator.fail_next("FederateInstance", Fault::body(200, body));
+            let error = failure(&*instance(&emulator)?, &emulator).await?;
+            let expected = format!(
+                "cannot get a security token for this instance: the answer of HOST {problem}"
+            );
+            assert!(error.starts_with(&expected), "{error}");
+        }
+        Ok(())
+    }
+
+    /// In Cloud Shell the instance acts for the user, who is named.
+    #[tokio::test]
+    async fn cloud_shell_acts_for_its_user() -> anyhow::Result<()> {
+        let emulator = start().await?;
+        let seed = emulator.seed().clone();
+        let folder = tempfile::tempdir()?;
+        let (source, path) = cloud_shell(&emulator, folder.path())?;
+        expect!["a user (Cloud Shell)"].assert_eq(&source.describe());
+        works(source.clone(), &emulator).await?;
+        assert_eq!(
+            source.describe(),
+            format!(
+                "user {} (Cloud Shell, through instance {})",
+                seed.user_id, seed.instance_id
+            )
+        );
+        assert_eq!(source.user_id(), Some(seed.user_id.clone()));
+        assert_eq!(source.tenancy_id(), Some(seed.tenancy_id));
+        assert_eq!(source.grantee(), Grantee::Group);
+        assert_eq!(
+            callers(&emulator, "GetNamespace"),
+            [format!("delegation {}", seed.user_id)]
+        );
+
+        // The same from a variable.
+        let text = std::fs::read_to_string(path)?;
+        let delegation = DelegationToken::Text {
+            token: format!("{text}\n"),
+            named_by: "OCI_obo_token".to_owned(),
+        };
+        let source = source_with(&emulator, Some(delegation))?;
+        works(source.clone(), &emulator).await?;
+        assert_eq!(source.user_id(), Some(seed.user_id));
+        Ok(())
+    }
+
+    /// A delegation token that is replaced is used with the next request, and
+    /// one that is replaced by nonsense leaves the old one in use.
+    #[tokio::test]
+    async fn replaced_delegation_token_is_used() -> anyhow::Result<()> {
+        let emulator = start().await?;
+        let folder = tempfile::tempdir()?;
+        let (source, path) = cloud_shell(&emulator, folder.path())?;
+        let first = source.credential().await?;
+        assert!(Arc::ptr_eq(&first, &source.credential().await?));
+        let another = jwt(&json!({ "sub": "ocid1.user.oc1..another" }));
+        std::fs::write(&path, &another)?;
+        let next = source.credential().await?;
+        assert_eq!(next.delegation_token.as_ref(), Some(&another));
+        assert_eq!(source.user_id().as_deref(), Some("ocid1.user.oc1..another"));
+        std::fs::write(&path, "two words")?;
+        assert!(Arc::ptr_eq(&next, &source.credential().await?));
+        std::fs::remove_file(&path)?;
+        assert!(Arc::ptr_eq(&next, &source.credential().await?));
+        Ok(())
+    }
+
+    /// A delegation token that has ended, is none, or is nowhere.
+    #[tokio::test]
+    async fn delegation_tokens_that_are_no_use() -> anyhow::Result<()> {
+        let emulator = start().await?;
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("delegation_token");
+        let message = async |content: Option<&str>| -> anyhow::Result<String> {
+            match content {
+                Some(content) => std::fs::write(&path, content)?,
+                None => std::fs::remove_file(&path)?,
+            }
+            let delegation = DelegationToken::File {
+                path: path.clone(),
+                named_by: "delegation_token_file".to_owned(),
+            };
+            let source = source_with(&emulator, Some(delegation))?;
+            let message = failure(&*source, &emulator).await?;
+            Ok(message.replace(&path.display().to_string(), "FILE"))
+        };
+        let ended = jwt(&json!({ "exp": seconds_from_now(-7300) }));
+        expect!["the delegation token from FILE ended 2 hours ago; open a new Cloud Shell session, which brings a new one"]
+            .assert_eq(&message(Some(&ended)).await?);
+        expect!["the delegation token from FILE is no JSON Web Token; open a new Cloud Shell session, which brings a new one"]
+            .assert_eq(&message(Some("opaque")).await?);
+        expect!["the delegation token from FILE is empty; open a new Cloud Shell session, which brings a new one"]
+            .assert_eq(&message(Some("")).await?);
+        expect!["cannot read the delegation token in FILE, which delegation_token_file names: No such file or directory (os error 2)"]
+            .assert_eq(&message(None).await?);
+        assert_eq!(count(&emulator, "FederateInstance"), 0);
+        Ok(())
+    }
+
+    /// A session ends with its delegation token, not later.
+    #[tokio::test]
+    async fn session_ends_with_its_delegation_token() -> anyhow::Result<()> {
+        let emulator = start().await?;
+        let delegation = DelegationToken::Text {
+            token: jwt(&json!({ "sub": "a", "exp": seconds_from_now(2) })),
+            named_by: "OCI_obo_token".to_owned(),
+        };
+        let source = source_with(&emulator, Some(delegation))?;
+        source.credential().await?;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let error = failure(&*source, &emulator).await?;
+        assert!(
+            error.starts_with("the delegation token from OCI_obo_token ended "),
+            "{error}"
+        );
+        Ok(())
+    }
+
+    /// Where the federation service is: the region's host, the endpoint, and
+    /// what the environment says, with and without the path.
+    #[tokio::test]
+    async fn federation_addresses() -> anyhow::Result<()> {
+        let address = |variables: &[(&str, &str)], endpoint: Option<&str>| {
+            let variables = variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            let metadata = Metadata::new(&environment(variables.collect()), &network(None))?;
+            Ok::<_, Error>(federation(&metadata, &region(), &network(endpoint))?.to_string())
+        };
+        expect!["https://auth.sa-saopaulo-1.oraclecloud.com/v1/x509"]
+            .assert_eq(&address(&[], None)?);
+        expect!["https://auth.sa-saopaulo-1.gateway.example/oci/v1/x509"].assert_eq(&address(
+            &[],
+            Some("https://{service}.{region}.gateway.example/oci/"),
+        )?);
+        let cli = ("OCI_CLI_FEDERATION_ENDPOINT", "http://127.0.0.1:1/v1/x509");
+        let go = ("OCI_SDK_AUTH_CLIENT_REGION_URL", "http://127.0.0.1:2");
+        expect!["http://127.0.0.1:1/v1/x509"]
+            .assert_eq(&address(&[cli, go], Some("http://127.0.0.1:3"))?);
+        expect!["http://127.0.0.1:2/v1/x509"].assert_eq(&address(&[go], None)?);
+        let error = address(&[], Some("gateway"))
+            .err()
+            .map(|error| error.to_string());
+        expect![[r#"endpoint is no address: "gateway""#]].assert_eq(&error.unwrap_or_default());
+        Ok(())
+    }
+
+    /// The request of the federation: what is in it, and what is signed.
+    #[tokio::test]
+    async fn federation_request() -> anyhow::Result<()> {
+        let emulator = start().await?;
+        let token = jwt(&json!({ "iat": 0, "exp": 1200 }));
+        let server = Server::start([answer(200, &json!({ "token": token }).to_string())]).await?;
+        let network = network(Some(&server.url));
+        let source = source(&metadata(&emulator)?, &region(), None, &network)?;
+        let credential = source.credential().await?;
+        assert_eq!(credential.key_id, format!("ST${token}"));
+        let requests = server.requests();
+        let (head, body) = requests[0]
+            .split_once("\r\n\r\n")
+            .ok_or_else(|| anyhow::anyhow!("it has a head"))?;
+        assert!(head.starts_with("POST /v1/x509 HTTP/1.1\r\n"), "{head}");
+        assert!(
+            head.contains(
+                r#"headers="date (request-target) content-length content-type x-content-sha256""#
+            ),
+            "{head}"
+        );
+        let key_id = format!("keyId=\"{}/fed-x509-sha256/", emulator.seed().tenancy_id);
+        assert!(head.contains(&key_id), "{head}");
+        let body: serde_json::Map<_, _> = serde_json::from_str(body)?;
+        let names: Vec<&str> = body.keys().map(String::as_str).collect();
+        assert_eq!(
+            names,
+            [
+                "certificate",
+                "fingerprintAlgorithm",
+                "intermediateCertificates",
+                "publicKey"
+            ]
+        );
+        assert_eq!(
+            body["publicKey"],
+            BASE64.encode(credential.key.public_key_der())
+        );
+        assert_eq!(body["fingerprintAlgorithm"], "SHA256");
+        Ok(())
+    }
+
+    /// Neither the token nor the credential is printed.
+    #[tokio::test]
+    async fn debug_shows_no_secret() -> anyhow::Result<()> {
+        let token = DelegationToken::Text {
+            token: "eyJSECRET".to_owned(),
+            named_by: "OCI_obo_token".to_owned(),
+        };
+        expect![[r#"Text { named_by: "OCI_obo_token", .. }"#]].assert_eq(&format!("{token:?}"));
+        let emulator = start().await?;
+        let credential = instance(&emulator)?.credential().await?;
+        assert!(!format!("{credential:?}").contains("eyJ"));
+        Ok(())
+    }
+}

@@ -112,16 +112,11 @@ impl Metadata {
     async fn probe_base(&self, index: usize) -> Result<(), String> {
         let failure = match self.once(index, "/instance/region", REGION).await {
             Ok(answer) if region_text(&answer).is_ok() => return Ok(()),
-            Ok(_) => {
-                return Err(format!(
-                    "{}, and with no region",
-                    self.other_cloud(index, 200)
-                ));
-            }
+            Ok(_) => return Err(self.other_cloud(index, "with no region")),
             Err(failure) => failure.error,
         };
         Err(match &failure {
-            ExchangeError::Refused { status, .. } => self.other_cloud(index, *status),
+            ExchangeError::Refused { status, .. } => self.other_cloud(index, &status.to_string()),
             ExchangeError::NoAnswer { host, reason, .. } => {
                 format!("no answer from {host} ({reason})")
             }
@@ -129,9 +124,9 @@ impl Metadata {
         })
     }
 
-    fn other_cloud(&self, index: usize, status: u16) -> String {
+    fn other_cloud(&self, index: usize, how: &str) -> String {
         format!(
-            "{} answered {status}, not as the metadata service of Oracle's instances does",
+            "{} answered {how}, not as the metadata service of Oracle's instances does",
             exchange::authority(&self.bases[index])
         )
     }
@@ -357,3 +352,241 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often a connection is tried.
 const CONNECTIONS: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::json;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::{
+        credentials::exchange::testing::{Server, Turn, answer, environment, network, text},
+        emulator::Emulator,
+    };
+
+    fn at(base: &str) -> Result<Metadata, Error> {
+        let variables = [(BASE_URL.to_owned(), base.to_owned())];
+        Metadata::new(&environment(variables.into()), &network(None))
+    }
+
+    /// One that may be at several addresses.
+    fn at_one_of(bases: &[&str]) -> anyhow::Result<Metadata> {
+        let bases: Result<Vec<Url>, _> = bases.iter().map(|base| Url::parse(base)).collect();
+        Ok(Metadata {
+            bases: bases?.into(),
+            ..at("http://127.0.0.1")?
+        })
+    }
+
+    /// An address where nobody listens.
+    async fn nowhere() -> anyhow::Result<String> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Ok(format!("http://{}", listener.local_addr()?))
+    }
+
+    /// An address where connecting takes for ever: the queue is full.
+    async fn unreachable() -> anyhow::Result<(String, TcpListener, tokio::task::JoinSet<()>)> {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind("127.0.0.1:0".parse()?)?;
+        let listener = socket.listen(1)?;
+        let address = listener.local_addr()?;
+        let mut fillers = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            fillers.spawn(async move {
+                let stream = tokio::net::TcpStream::connect(address).await;
+                std::future::pending::<()>().await;
+                drop(stream);
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Ok((format!("http://{address}"), listener, fillers))
+    }
+
+    /// The emulator's instance: it is there, says its region, and gives its
+    /// certificates; with and without a slash at the end of the address.
+    #[tokio::test]
+    async fn emulated_instance() -> anyhow::Result<()> {
+        let emulator = Emulator::builder().region("eu-frankfurt-1").start().await?;
+        for end in ["", "/"] {
+            let metadata = at(&format!("{}/opc/v2{end}", emulator.url()))?;
+            assert_eq!(metadata.probe().await, Ok(()));
+            let region = metadata.region(&Directory::default()).await?;
+            assert_eq!(region, Region::parse("fra")?);
+            assert!(metadata.certificate().await?.contains("BEGIN CERTIFICATE"));
+            assert!(metadata.key().await?.contains("PRIVATE KEY"));
+            assert!(metadata.intermediate().await?.contains("BEGIN CERTIFICATE"));
+        }
+        Ok(())
+    }
+
+    /// The request has the header without which nothing is answered, and goes
+    /// below the path of the address.
+    #[tokio::test]
+    async fn what_is_sent() -> anyhow::Result<()> {
+        let server = Server::start([answer(200, "fra")]).await?;
+        let metadata = at(&format!("{}/base/", server.url))?;
+        assert_eq!(metadata.probe().await, Ok(()));
+        let requests = server.requests();
+        let head = requests[0].to_ascii_lowercase();
+        assert!(
+            head.starts_with("get /base/instance/region http/1.1\r\n"),
+            "{head}"
+        );
+        assert!(
+            head.contains("\r\nauthorization: bearer oracle\r\n"),
+            "{head}"
+        );
+        Ok(())
+    }
+
+    /// A region that is newer than our table is taken as the instance describes
+    /// it, and one that it only names is looked up, by identifier or by key.
+    #[tokio::test]
+    async fn regions_described_and_named() -> anyhow::Result<()> {
+        let described = json!({
+            "realmKey": "OC99",
+            "realmDomainComponent": "oraclecloud99.com",
+            "regionKey": "XYZ",
+            "regionIdentifier": "eu-somewhere-9",
+        });
+        let server = Server::start([answer(200, &described.to_string())]).await?;
+        let region = at(&server.url)?.region(&Directory::default()).await?;
+        expect![[r#"
+            Region {
+                identifier: "eu-somewhere-9",
+                key: "xyz",
+                realm: "oc99",
+                second_level_domain: "oraclecloud99.com",
+            }
+        "#]]
+        .assert_debug_eq(&region);
+
+        for (info, name) in [
+            (answer(404, ""), "FRA\n"),
+            (answer(200, "{}"), "eu-frankfurt-1"),
+            (answer(200, "<html>"), "fra"),
+            // What would lead our signatures elsewhere.
+            (
+                answer(
+                    200,
+                    &described.to_string().replace("cloud99.com", "cloud99.com/"),
+                ),
+                "fra",
+            ),
+        ] {
+            let server = Server::start([info, answer(200, name)]).await?;
+            let region = at(&server.url)?.region(&Directory::default()).await?;
+            assert_eq!(region.identifier, "eu-frankfurt-1");
+            assert_eq!(server.requests().len(), 2);
+        }
+
+        let server = Server::start([answer(404, ""), answer(200, "mars-1")]).await?;
+        let error = at(&server.url)?.region(&Directory::default()).await;
+        let error = error.err().ok_or_else(|| anyhow::anyhow!("it is known"))?;
+        expect![[r#"unknown region "mars-1": an identifier such as sa-saopaulo-1, or a key such as gru, is expected"#]]
+            .assert_eq(&error.to_string());
+        Ok(())
+    }
+
+    /// While an instance boots, things are missing for a moment; then for good.
+    #[tokio::test]
+    async fn missing_is_asked_for_again() -> anyhow::Result<()> {
+        let turns = [answer(404, ""), answer(503, ""), answer(200, "PEM")];
+        let server = Server::start(turns).await?;
+        assert_eq!(at(&server.url)?.certificate().await?, "PEM");
+
+        let server = Server::start([answer(404, "")]).await?;
+        let error = at(&server.url)?.certificate().await;
+        let error = error.err().ok_or_else(|| anyhow::anyhow!("it is there"))?;
+        expect!["cannot get the certificate of this instance: HOST answered 404; this instance has none; the metadata service of version 2 has to be enabled"]
+            .assert_eq(&text(&error, &[(&server.host, "HOST")]));
+        assert_eq!(server.requests().len(), 8);
+        Ok(())
+    }
+
+    /// An instance without IPv4 is asked over IPv6, and then at once; so is one
+    /// whose IPv4 address takes packets and answers none.
+    #[tokio::test]
+    async fn the_other_address_is_tried() -> anyhow::Result<()> {
+        let server = Server::start([answer(200, "PEM")]).await?;
+        let nowhere = nowhere().await?;
+        let metadata = at_one_of(&[&nowhere, &server.url])?;
+        assert_eq!(metadata.certificate().await?, "PEM");
+        assert_eq!(metadata.preferred.load(Ordering::Relaxed), 1);
+        assert_eq!(metadata.clone().key().await?, "PEM");
+
+        let (silent, _listener, _fillers) = unreachable().await?;
+        let metadata = at_one_of(&[&silent, &server.url])?;
+        let start = std::time::Instant::now();
+        assert_eq!(metadata.certificate().await?, "PEM");
+        assert!(start.elapsed() < Duration::from_secs(5));
+
+        let metadata = at_one_of(&[&nowhere, &nowhere])?;
+        let error = metadata.certificate().await;
+        let error = error.err().ok_or_else(|| anyhow::anyhow!("it answered"))?;
+        let host = nowhere.trim_start_matches("http://");
+        expect!["cannot get the certificate of this instance: no answer from HOST (Connection refused (os error 111)); only compute instances of Oracle's cloud have a metadata service; elsewhere, choose another way to sign in with auth"]
+            .assert_eq(&text(&error, &[(host, "HOST")]));
+        Ok(())
+    }
+
+    /// A laptop, another cloud and a hotel's network are told apart from an
+    /// instance, each within two seconds.
+    #[tokio::test]
+    async fn probe_says_why_not() -> anyhow::Result<()> {
+        let reason = async |base: &str| -> anyhow::Result<String> {
+            let start = std::time::Instant::now();
+            let reason = at(base)?.probe().await;
+            anyhow::ensure!(start.elapsed() < Duration::from_secs(4));
+            let host = base.trim_start_matches("http://");
+            Ok(reason.err().unwrap_or_default().replace(host, "HOST"))
+        };
+        expect!["no answer from HOST (Connection refused (os error 111))"]
+            .assert_eq(&reason(&nowhere().await?).await?);
+        let (silent, _listener, _fillers) = unreachable().await?;
+        expect!["no answer from HOST (time-out)"].assert_eq(&reason(&silent).await?);
+        let hanging = Server::start([Turn::Hang]).await?;
+        expect!["no answer from HOST within 2 seconds"].assert_eq(&reason(&hanging.url).await?);
+        let other = Server::start([answer(404, "<html>")]).await?;
+        expect!["HOST answered 404, not as the metadata service of Oracle's instances does"]
+            .assert_eq(&reason(&other.url).await?);
+        assert_eq!(other.requests().len(), 1);
+        let hotel = Server::start([answer(200, "<html>Welcome to our hotel")]).await?;
+        expect![
+            "HOST answered with no region, not as the metadata service of Oracle's instances does"
+        ]
+        .assert_eq(&reason(&hotel.url).await?);
+        Ok(())
+    }
+
+    /// Both families are asked at once: the silence of one does not delay the other.
+    #[tokio::test]
+    async fn probe_asks_both_families() -> anyhow::Result<()> {
+        let server = Server::start([answer(200, "fra")]).await?;
+        let hanging = Server::start([Turn::Hang]).await?;
+        let metadata = at_one_of(&[&hanging.url, &server.url])?;
+        let start = std::time::Instant::now();
+        assert_eq!(metadata.probe().await, Ok(()));
+        assert!(start.elapsed() < Duration::from_secs(1));
+        assert_eq!(metadata.preferred.load(Ordering::Relaxed), 1);
+        Ok(())
+    }
+
+    /// Wrong addresses are found before anything is asked; no others are used.
+    #[test]
+    fn addresses() -> anyhow::Result<()> {
+        for base in USUAL_BASES {
+            Url::parse(base)?;
+        }
+        let usual = Metadata::new(&environment([].into()), &network(None))?;
+        assert_eq!(usual.bases.len(), 2);
+        assert_eq!(at("http://127.0.0.1:1/opc/v2")?.bases.len(), 1);
+        let error = at("169.254.169.254/opc/v2")
+            .err()
+            .map(|error| error.to_string());
+        expect!["OCI_METADATA_BASE_URL is no address that begins with http:// or https://; correct it, or unset it"]
+            .assert_eq(&error.unwrap_or_default());
+        Ok(())
+    }
+}

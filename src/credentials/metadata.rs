@@ -93,12 +93,9 @@ impl Metadata {
             }
             None
         };
-        match tokio::time::timeout(PROBE_TIMEOUT, answered).await {
-            Ok(Some(index)) => {
-                self.preferred.store(index, Ordering::Relaxed);
-                return Ok(());
-            }
-            Ok(None) | Err(_) => {}
+        if let Ok(Some(index)) = tokio::time::timeout(PROBE_TIMEOUT, answered).await {
+            self.preferred.store(index, Ordering::Relaxed);
+            return Ok(());
         }
         Err(reasons.swap_remove(0).unwrap_or_else(|| {
             format!(

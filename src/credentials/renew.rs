@@ -183,7 +183,7 @@ impl<E: Exchange> Renewal<E> {
             .as_ref()
             .is_some_and(|session| self.exchange.is_outdated(session));
         let now = self.now();
-        let mut state = self.state();
+        let state = self.state();
         let failed_within = |state: &State, pause: Duration| {
             let (at, error) = state.failure.as_ref()?;
             (now.saturating_duration_since(*at) < pause).then(|| error.clone())

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::{KeyProblem, Network, jwt::Claims};
+use super::{Network, jwt::Claims};
 use crate::{
     signing::{self, SigningKey},
     transport::{self, Again, RetryPolicy, Stopped},
@@ -65,8 +65,11 @@ pub enum ExchangeError {
         source: transport::Error,
     },
     /// The instance's private key.
-    #[error("the private key that the metadata service gave for this instance {0}")]
-    Key(KeyProblem),
+    #[error(
+        "the private key that the metadata service gave for this instance {0}; \
+         if this happens again, restart the instance, which gives it a new one"
+    )]
+    Key(signing::KeyError),
     /// No answer: connection, TLS, time-out.
     #[error("cannot get {wanted}: no answer from {host} ({reason}){}", clause(.advice))]
     NoAnswer {
@@ -408,8 +411,10 @@ pub(super) fn times(asked: Instant, lifetime: Duration) -> (Instant, Instant) {
     } else {
         AHEAD
     };
-    let lifetime = lifetime.min(LONGEST);
-    (asked + lifetime.saturating_sub(ahead), asked + lifetime)
+    // Tokens count whole seconds, and may have begun before we asked.
+    let lifetime = lifetime.min(LONGEST).saturating_sub(Duration::from_secs(1));
+    let ahead = ahead.min(lifetime);
+    (asked + (lifetime - ahead), asked + lifetime)
 }
 
 /// A new key, made off the runtime's threads.
@@ -1119,11 +1124,12 @@ mod tests {
             let (renew_at, expires_at) = times(now, Duration::from_secs(lifetime));
             ((renew_at - now).as_secs(), (expires_at - now).as_secs())
         };
-        assert_eq!(seconds(1200), (900, 1200));
-        assert_eq!(seconds(600), (300, 600));
-        assert_eq!(seconds(100), (50, 100));
+        assert_eq!(seconds(1200), (899, 1199));
+        assert_eq!(seconds(600), (299, 599));
+        assert_eq!(seconds(100), (49, 99));
+        assert_eq!(seconds(1), (0, 0));
         assert_eq!(seconds(0), (0, 0));
-        assert_eq!(seconds(u64::MAX), (604_500, 604_800));
+        assert_eq!(seconds(u64::MAX), (604_499, 604_799));
     }
 
     /// Tokens that are shown are trimmed, and looked at before they are sent.

@@ -16,7 +16,7 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use http::Method;
-use rustls_pki_types::{CertificateDer, pem::PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use url::{Position, Url};
@@ -27,7 +27,6 @@ use super::{
     exchange::{self, Answer, Ask, Channel},
     jwt::Claims,
     metadata::Metadata,
-    private_key,
     renew::{Exchange, Principal, Renewing, Session},
 };
 use crate::{
@@ -315,7 +314,7 @@ impl Identity {
             .map_err(|_| wrong(UNREADABLE))?;
         let read = Certificate::of(&der).ok_or_else(|| wrong(UNREADABLE))?;
         let tenancy_id = read.tenancy_id().ok_or_else(|| wrong(NO_TENANCY))?;
-        let key = private_key::read(key).map_err(ExchangeError::Key)?;
+        let key = signing_key(key)?;
         if read.public_key != key.public_key_der() {
             return Err(wrong(OTHER_KEY));
         }
@@ -380,6 +379,16 @@ impl std::fmt::Debug for DelegationToken {
                 .finish(),
         }
     }
+}
+
+/// The key of the certificate, in one of the forms that machines write.
+fn signing_key(pem: &str) -> Result<SigningKey, ExchangeError> {
+    match PrivateKeyDer::from_pem_slice(pem.as_bytes()) {
+        Ok(PrivateKeyDer::Pkcs1(der)) => SigningKey::from_pkcs1_der(der.secret_pkcs1_der()),
+        Ok(PrivateKeyDer::Pkcs8(der)) => SigningKey::from_pkcs8_der(der.secret_pkcs8_der()),
+        _ => Err(signing::KeyError::Damaged),
+    }
+    .map_err(ExchangeError::Key)
 }
 
 fn advice(status: u16, _: &str) -> &'static str {
@@ -581,11 +590,8 @@ mod tests {
         let other = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
         expect!["the certificate that the metadata service gave for this instance names no tenancy; is this a compute instance of Oracle's cloud?"]
             .assert_eq(&message(&other.cert.pem(), &good.1, &good.2));
-        let error = message(&good.0, "<html>", &good.2);
-        assert!(
-            error.starts_with("the private key that the metadata service gave for this instance is not in PEM form"),
-            "{error}"
-        );
+        expect!["the private key that the metadata service gave for this instance is damaged; if this happens again, restart the instance, which gives it a new one"]
+            .assert_eq(&message(&good.0, "<html>", &good.2));
         expect!["the certificate that the metadata service gave for this instance comes with one of its authority that cannot be read"]
             .assert_eq(&message(&good.0, &good.1, "-----BEGIN CERTIFICATE-----\nAA"));
         Ok(())

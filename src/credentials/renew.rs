@@ -102,17 +102,17 @@ impl<E: Exchange> CredentialSource for Renewing<E> {
             return true;
         }
         // A service that accepts nothing would have us exchange for ever.
-        if state
+        state
             .forced
-            .is_some_and(|at| now.saturating_duration_since(at) < FORCED_PAUSE)
-        {
+            .retain(|at| now.saturating_duration_since(*at) < FORCED_WITHIN);
+        if state.forced.len() >= FORCED_AT_MOST {
             return false;
         }
         tracing::info!(
             principal = self.renewal.describe(&state),
             "A credential was refused and is not used again"
         );
-        state.forced = Some(now);
+        state.forced.push(now);
         state.session = None;
         true
     }
@@ -158,8 +158,8 @@ struct State {
     flight: Option<Flight>,
     /// The last failure, as long as nothing succeeded after it.
     failure: Option<(Instant, Arc<Error>)>,
-    /// When a service last made us give up a credential.
-    forced: Option<Instant>,
+    /// When services made us give up a credential, lately.
+    forced: Vec<Instant>,
 }
 
 /// What there is for a caller.
@@ -263,11 +263,15 @@ impl<E: Exchange> Renewal<E> {
             Ok(mut session) => {
                 // However short its life: not one exchange for each request.
                 session.renew_at = session.renew_at.max(now + FAILURE_MEMORY);
+                let what = match state.principal {
+                    Some(_) => "Renewed the session",
+                    None => "Signed in",
+                };
                 tracing::info!(
                     principal = session.principal.description,
                     lifetime_s = session.expires_at.saturating_duration_since(now).as_secs(),
                     renewal_in_s = session.renew_at.saturating_duration_since(now).as_secs(),
-                    "Signed in"
+                    "{what}"
                 );
                 let credential = session.credential.clone();
                 state.principal = Some(session.principal.clone());
@@ -335,8 +339,9 @@ const FAILURE_MEMORY: Duration = Duration::from_secs(5);
 /// How long after a failure the next attempt to renew ahead of time.
 const EARLY_PAUSE: Duration = Duration::from_secs(30);
 
-/// How long after a refused credential another one may be given up.
-const FORCED_PAUSE: Duration = Duration::from_secs(10);
+/// How often within how long a refused credential is given up for another one.
+const FORCED_AT_MOST: usize = 3;
+const FORCED_WITHIN: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
@@ -349,10 +354,11 @@ mod tests {
     };
 
     use expect_test::expect;
+    use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject};
     use tokio::sync::Semaphore;
 
     use super::*;
-    use crate::{credentials::private_key, signing::SigningKey};
+    use crate::signing::SigningKey;
 
     /// A failure that can be had without a network.
     fn failure(text: &str) -> Error {
@@ -365,10 +371,9 @@ mod tests {
     fn key() -> Arc<SigningKey> {
         static KEY: OnceLock<Arc<SigningKey>> = OnceLock::new();
         KEY.get_or_init(|| {
-            let vectors = include_str!("../../tests/fixtures/signing-vectors.json");
-            let vectors: serde_json::Value = serde_json::from_str(vectors).expect("it is JSON");
-            let pem = vectors["key"]["pkcs8_pem"].as_str().unwrap_or_default();
-            Arc::new(private_key::read(pem).expect("it is a key"))
+            let pem = include_bytes!("../../tests/fixtures/keys/other-rsa-2048.pem");
+            let der = PrivatePkcs8KeyDer::from_pem_slice(pem).expect("it is PEM");
+            Arc::new(SigningKey::from_pkcs8_der(der.secret_pkcs8_der()).expect("it is a key"))
         })
         .clone()
     }
@@ -712,11 +717,17 @@ mod tests {
         assert_eq!(second.key_id, "ST$2");
         assert!(stage.source.refused(&first), "it has been replaced");
         assert_eq!(stage.ask().await, "ST$2");
-        assert!(!stage.source.refused(&second), "too soon");
-        assert_eq!(stage.ask().await, "ST$2", "it is kept");
-        stage.pass(10);
-        assert!(stage.source.refused(&second));
-        assert_eq!(stage.ask().await, "ST$3");
+        let mut last = second;
+        for expected in ["ST$3", "ST$4"] {
+            assert!(stage.source.refused(&last));
+            last = stage.source.credential().await.expect("it works");
+            assert_eq!(last.key_id, expected);
+        }
+        assert!(!stage.source.refused(&last), "too often");
+        assert_eq!(stage.ask().await, "ST$4", "it is kept");
+        stage.pass(30);
+        assert!(stage.source.refused(&last));
+        assert_eq!(stage.ask().await, "ST$5");
     }
 
     /// Who it is: unnamed, then as the session says, also after that was refused.

@@ -737,12 +737,12 @@ mod tests {
     async fn session_ends_with_its_delegation_token() -> anyhow::Result<()> {
         let emulator = start().await?;
         let delegation = DelegationToken::Text {
-            token: jwt(&json!({ "sub": "a", "exp": seconds_from_now(2) })),
+            token: jwt(&json!({ "sub": "a", "exp": seconds_from_now(4) })),
             named_by: "OCI_obo_token".to_owned(),
         };
         let source = source_with(&emulator, Some(delegation))?;
         source.credential().await?;
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        tokio::time::sleep(Duration::from_secs(4)).await;
         let error = failure(&*source, &emulator).await?;
         assert!(
             error.starts_with("the delegation token from OCI_obo_token ended "),

@@ -9,6 +9,7 @@
 //! told so, instead of being signed in as somebody else.
 
 mod api_key;
+mod certificate;
 mod config_file;
 mod exchange;
 mod instance;

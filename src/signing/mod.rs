@@ -46,6 +46,9 @@ pub enum Coverage {
     WithoutBody,
     /// The body but not the host: the federation call to `/v1/x509`.
     WithoutHost,
+    /// Host and body, which is a form instead of JSON: an identity domain's
+    /// token endpoint.
+    Form,
 }
 
 /// Why a request could not be signed.
@@ -62,8 +65,11 @@ pub enum Error {
     Key,
 }
 
-/// The media type of every body that is signed here.
+/// The media type of the bodies that are signed here, but for forms.
 pub const CONTENT_TYPE: &str = "application/json";
+
+/// The media type of forms.
+pub const FORM_CONTENT_TYPE: &str = "application/x-www-form-urlencoded";
 
 /// Signs a request: gives the headers that it has to carry beside its own.
 ///
@@ -109,7 +115,11 @@ pub fn sign(
             header::CONTENT_LENGTH,
             body.len().to_string(),
         )?;
-        signed.header("content-type", header::CONTENT_TYPE, CONTENT_TYPE)?;
+        let content_type = match parts.coverage {
+            Coverage::Form => FORM_CONTENT_TYPE,
+            _ => CONTENT_TYPE,
+        };
+        signed.header("content-type", header::CONTENT_TYPE, content_type)?;
         signed.header(
             "x-content-sha256",
             HeaderName::from_static("x-content-sha256"),

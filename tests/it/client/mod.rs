@@ -2,4 +2,5 @@
 
 mod credentials;
 mod oci;
+mod principals;
 mod registry;

@@ -467,7 +467,7 @@ impl Search<'_> {
                 (text, path.display().to_string())
             }
         };
-        match private_key::read(&text) {
+        match private_key::read(&text, None) {
             Ok(key) => Ok((key, key_from)),
             Err(problem) => Err(Error::PrivateKey { key_from, problem }),
         }

@@ -10,6 +10,7 @@
 
 mod api_key;
 mod config_file;
+mod decrypt;
 mod exchange;
 mod instance;
 mod jwt;
@@ -442,7 +443,7 @@ mod tests {
             private_key_password: Some("PASSWORD".into()),
             ..Settings::default()
         };
-        expect![[r#"Settings { auth: None, tenancy_ocid: None, user_ocid: Some("ocid1.user.oc1..a"), fingerprint: None, private_key: Some("[redacted]"), private_key_path: None, private_key_password: Some("[redacted]"), config_file: None, config_file_profile: None, region: None }"#]].assert_eq(&format!("{settings:?}"));
+        expect![[r#"Settings { auth: None, tenancy_ocid: None, user_ocid: Some("ocid1.user.oc1..a"), fingerprint: None, private_key: Some("[redacted]"), private_key_path: None, private_key_password: Some("[redacted]"), config_file: None, config_file_profile: None, region: None, token_exchange: TokenExchange { workload_identity_token_path: None, domain_url: None, auth: None, client_id: None, client_secret: None, requested_token_type: None, subject_token_type: None, resource_type: None, rpst_expiration: None } }"#]].assert_eq(&format!("{settings:?}"));
 
         let environment = Environment {
             variables: [("OCI_CLI_KEY_CONTENT".into(), "PRIVATE".into())].into(),
@@ -456,27 +457,27 @@ mod tests {
         let pem = include_str!("../../tests/fixtures/signing-vectors.json");
         let vectors: serde_json::Value = serde_json::from_str(pem)?;
         let pem = vectors["key"]["pkcs8_pem"].as_str().unwrap_or_default();
-        let key = private_key::read(pem).map_err(anyhow::Error::new)?;
+        let key = private_key::read(pem, None).map_err(anyhow::Error::new)?;
         let mut credential = Credential {
             key_id: "ocid1.tenancy.oc1..a/ocid1.user.oc1..a/56:5c".into(),
             key: Arc::new(key),
             delegation_token: None,
         };
-        expect![[r#"Credential { key_id: "ocid1.tenancy.oc1..a/ocid1.user.oc1..a/56:5c", key: SigningKey { fingerprint: "56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b", .. } }"#]].assert_eq(&format!("{credential:?}"));
+        expect![[r#"Credential { key_id: "ocid1.tenancy.oc1..a/ocid1.user.oc1..a/56:5c", key: SigningKey { fingerprint: "56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b", .. }, delegation_token: None }"#]].assert_eq(&format!("{credential:?}"));
         credential.key_id = "ST$eyJTOKEN".into();
-        expect![[r#"Credential { key_id: "ST$[redacted]", key: SigningKey { fingerprint: "56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b", .. } }"#]].assert_eq(&format!("{credential:?}"));
+        expect![[r#"Credential { key_id: "ST$[redacted]", key: SigningKey { fingerprint: "56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b", .. }, delegation_token: None }"#]].assert_eq(&format!("{credential:?}"));
 
         let resolved = Resolved {
             source: Arc::new(api_key::ApiKey::new(
                 "ocid1.tenancy.oc1..a",
                 "ocid1.user.oc1..a",
-                private_key::read(pem).map_err(anyhow::Error::new)?,
+                private_key::read(pem, None).map_err(anyhow::Error::new)?,
                 "profile DEFAULT",
             )),
             region: Region::parse("gru").ok(),
             regions: Directory::default(),
         };
-        expect![[r#"Resolved { source: "user ocid1.user.oc1..a (API key 56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b, profile DEFAULT)", region: Some("gru") }"#]].assert_eq(&format!("{resolved:?}"));
+        expect![[r#"Resolved { source: "user ocid1.user.oc1..a (API key 56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b, profile DEFAULT)", region: Some(Region { identifier: "sa-saopaulo-1", key: "gru", realm: "oc1", second_level_domain: "oraclecloud.com" }) }"#]].assert_eq(&format!("{resolved:?}"));
         Ok(())
     }
 }

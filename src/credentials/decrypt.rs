@@ -149,7 +149,7 @@ fn cbc<'a, C: BlockCipherDecrypt + KeyInit>(
     iv: &[u8],
     data: &'a mut [u8],
 ) -> Result<&'a [u8], KeyProblem> {
-    if data.is_empty() || data.len() % C::block_size() != 0 {
+    if data.is_empty() || !data.len().is_multiple_of(C::block_size()) {
         return Err(KeyProblem::Damaged);
     }
     cbc::Decryptor::<C>::new_from_slices(key, iv)

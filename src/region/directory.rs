@@ -457,7 +457,8 @@ mod tests {
             moon-base-1 key=lun realm=oc99 domain=oraclecloud99.com
             us-ashburn-1 key=iad realm=oc1 domain=oraclecloud.com
             xx-name-1 key= realm=oc42 domain=oraclecloud42.com
-            unknown region "moon-bass-1"; the nearest by name: moon-base-1 (lun)"#]].assert_eq(&lines.join("\n"));
+            unknown region "moon-bass-1"; the nearest by name: moon-base-1 (lun)"#]]
+        .assert_eq(&lines.join("\n"));
         let directory = Directory::new(&Sources {
             regions_config: None,
             ..sources

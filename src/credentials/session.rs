@@ -137,3 +137,118 @@ fn quoted(name: &str) -> String {
         format!("'{}'", name.replace('\'', r"'\''"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use expect_test::expect;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::credentials::jwt::token;
+
+    fn session(claims: &Value, profile: Option<&str>) -> SessionToken {
+        let here = |text: &str| Place::Here {
+            text: text.to_owned(),
+            named_by: "OCI_CLI_SECURITY_TOKEN_FILE".to_owned(),
+        };
+        SessionToken::new(Parts {
+            token: here(&token(claims)),
+            key: here(include_str!("../../tests/fixtures/keys/other-rsa-2048.pem")),
+            passphrase: None,
+            passphrase_places: String::new(),
+            profile: profile.map(str::to_owned),
+            region: profile.map(|_| "sa-saopaulo-1".to_owned()),
+            tenancy_id: Some("ocid1.tenancy.oc1..configured".to_owned()),
+        })
+    }
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    /// Who it is, from the token, and where the token leaves it out from the
+    /// configuration.
+    #[tokio::test]
+    async fn principals() -> anyhow::Result<()> {
+        let principal = |claims: Value| -> anyhow::Result<Principal> {
+            let session = session(&claims, Some("ci"));
+            Ok(session.session(at(1000), Instant::now())?.principal)
+        };
+        expect![[r#"
+            Principal {
+                description: "user ocid1.user.oc1..a (session token, profile ci)",
+                tenancy_id: Some(
+                    "ocid1.tenancy.oc1..a",
+                ),
+                user_id: Some(
+                    "ocid1.user.oc1..a",
+                ),
+                grantee: Group,
+            }
+        "#]].assert_debug_eq(&principal(
+            json!({"exp": 2000, "sub": "ocid1.user.oc1..a", "tenant": "ocid1.tenancy.oc1..a"}),
+        )?);
+        expect![[r#"
+            Principal {
+                description: "a user (session token, profile ci)",
+                tenancy_id: Some(
+                    "ocid1.tenancy.oc1..b",
+                ),
+                user_id: None,
+                grantee: Group,
+            }
+        "#]].assert_debug_eq(&principal(
+            json!({"exp": 2000, "sub": "somebody", "opc-tenant": "ocid1.tenancy.oc1..b"}),
+        )?);
+        let unread = session(&json!({"exp": 2000, "sub": "ocid1.user.oc1..a"}), None);
+        expect!["a user (session token, OCI_CLI_SECURITY_TOKEN_FILE)"]
+            .assert_eq(&unread.unnamed().description);
+        unread.session(at(1000), Instant::now())?;
+        expect!["user ocid1.user.oc1..a (session token, OCI_CLI_SECURITY_TOKEN_FILE)"]
+            .assert_eq(&unread.unnamed().description);
+        assert_eq!(
+            unread.unnamed().tenancy_id.as_deref(),
+            Some("ocid1.tenancy.oc1..configured")
+        );
+        Ok(())
+    }
+
+    /// What to do when it has ended: in a profile, in one with an odd name, and
+    /// without one.
+    #[tokio::test]
+    async fn ended() -> anyhow::Result<()> {
+        let message = |profile| match session(&json!({"exp": 1767323045}), profile)
+            .session(at(1767323045), Instant::now())
+        {
+            Ok(_) => "no error".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        expect![[r#"
+            the session token in OCI_CLI_SECURITY_TOKEN_FILE (profile ci) ended at 2026-01-02 03:04:05 UTC; `oci session refresh --profile ci` renews a session that has not ended yet, and another one begins with:
+                oci session authenticate --region sa-saopaulo-1 --profile-name ci"#]].assert_eq(&message(Some("ci")));
+        expect![[r#"
+            the session token in OCI_CLI_SECURITY_TOKEN_FILE (profile team a's) ended at 2026-01-02 03:04:05 UTC; `oci session refresh --profile 'team a'\''s'` renews a session that has not ended yet, and another one begins with:
+                oci session authenticate --region sa-saopaulo-1 --profile-name 'team a'\''s'"#]].assert_eq(&message(Some("team a's")));
+        expect![[r#"
+            the session token in OCI_CLI_SECURITY_TOKEN_FILE (OCI_CLI_SECURITY_TOKEN_FILE) ended at 2026-01-02 03:04:05 UTC; `oci session refresh` renews a session that has not ended yet, and another one begins with:
+                oci session authenticate"#]].assert_eq(&message(None));
+        Ok(())
+    }
+
+    /// An exchange is a look at the files, and gives a session for as long as
+    /// the token says.
+    #[tokio::test]
+    async fn obtains() -> anyhow::Result<()> {
+        let ends = SystemTime::now() + Duration::from_secs(3600);
+        let exp = ends.duration_since(UNIX_EPOCH)?.as_secs();
+        let session = session(&json!({ "exp": exp }), Some("ci"));
+        let obtained = session.obtain().await?;
+        let left = obtained.expires_at - Instant::now();
+        assert!((3590..=3600).contains(&left.as_secs()), "{left:?}");
+        assert!(obtained.renew_at < obtained.expires_at);
+        assert!(!session.is_outdated(&obtained));
+        Ok(())
+    }
+}

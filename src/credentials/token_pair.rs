@@ -327,3 +327,253 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// For how long a token is used that does not say when it ends; a session lasts
 /// an hour at most.
 const UNTOLD: Duration = Duration::from_secs(60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, time::UNIX_EPOCH};
+
+    use expect_test::{Expect, expect};
+    use serde_json::json;
+
+    use super::*;
+    use crate::credentials::jwt::token;
+
+    /// Files of a session in a directory of our own; every write is a second
+    /// later than the one before, as clocks of file systems are coarse.
+    struct Files {
+        directory: tempfile::TempDir,
+        pair: TokenPair,
+        writes: u64,
+    }
+
+    impl Files {
+        fn new() -> anyhow::Result<Self> {
+            let directory = tempfile::tempdir()?;
+            let file = |name: &str| Place::File {
+                path: directory.path().join(name),
+                named_by: "the test".to_owned(),
+            };
+            let pair = TokenPair {
+                what: "the session token",
+                whose: String::new(),
+                token: file("token"),
+                key: file("key.pem"),
+                passphrase: None,
+                passphrase_places: "PASSPHRASE".to_owned(),
+                remedy: "begin another one".to_owned(),
+                state: State::default(),
+            };
+            let mut files = Self {
+                directory,
+                pair,
+                writes: 0,
+            };
+            files.write("key.pem", OTHER_KEY)?;
+            files.write("token", &token(&json!({"exp": 2000, "n": "first"})))?;
+            Ok(files)
+        }
+
+        fn write(&mut self, name: &str, text: &str) -> anyhow::Result<()> {
+            let path = self.directory.path().join(name);
+            fs::write(&path, text)?;
+            self.writes += 1;
+            let written = UNIX_EPOCH + Duration::from_secs(self.writes);
+            Ok(fs::File::open(path)?.set_modified(written)?)
+        }
+
+        fn remove(&self, name: &str) -> anyhow::Result<()> {
+            Ok(fs::remove_file(self.directory.path().join(name))?)
+        }
+
+        /// What is used at this time, and whether it is the old pair.
+        fn load(&self, seconds: u64) -> Result<String, Error> {
+            let (loaded, retry) = self.pair.load(at(seconds))?;
+            let name = loaded.claims.text("n").unwrap_or("unnamed").to_owned();
+            Ok(if retry { format!("still {name}") } else { name })
+        }
+
+        #[track_caller]
+        fn fails(&self, seconds: u64, expected: Expect) {
+            let text = match self.load(seconds) {
+                Ok(name) => format!("no error: {name}"),
+                Err(error) => format!("{:#}", anyhow::Error::new(error)),
+            };
+            expected.assert_eq(&text.replace(&*self.directory.path().to_string_lossy(), "DIR"));
+        }
+    }
+
+    const OTHER_KEY: &str = include_str!("../../tests/fixtures/keys/other-rsa-2048.pem");
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn vectors() -> anyhow::Result<Value> {
+        Ok(serde_json::from_str(include_str!(
+            "../../tests/fixtures/signing-vectors.json"
+        ))?)
+    }
+
+    /// What is written while we run is noticed, and used with its own key.
+    #[test]
+    fn renewal_is_noticed() -> anyhow::Result<()> {
+        let mut files = Files::new()?;
+        assert!(!files.pair.is_outdated(), "nothing was read yet");
+        assert_eq!(files.load(1000)?, "first");
+        assert!(!files.pair.is_outdated());
+        let vectors = vectors()?;
+        files.write(
+            "key.pem",
+            vectors["key"]["pkcs8_pem"].as_str().unwrap_or_default(),
+        )?;
+        // Blanks and line breaks around it are not a part of it.
+        files.write(
+            "token",
+            &format!(" {}\r\n\n", token(&json!({"exp": 3000, "n": "second"}))),
+        )?;
+        assert!(files.pair.is_outdated());
+        let (loaded, retry) = files.pair.load(at(1500))?;
+        assert!(!retry && !files.pair.is_outdated());
+        assert_eq!(loaded.credential.key.fingerprint(), vectors["fingerprint"]);
+        assert_eq!(
+            loaded.credential.key_id,
+            format!("ST${}", token(&json!({"exp": 3000, "n": "second"})))
+        );
+        Ok(())
+    }
+
+    /// In the middle of a renewal there may be half a token, none, or half a
+    /// key: the pair before serves until its end, and not longer.
+    #[test]
+    fn half_a_renewal_is_put_aside() -> anyhow::Result<()> {
+        let whole = token(&json!({"exp": 3000, "n": "second"}));
+        let mut files = Files::new()?;
+        assert_eq!(files.load(1000)?, "first");
+        for half in [
+            "",
+            "\n",
+            &whole[..20],
+            "no token at all",
+            "e30.e30.",
+            "a b.e30.c",
+        ] {
+            files.write("token", half)?;
+            assert!(files.pair.is_outdated());
+            assert_eq!(files.load(1999)?, "still first", "{half:?}");
+            assert!(!files.pair.is_outdated(), "not read for every request");
+        }
+        files.fails(2000, expect!["DIR/token holds no security token, where the session token should be; begin another one"]);
+        files.remove("token")?;
+        assert!(files.pair.is_outdated());
+        assert_eq!(files.load(1999)?, "still first");
+        files.fails(2000, expect!["cannot read the session token in DIR/token, which the test names: No such file or directory (os error 2)"]);
+        files.write("token", &whole)?;
+        files.write("key.pem", &OTHER_KEY[..900])?;
+        assert_eq!(files.load(1999)?, "still first");
+        files.fails(2000, expect!["the key in DIR/key.pem has no `-----END` line, so a part of it is missing"]);
+        files.remove("key.pem")?;
+        files.fails(2000, expect!["cannot read the private key in DIR/key.pem, which the test names: No such file or directory (os error 2)"]);
+        files.write("key.pem", OTHER_KEY)?;
+        assert!(files.pair.is_outdated());
+        assert_eq!(files.load(2000)?, "second");
+        // A token that had ended before it was written.
+        files.write("token", &token(&json!({"exp": 1800, "n": "third"})))?;
+        assert_eq!(files.load(2000)?, "still second");
+        files.fails(3000, expect!["the session token in DIR/token ended at 1970-01-01 00:30:00 UTC; begin another one"]);
+        Ok(())
+    }
+
+    /// A new token beside the old key, told apart by the key in the token.
+    #[test]
+    fn token_for_another_key_waits_for_it() -> anyhow::Result<()> {
+        let new_key = vectors()?["key"]["pkcs8_pem"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let public = private_key::read(&new_key, None).map_err(anyhow::Error::new)?;
+        // A key of 2048 bits: 33 bytes before the modulus, 5 after it.
+        let modulus = &public.public_key_der()[33..33 + 256];
+        let jwk =
+            json!({"kty": "RSA", "e": "AQAB", "n": URL_SAFE_NO_PAD.encode(modulus)}).to_string();
+        let mut files = Files::new()?;
+        assert_eq!(files.load(1000)?, "first");
+        files.write(
+            "token",
+            &token(&json!({"exp": 3000, "n": "second", "jwk": jwk})),
+        )?;
+        assert_eq!(files.load(1500)?, "still first");
+        files.write("key.pem", &new_key)?;
+        assert_eq!(files.load(1500)?, "second");
+        // With nothing to fall back to, the service decides.
+        files.write("key.pem", OTHER_KEY)?;
+        files.pair.state = State::default();
+        assert_eq!(files.load(1500)?, "second");
+        for odd in [
+            "",
+            "{}",
+            "[1]",
+            r#"{"n": 1}"#,
+            r#"{"n": "AQ"}"#,
+            r#"{"n": "?"}"#,
+        ] {
+            files.write(
+                "token",
+                &token(&json!({"exp": 3000, "n": "odd", "jwk": odd})),
+            )?;
+            assert_eq!(files.load(1500)?, "odd", "{odd}");
+        }
+        Ok(())
+    }
+
+    /// A key with a passphrase, which is missing, wrong, and then in a file.
+    #[test]
+    fn passphrases() -> anyhow::Result<()> {
+        let mut files = Files::new()?;
+        let vectors = vectors()?;
+        let encrypted = &vectors["key"]["encrypted"]["pkcs8_encrypted_pbes2_aes256cbc_hmacsha256"];
+        files.write("key.pem", encrypted.as_str().unwrap_or_default())?;
+        files.fails(1000, expect!["the key in DIR/key.pem is encrypted, and its passphrase is missing; set PASSPHRASE"]);
+        files.write("passphrase", "incorrect donkey")?;
+        files.pair.passphrase = Some(Place::File {
+            path: files.directory.path().join("passphrase"),
+            named_by: "the test".to_owned(),
+        });
+        files.fails(1000, expect!["the key in DIR/key.pem cannot be decrypted with the passphrase in DIR/passphrase"]);
+        files.write("passphrase", "correct horse\n")?;
+        assert!(files.pair.is_outdated());
+        assert_eq!(files.load(1000)?, "first");
+        Ok(())
+    }
+
+    /// Asked for ahead of time, soon again when there was nothing new, and never
+    /// used beyond the end.
+    #[test]
+    fn spans() -> anyhow::Result<()> {
+        let instant = Instant::now();
+        let spans = |exp: Option<u64>, now: u64, retry: bool| -> anyhow::Result<(u64, u64)> {
+            let mut files = Files::new()?;
+            let claims = match exp {
+                Some(exp) => json!({ "exp": exp }),
+                None => json!({}),
+            };
+            files.write("token", &token(&claims))?;
+            let (loaded, _) = files.pair.load(at(now))?;
+            let (renew_at, expires_at) = loaded.span(at(now), instant, retry);
+            Ok((
+                (renew_at - instant).as_secs(),
+                (expires_at - instant).as_secs(),
+            ))
+        };
+        assert_eq!(spans(Some(4600), 1000, false)?, (3300, 3600));
+        assert_eq!(spans(Some(4600), 1000, true)?, (2, 3600));
+        assert_eq!(spans(Some(4600), 4500, false)?, (2, 100));
+        assert_eq!(spans(Some(4600), 4599, false)?, (1, 1));
+        assert_eq!(spans(None, 1000, false)?, (3300, 3600));
+        // An end beyond all calendars.
+        assert_eq!(
+            spans(Some(i64::MAX.unsigned_abs()), 1000, false)?,
+            (86100, 86400)
+        );
+        Ok(())
+    }
+}

@@ -555,18 +555,29 @@ impl Hunt<'_> {
                     named_by: found.origin.to_string(),
                 });
             }
-            Key::File(found) => self.file(&found)?,
+            Key::File(found) => Place::File {
+                path: self.search.expand(&found)?,
+                named_by: found.origin.to_string(),
+            },
         };
         let passphrase_places = self.places(&PASSPHRASE);
+        let (origin, profile) = match &token.origin {
+            Origin::Profile { profile, .. } => {
+                (format!("profile {profile}"), Some(profile.clone()))
+            }
+            Origin::Variable(name) => (name.clone(), None),
+            Origin::Argument(name) => (format!("argument {name}"), None),
+        };
         Ok(Way::Session(session::Parts {
-            token: self.file(&token)?,
+            token: Place::File {
+                path: self.search.token_path(&token)?,
+                named_by: token.origin.to_string(),
+            },
             key,
             passphrase: self.passphrase().map(here),
             passphrase_places: listed(&passphrase_places, "or"),
-            profile: match &token.origin {
-                Origin::Profile { profile, .. } => Some(profile.clone()),
-                _ => None,
-            },
+            origin,
+            profile,
             region: self.configured_region().map(|found| found.value),
             tenancy_id: self
                 .outside
@@ -618,7 +629,7 @@ impl Hunt<'_> {
         }
         let text = |name: &Name| value(name).map(|found| found.value);
         let token_path = match value(&exchange::TOKEN_PATH) {
-            Some(found) => Some(self.search.expand(&found)?.display().to_string()),
+            Some(found) => Some(self.search.token_path(&found)?.display().to_string()),
             None => None,
         };
         Ok(Way::TokenExchange {
@@ -641,7 +652,7 @@ impl Hunt<'_> {
     fn cloud_shell(&self) -> Result<Way, Error> {
         let file = |found: &Found| -> Result<Way, Error> {
             Ok(Way::Instance(Some(DelegationToken::File {
-                path: self.search.expand(found)?,
+                path: self.search.token_path(found)?,
                 named_by: found.origin.to_string(),
             })))
         };
@@ -717,13 +728,6 @@ impl Hunt<'_> {
 
     fn inside(&self, name: &Name) -> Option<Found> {
         self.inside.as_ref()?.get(name)
-    }
-
-    fn file(&self, found: &Found) -> Result<Place, Error> {
-        Ok(Place::File {
-            path: self.search.expand(found)?,
-            named_by: found.origin.to_string(),
-        })
     }
 
     /// Where a value may stand.
@@ -924,3 +928,617 @@ const DELEGATION_TOKEN: &str = "/etc/oci/delegation_token";
 /// How a token exchange is signed.
 const CLIENT_CREDENTIALS: &str = "OAuthClientCredentials";
 const INSTANCE_PRINCIPAL: &str = "InstancePrincipal";
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::PathBuf};
+
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    /// A home directory, and what is set around it.
+    struct Setup {
+        home: tempfile::TempDir,
+        settings: Settings,
+        environment: Environment,
+    }
+
+    impl Setup {
+        fn new(variables: &[(&str, &str)]) -> anyhow::Result<Self> {
+            let home = tempfile::tempdir()?;
+            fs::create_dir(home.path().join(".oci"))?;
+            let mut environment = Environment {
+                home: Some(home.path().to_owned()),
+                ..Environment::default()
+            };
+            for (name, value) in variables {
+                environment
+                    .variables
+                    .insert((*name).to_owned(), (*value).to_owned());
+            }
+            Ok(Self {
+                home,
+                settings: Settings::default(),
+                environment,
+            })
+        }
+
+        fn file(variables: &[(&str, &str)], config: &str) -> anyhow::Result<Self> {
+            let setup = Self::new(variables)?;
+            fs::write(setup.home.path().join(".oci/config"), config)?;
+            Ok(setup)
+        }
+
+        fn auth(mut self, auth: &str) -> Self {
+            self.settings.auth = Some(auth.to_owned());
+            self
+        }
+
+        /// Where Cloud Shell would have its token.
+        fn token(&self) -> PathBuf {
+            self.home.path().join("delegation_token")
+        }
+
+        /// What was chosen, or passed over, and the region; or why not.
+        fn line(&self) -> String {
+            let search = Search {
+                settings: &self.settings,
+                environment: &self.environment,
+            };
+            let text = match look(&search, &self.token()) {
+                Err(error) => format!("{:#}", anyhow::Error::new(error)),
+                Ok(Looked { way, region }) => {
+                    let region = region.map_or("unknown".to_owned(), |found| found.value);
+                    match way {
+                        Ok(way) => format!("{}, region {region}", shown(&way)),
+                        Err(tried) => {
+                            let tried: Vec<&str> = tried.iter().map(|tried| tried.way).collect();
+                            format!("nothing: passed over {}; region {region}", tried.join(", "))
+                        }
+                    }
+                }
+            };
+            text.replace(&*self.home.path().to_string_lossy(), "HOME")
+        }
+
+        #[track_caller]
+        fn check(&self, expected: Expect) {
+            expected.assert_eq(&self.line());
+        }
+    }
+
+    fn shown(way: &Way) -> String {
+        let place = |place: &Place| match place {
+            Place::Here { named_by, .. } => format!("text in {named_by}"),
+            Place::File { path, .. } => path.display().to_string(),
+        };
+        let what = match way {
+            Way::ApiKey(parts) => {
+                let key = parts.key.found();
+                format!(
+                    "{} of {} with {} in {}",
+                    parts.user.value, parts.tenancy.value, key.value, key.origin
+                )
+            }
+            Way::Session(parts) => format!(
+                "{} with {}, {}",
+                place(&parts.token),
+                place(&parts.key),
+                parts.origin
+            ),
+            Way::ResourcePrincipal(parts) => {
+                format!("{} with {}", place(&parts.token), place(&parts.key))
+            }
+            Way::Workload | Way::Instance(None) => String::new(),
+            Way::Instance(Some(DelegationToken::Text { token, named_by })) => {
+                format!("{token} in {named_by}")
+            }
+            Way::Instance(Some(DelegationToken::File { path, named_by })) => {
+                format!("{} named by {named_by}", path.display())
+            }
+            Way::TokenExchange {
+                settings,
+                signed_by_instance,
+            } => format!("signed by instance {signed_by_instance}, {settings:?}"),
+        };
+        format!("{} {what}", way.name()).trim_end().to_owned()
+    }
+
+    const API_KEY: [(&str, &str); 4] = [
+        ("OCI_CLI_TENANCY", "TENANCY"),
+        ("OCI_CLI_USER", "USER"),
+        ("OCI_CLI_KEY_FILE", "/key.pem"),
+        ("OCI_CLI_REGION", "gru"),
+    ];
+    const EXCHANGE: [(&str, &str); 4] = [
+        ("OCI_WORKLOAD_IDENTITY_TOKEN_PATH", "~/token"),
+        ("OCI_TOKEN_EXCHANGE_DOMAIN_URL", "https://idcs.example.com"),
+        ("OCI_TOKEN_EXCHANGE_CLIENT_ID", "CLIENT"),
+        ("OCI_TOKEN_EXCHANGE_CLIENT_SECRET", "SECRET"),
+    ];
+    const RESOURCE: [(&str, &str); 4] = [
+        ("OCI_RESOURCE_PRINCIPAL_VERSION", "2.2"),
+        ("OCI_RESOURCE_PRINCIPAL_RPST", "/rpst"),
+        ("OCI_RESOURCE_PRINCIPAL_PRIVATE_PEM", "/rpst.pem"),
+        ("OCI_RESOURCE_PRINCIPAL_REGION", "us-phoenix-1"),
+    ];
+    const PROFILE_FILE: &str = "[DEFAULT]\nuser=user\ntenancy=tenancy\nkey_file=/file.pem\nregion=lhr\n\
+        [session]\nsecurity_token_file=~/.oci/token\nkey_file=~/.oci/session.pem\nregion=fra\n\
+        [shell]\nauthentication_type=instance_principal\ndelegation_token_file=/etc/token\n\
+        [machine]\nauthentication_type=InstancePrincipal\n\
+        [function]\nauthentication_type=resource_principal\n";
+
+    /// With everything there is set at once, the ways come in their order: what
+    /// was chosen is taken away, and uncovers the next.
+    #[test]
+    fn ways_have_an_order() -> anyhow::Result<()> {
+        let session = [("OCI_CLI_SECURITY_TOKEN_FILE", "/token")];
+        let shell = [
+            ("OCI_CLI_CLOUD_SHELL", "True"),
+            ("OCI_obo_token_path", "/etc/oci/delegation_token"),
+        ];
+        let all: [&[(&str, &str)]; 5] = [&API_KEY, &session, &EXCHANGE, &shell, &RESOURCE];
+        let mut lines = Vec::new();
+        for first in 0..=all.len() {
+            let variables = all[first..].concat();
+            // Before Cloud Shell comes the file, which needs no variables.
+            if first == 3 {
+                lines.push(Setup::file(&variables, PROFILE_FILE)?.line());
+            }
+            lines.push(Setup::new(&variables)?.line());
+        }
+        expect![[r#"
+            API key USER of TENANCY with /key.pem in the environment variable OCI_CLI_KEY_FILE, region gru
+            cannot sign in with a session token: there is no private key. Looked at, in this order:
+                private key: the argument private_key, the argument private_key_path, TF_VAR_private_key, TF_VAR_private_key_path, OCI_PRIVATE_KEY, OCI_PRIVATE_KEY_PATH, OCI_CLI_KEY_CONTENT, OCI_CLI_KEY_FILE
+            There is no configuration file: neither HOME/.oci/config nor HOME/.oraclebmc/config.
+
+            A session and a profile for it are made by:
+                oci session authenticate
+            token exchange signed by instance false, TokenExchange { workload_identity_token_path: Some("HOME/token"), domain_url: Some("https://idcs.example.com"), auth: Some("OAuthClientCredentials"), client_id: Some("CLIENT"), client_secret: Some("[redacted]"), requested_token_type: None, subject_token_type: None, resource_type: None, rpst_expiration: None }, region unknown
+            API key user of tenancy with /file.pem in `key_file` in profile DEFAULT of HOME/.oci/config, region lhr
+            delegation token /etc/oci/delegation_token named by the environment variable OCI_obo_token_path, region unknown
+            resource principal /rpst with /rpst.pem, region us-phoenix-1
+            nothing: passed over API key, token exchange, profile, Cloud Shell, resource principal; region unknown"#]].assert_eq(&lines.join("\n"));
+        Ok(())
+    }
+
+    /// Each way by its name, in both spellings and any case, with everything
+    /// else set beside it.
+    #[test]
+    fn ways_have_names() -> anyhow::Result<()> {
+        let session = [("OCI_CLI_SECURITY_TOKEN_FILE", "/token")];
+        let shell = [("OCI_CLI_DELEGATION_TOKEN_FILE", "~/delegation")];
+        let all = [&API_KEY[..], &session, &EXCHANGE, &shell, &RESOURCE].concat();
+        let names = [
+            ["ApiKey", "api_key"],
+            ["SecurityToken", "security_token"],
+            ["InstancePrincipal", "instance_principal"],
+            ["ResourcePrincipal", "resource_principal"],
+            ["OKEWorkloadIdentity", "oke_workload_identity"],
+            ["WorkloadIdentityFederation", "workload_identity_federation"],
+            ["CloudShell", "instance_obo_user"],
+        ];
+        let mut lines = Vec::new();
+        for [name, other] in names {
+            let line = Setup::new(&all)?.auth(name).line();
+            for spelling in [other.to_owned(), name.to_uppercase(), name.to_lowercase()] {
+                assert_eq!(Setup::new(&all)?.auth(&spelling).line(), line, "{spelling}");
+                for variable in ["TF_VAR_auth", "OCI_AUTH", "OCI_CLI_AUTH"] {
+                    let mut setup = Setup::new(&all)?;
+                    let variables = &mut setup.environment.variables;
+                    variables.insert(variable.to_owned(), spelling.clone());
+                    assert_eq!(setup.line(), line, "{variable}={spelling}");
+                }
+            }
+            lines.push(line);
+        }
+        expect![[r#"
+            API key USER of TENANCY with /key.pem in the environment variable OCI_CLI_KEY_FILE, region gru
+            session token /token with /key.pem, OCI_CLI_SECURITY_TOKEN_FILE, region gru
+            instance principal, region gru
+            resource principal /rpst with /rpst.pem, region gru
+            OKE workload identity, region gru
+            token exchange signed by instance false, TokenExchange { workload_identity_token_path: Some("HOME/token"), domain_url: Some("https://idcs.example.com"), auth: Some("OAuthClientCredentials"), client_id: Some("CLIENT"), client_secret: Some("[redacted]"), requested_token_type: None, subject_token_type: None, resource_type: None, rpst_expiration: None }, region gru
+            delegation token HOME/delegation named by the environment variable OCI_CLI_DELEGATION_TOKEN_FILE, region gru"#]].assert_eq(&lines.join("\n"));
+        for unknown in ["pkcs11", "InstancePrincipalWithCerts", "magic"] {
+            let line = Setup::new(&all)?.auth(unknown).line();
+            assert!(
+                line.contains(&format!(
+                    "the argument auth is \"{unknown}\", which is no way to sign in here"
+                )),
+                "{line}"
+            );
+        }
+        Setup::new(&[("OCI_CLI_AUTH", "pkcs11")])?.check(expect![[r#"the environment variable OCI_CLI_AUTH is "pkcs11", which is no way to sign in here; there are ApiKey, SecurityToken, InstancePrincipal, ResourcePrincipal, OKEWorkloadIdentity, WorkloadIdentityFederation and CloudShell, and left out, it is found out"#]]);
+        Ok(())
+    }
+
+    /// Every kind of profile says for itself how it signs in, and a variable
+    /// names the profile.
+    #[test]
+    fn profiles_say_how() -> anyhow::Result<()> {
+        let mut lines = Vec::new();
+        for profile in ["DEFAULT", "session", "shell", "machine", "function"] {
+            let mut setup = Setup::file(&RESOURCE, PROFILE_FILE)?;
+            setup.settings.config_file_profile = Some(profile.to_owned());
+            lines.push(format!("{profile}: {}", setup.line()));
+        }
+        expect![[r#"
+            DEFAULT: API key user of tenancy with /file.pem in `key_file` in profile DEFAULT of HOME/.oci/config, region lhr
+            session: session token HOME/.oci/token with HOME/.oci/session.pem, profile session, region fra
+            shell: delegation token /etc/token named by `delegation_token_file` in profile shell of HOME/.oci/config, region lhr
+            machine: instance principal, region lhr
+            function: resource principal /rpst with /rpst.pem, region lhr"#]].assert_eq(&lines.join("\n"));
+        let odd = "[DEFAULT]\nauthentication_type=magic\n";
+        Setup::file(&[], odd)?.check(expect![[r#"`authentication_type` in profile DEFAULT of HOME/.oci/config is "magic", which is no way to sign in here; there are ApiKey, SecurityToken, InstancePrincipal, ResourcePrincipal, OKEWorkloadIdentity, WorkloadIdentityFederation and CloudShell, and left out, it is found out"#]]);
+        // Nothing in it says how, and its region is used all the same.
+        let region = "[DEFAULT]\nregion=lhr\n";
+        Setup::file(&RESOURCE, region)?.check(expect![
+            "resource principal /rpst with /rpst.pem, region lhr"
+        ]);
+        Setup::file(&[], region)?.check(expect!["nothing: passed over API key, token exchange, profile, Cloud Shell, resource principal; region lhr"]);
+        Ok(())
+    }
+
+    /// A session and its key come from one place, with a key for something else
+    /// lying about.
+    #[test]
+    fn session_keeps_its_key() -> anyhow::Result<()> {
+        let key = [
+            ("TF_VAR_private_key_path", "/api.pem"),
+            ("TF_VAR_user_ocid", ""),
+        ];
+        let mut setup = Setup::file(&key, PROFILE_FILE)?;
+        setup.settings.config_file_profile = Some("session".to_owned());
+        setup.check(expect![
+            "session token HOME/.oci/token with HOME/.oci/session.pem, profile session, region fra"
+        ]);
+        let both = [
+            ("OCI_CLI_SECURITY_TOKEN_FILE", "/token"),
+            ("OCI_CLI_KEY_FILE", "/cli.pem"),
+        ];
+        Setup::file(&both, PROFILE_FILE)?.check(expect![
+            "session token /token with /cli.pem, OCI_CLI_SECURITY_TOKEN_FILE, region lhr"
+        ]);
+        let only_token = [("OCI_CLI_SECURITY_TOKEN_FILE", "/token")];
+        Setup::file(&only_token, PROFILE_FILE)?.check(expect![
+            "session token /token with /file.pem, OCI_CLI_SECURITY_TOKEN_FILE, region lhr"
+        ]);
+        Setup::new(&only_token)?.check(expect![[r#"
+            cannot sign in with a session token: there is no private key. Looked at, in this order:
+                private key: the argument private_key, the argument private_key_path, TF_VAR_private_key, TF_VAR_private_key_path, OCI_PRIVATE_KEY, OCI_PRIVATE_KEY_PATH, OCI_CLI_KEY_CONTENT, OCI_CLI_KEY_FILE
+            There is no configuration file: neither HOME/.oci/config nor HOME/.oraclebmc/config.
+
+            A session and a profile for it are made by:
+                oci session authenticate"#]]);
+        Setup::new(&[])?.auth("SecurityToken").check(expect![[r#"
+            cannot sign in with a session token: there is no session token and no private key. Looked at, in this order:
+                session token: OCI_CLI_SECURITY_TOKEN_FILE
+                private key: the argument private_key, the argument private_key_path, TF_VAR_private_key, TF_VAR_private_key_path, OCI_PRIVATE_KEY, OCI_PRIVATE_KEY_PATH, OCI_CLI_KEY_CONTENT, OCI_CLI_KEY_FILE
+            There is no configuration file: neither HOME/.oci/config nor HOME/.oraclebmc/config.
+
+            A session and a profile for it are made by:
+                oci session authenticate"#]]);
+        let content = "-----BEGIN PRIVATE KEY-----";
+        Setup::new(&[
+            ("OCI_CLI_SECURITY_TOKEN_FILE", "/token"),
+            ("OCI_CLI_KEY_FILE", content),
+        ])?
+        .check(expect!["the environment variable OCI_CLI_KEY_FILE holds something that looks like the key itself, and takes the path of its file; a key belongs into private_key or OCI_CLI_KEY_CONTENT"]);
+        Ok(())
+    }
+
+    /// A token where the path of its file belongs is not shown.
+    #[test]
+    fn token_as_path() -> anyhow::Result<()> {
+        let token = crate::credentials::jwt::token(&serde_json::json!({ "sub": "a" }));
+        for (auth, variable) in [
+            ("SecurityToken", "OCI_CLI_SECURITY_TOKEN_FILE"),
+            ("CloudShell", "OCI_CLI_DELEGATION_TOKEN_FILE"),
+            ("CloudShell", "obo_token_path"),
+            (
+                "WorkloadIdentityFederation",
+                "OCI_WORKLOAD_IDENTITY_TOKEN_PATH",
+            ),
+        ] {
+            let others = [&EXCHANGE[1..], &[("OCI_CLI_KEY_FILE", "/key.pem")]].concat();
+            let line = Setup::new(&[&others[..], &[(variable, &token)]].concat())?
+                .auth(auth)
+                .line();
+            assert_eq!(
+                line,
+                format!(
+                    "the environment variable {variable} holds something that looks like the token itself, \
+                     and takes the path of a file with it"
+                )
+            );
+        }
+        Ok(())
+    }
+
+    /// A session's profile does not sign in with an API key, and is mentioned.
+    #[test]
+    fn api_key_asked_of_a_session() -> anyhow::Result<()> {
+        let config = "[DEFAULT]\nsecurity_token_file=/token\nkey_file=/key.pem\ntenancy=tenancy\n";
+        Setup::file(&[], config)?.auth("ApiKey").check(expect![[r#"
+            nobody to sign in as: there is no user. Looked at, in this order:
+                user: the argument user_ocid, TF_VAR_user_ocid, OCI_USER_OCID, OCI_CLI_USER, `user` in profile DEFAULT of HOME/.oci/config
+            In HOME/.oci/config, the only profile is DEFAULT. There is a session, `security_token_file` in profile DEFAULT of HOME/.oci/config, which auth = "SecurityToken" uses. Another way to sign in is chosen with the argument auth.
+
+            A key and a configuration file are made by:
+                oci setup config"#]]);
+        Ok(())
+    }
+
+    /// Where Cloud Shell's token is looked for, in order, down to the place it
+    /// always has.
+    #[test]
+    fn delegation_tokens_have_an_order() -> anyhow::Result<()> {
+        let all = [
+            ("OCI_CLI_DELEGATION_TOKEN_FILE", "~/cli"),
+            ("TF_VAR_obo_token", "TEXT1"),
+            ("OCI_obo_token", "TEXT2"),
+            ("obo_token", "TEXT3"),
+            ("TF_VAR_obo_token_path", "/path1"),
+            ("OCI_obo_token_path", "/path2"),
+            ("obo_token_path", "/path3"),
+        ];
+        let mut lines = Vec::new();
+        for first in 0..=all.len() {
+            lines.push(
+                Setup::file(&all[first..], "[DEFAULT]\ndelegation_token_file=/file\n")?
+                    .auth("CloudShell")
+                    .line(),
+            );
+        }
+        let setup = Setup::new(&[])?.auth("CloudShell");
+        lines.push(setup.line());
+        fs::write(setup.token(), "TOKEN")?;
+        lines.push(setup.line());
+        expect![[r#"
+            delegation token HOME/cli named by the environment variable OCI_CLI_DELEGATION_TOKEN_FILE, region unknown
+            delegation token TEXT1 in the environment variable TF_VAR_obo_token, region unknown
+            delegation token TEXT2 in the environment variable OCI_obo_token, region unknown
+            delegation token TEXT3 in the environment variable obo_token, region unknown
+            delegation token /path1 named by the environment variable TF_VAR_obo_token_path, region unknown
+            delegation token /path2 named by the environment variable OCI_obo_token_path, region unknown
+            delegation token /path3 named by the environment variable obo_token_path, region unknown
+            delegation token /file named by `delegation_token_file` in profile DEFAULT of HOME/.oci/config, region unknown
+            cannot sign in as the user of Cloud Shell: there is no delegation token. Looked at, in this order:
+                delegation token: OCI_CLI_DELEGATION_TOKEN_FILE, TF_VAR_obo_token, OCI_obo_token, obo_token, TF_VAR_obo_token_path, OCI_obo_token_path, obo_token_path, HOME/delegation_token
+            There is no configuration file: neither HOME/.oci/config nor HOME/.oraclebmc/config
+            delegation token HOME/delegation_token named by Cloud Shell, region unknown"#]].assert_eq(&lines.join("\n"));
+        Ok(())
+    }
+
+    /// Cloud Shell as it is: it says `InstancePrincipal` to Terraform, and in
+    /// other variables that there is a user.
+    #[test]
+    fn cloud_shell_is_recognised() -> anyhow::Result<()> {
+        let with_file = |variables: &[(&str, &str)]| -> anyhow::Result<String> {
+            let setup = Setup::new(variables)?;
+            fs::write(setup.token(), "TOKEN")?;
+            Ok(setup.line())
+        };
+        let lines = [
+            with_file(&[
+                ("OCI_AUTH", "InstancePrincipal"),
+                ("OCI_use_obo_token", "true"),
+                ("OCI_obo_token_path", "/obo"),
+                ("OCI_REGION", "gru"),
+            ])?,
+            with_file(&[("OCI_AUTH", "InstancePrincipal")])?,
+            with_file(&[])?,
+            with_file(&[("OCI_CLI_CLOUD_SHELL", "True")])?,
+            with_file(&[("use_obo_token", "1"), ("obo_token", "TEXT")])?,
+            // Somebody who does not want it.
+            with_file(&[
+                ("OCI_use_obo_token", "false"),
+                ("OCI_obo_token_path", "/obo"),
+            ])?,
+            Setup::new(&[("OCI_CLI_CLOUD_SHELL", "False")])?.line(),
+            Setup::new(&[("OCI_CLI_CLOUD_SHELL", "true")])?.line(),
+        ];
+        expect![[r#"
+            delegation token /obo named by the environment variable OCI_obo_token_path, region gru
+            instance principal, region unknown
+            delegation token HOME/delegation_token named by Cloud Shell, region unknown
+            delegation token HOME/delegation_token named by Cloud Shell, region unknown
+            delegation token TEXT in the environment variable obo_token, region unknown
+            nothing: passed over API key, token exchange, profile, Cloud Shell, resource principal; region unknown
+            nothing: passed over API key, token exchange, profile, Cloud Shell, resource principal; region unknown
+            cannot sign in as the user of Cloud Shell: there is no delegation token. Looked at, in this order:
+                delegation token: OCI_CLI_DELEGATION_TOKEN_FILE, TF_VAR_obo_token, OCI_obo_token, obo_token, TF_VAR_obo_token_path, OCI_obo_token_path, obo_token_path, HOME/delegation_token
+            There is no configuration file: neither HOME/.oci/config nor HOME/.oraclebmc/config"#]].assert_eq(&lines.join("\n"));
+        Ok(())
+    }
+
+    /// An instance by name reads no file, unless somebody names one.
+    #[test]
+    fn instance_needs_no_file() -> anyhow::Result<()> {
+        let broken = "this is no configuration";
+        for auth in [
+            "InstancePrincipal",
+            "OKEWorkloadIdentity",
+            "ResourcePrincipal",
+        ] {
+            let setup = Setup::file(&RESOURCE, broken)?.auth(auth);
+            assert!(!setup.line().contains("cannot read"), "{}", setup.line());
+            let mut setup = setup;
+            setup.settings.config_file = Some("~/.oci/config".to_owned());
+            assert!(
+                setup.line().contains("cannot read the configuration file"),
+                "{}",
+                setup.line()
+            );
+        }
+        let mut setup =
+            Setup::file(&[("OCI_CLI_PROFILE", "session")], PROFILE_FILE)?.auth("InstancePrincipal");
+        setup.check(expect!["instance principal, region fra"]);
+        setup.settings.config_file_profile = Some("nobody".to_owned());
+        setup.check(expect!["the argument config_file_profile names the profile [nobody], which is not in HOME/.oci/config; the profiles are DEFAULT, session, shell, machine and function"]);
+        Ok(())
+    }
+
+    /// A resource's own region comes after all that is configured, and belongs
+    /// to resources and pods only.
+    #[test]
+    fn regions_have_an_order() -> anyhow::Result<()> {
+        let config = "[DEFAULT]\nregion=lhr\n[ci]\nregion=fra\n";
+        let names = ["TF_VAR_region", "OCI_REGION", "OCI_CLI_REGION"];
+        let mut lines = Vec::new();
+        for auth in [
+            "ResourcePrincipal",
+            "OKEWorkloadIdentity",
+            "InstancePrincipal",
+        ] {
+            let mut variables = RESOURCE.to_vec();
+            variables.extend(names.map(|name| (name, name)));
+            let mut setup = Setup::file(&variables, config)?.auth(auth);
+            setup.settings.config_file = Some("~/.oci/config".to_owned());
+            setup.settings.config_file_profile = Some("ci".to_owned());
+            setup.settings.region = Some("argument".to_owned());
+            let mut regions = Vec::new();
+            let region = |setup: &Setup| {
+                let line = setup.line();
+                line.rsplit_once("region ")
+                    .map(|(_, region)| region.to_owned())
+                    .unwrap_or(line)
+            };
+            regions.push(region(&setup));
+            setup.settings.region = None;
+            for name in names {
+                regions.push(region(&setup));
+                setup.environment.variables.remove(name);
+            }
+            regions.push(region(&setup));
+            setup.settings.config_file_profile = None;
+            regions.push(region(&setup));
+            setup.settings.config_file = None;
+            fs::remove_file(setup.home.path().join(".oci/config"))?;
+            regions.push(region(&setup));
+            lines.push(format!("{auth}: {}", regions.join(", ")));
+        }
+        expect![[r#"
+            ResourcePrincipal: argument, TF_VAR_region, OCI_REGION, OCI_CLI_REGION, fra, lhr, us-phoenix-1
+            OKEWorkloadIdentity: argument, TF_VAR_region, OCI_REGION, OCI_CLI_REGION, fra, lhr, us-phoenix-1
+            InstancePrincipal: argument, TF_VAR_region, OCI_REGION, OCI_CLI_REGION, fra, lhr, unknown"#]].assert_eq(&lines.join("\n"));
+        Ok(())
+    }
+
+    /// The arguments of a token exchange, and every one of them that is missing.
+    #[test]
+    fn token_exchange_is_complete() -> anyhow::Result<()> {
+        let auth = "WorkloadIdentityFederation";
+        Setup::new(&[])?.auth(auth).check(expect![[r#"
+            cannot sign in with a token exchange: there is no token of the workload, no identity domain, no client id and no client secret. Looked at, in this order:
+                token of the workload: the argument workload_identity_token_path, TF_VAR_workload_identity_token_path, OCI_WORKLOAD_IDENTITY_TOKEN_PATH
+                identity domain: the argument token_exchange_domain_url, TF_VAR_token_exchange_domain_url, OCI_TOKEN_EXCHANGE_DOMAIN_URL
+                client id: the argument token_exchange_client_id, TF_VAR_token_exchange_client_id, OCI_TOKEN_EXCHANGE_CLIENT_ID
+                client secret: the argument token_exchange_client_secret, TF_VAR_token_exchange_client_secret, OCI_TOKEN_EXCHANGE_CLIENT_SECRET
+            token_exchange_auth is "OAuthClientCredentials""#]]);
+        Setup::new(&EXCHANGE[..1])?.check(expect![[r#"
+            cannot sign in with a token exchange: there is no identity domain, no client id and no client secret. Looked at, in this order:
+                identity domain: the argument token_exchange_domain_url, TF_VAR_token_exchange_domain_url, OCI_TOKEN_EXCHANGE_DOMAIN_URL
+                client id: the argument token_exchange_client_id, TF_VAR_token_exchange_client_id, OCI_TOKEN_EXCHANGE_CLIENT_ID
+                client secret: the argument token_exchange_client_secret, TF_VAR_token_exchange_client_secret, OCI_TOKEN_EXCHANGE_CLIENT_SECRET
+            token_exchange_auth is "OAuthClientCredentials""#]]);
+        let resource = (
+            "TF_VAR_token_exchange_requested_token_type",
+            "urn:oci:token-type:oci-rpst",
+        );
+        Setup::new(&[&EXCHANGE[..], &[resource]].concat())?.check(expect![[r#"
+            cannot sign in with a token exchange: there is no resource type. Looked at, in this order:
+                resource type: the argument token_exchange_resource_type, TF_VAR_token_exchange_resource_type, OCI_TOKEN_EXCHANGE_RESOURCE_TYPE
+            token_exchange_auth is "OAuthClientCredentials""#]]);
+        let instance = ("TF_VAR_token_exchange_auth", "instance_principal");
+        Setup::new(&[&EXCHANGE[..2], &[instance]].concat())?.check(expect![[r#"token exchange signed by instance true, TokenExchange { workload_identity_token_path: Some("HOME/token"), domain_url: Some("https://idcs.example.com"), auth: Some("InstancePrincipal"), client_id: None, client_secret: None, requested_token_type: None, subject_token_type: None, resource_type: None, rpst_expiration: None }, region unknown"#]]);
+        let magic = ("TF_VAR_token_exchange_auth", "magic");
+        Setup::new(&[&EXCHANGE[..2], &[magic]].concat())?.check(expect![[r#"the environment variable TF_VAR_token_exchange_auth is "magic"; there are OAuthClientCredentials, with a client id and a client secret, and InstancePrincipal"#]]);
+        // All of them, and arguments before variables.
+        let names = [
+            "TF_VAR_workload_identity_token_path",
+            "TF_VAR_token_exchange_domain_url",
+            "TF_VAR_token_exchange_client_id",
+            "TF_VAR_token_exchange_client_secret",
+            "TF_VAR_token_exchange_requested_token_type",
+            "TF_VAR_token_exchange_subject_token_type",
+            "TF_VAR_token_exchange_resource_type",
+            "TF_VAR_token_exchange_rpst_exp",
+        ];
+        let variables: Vec<(&str, &str)> = names.iter().map(|name| (*name, *name)).collect();
+        let mut setup = Setup::new(&[&variables[..], &EXCHANGE].concat())?;
+        setup.check(expect![[r#"token exchange signed by instance false, TokenExchange { workload_identity_token_path: Some("TF_VAR_workload_identity_token_path"), domain_url: Some("TF_VAR_token_exchange_domain_url"), auth: Some("OAuthClientCredentials"), client_id: Some("TF_VAR_token_exchange_client_id"), client_secret: Some("[redacted]"), requested_token_type: Some("TF_VAR_token_exchange_requested_token_type"), subject_token_type: Some("TF_VAR_token_exchange_subject_token_type"), resource_type: Some("TF_VAR_token_exchange_resource_type"), rpst_expiration: Some("TF_VAR_token_exchange_rpst_exp") }, region unknown"#]]);
+        setup.settings.token_exchange.client_id = Some("argument".to_owned());
+        assert!(setup.line().contains(r#"client_id: Some("argument")"#));
+        Ok(())
+    }
+
+    /// Half of an API key is the mistake of somebody who means one; a tenancy
+    /// alone is often set for something else.
+    #[test]
+    fn half_an_api_key() -> anyhow::Result<()> {
+        for [name, _] in [
+            ["OCI_CLI_USER", ""],
+            ["TF_VAR_fingerprint", ""],
+            ["OCI_PRIVATE_KEY_PATH", ""],
+            ["OCI_CLI_KEY_CONTENT", ""],
+        ] {
+            let line = Setup::new(&[&[(name, "x")][..], &RESOURCE].concat())?.line();
+            assert!(
+                line.starts_with("nobody to sign in as: there is no tenancy"),
+                "{name}: {line}"
+            );
+        }
+        Setup::new(&[&[("OCI_CLI_TENANCY", "x")][..], &RESOURCE].concat())?.check(expect![
+            "resource principal /rpst with /rpst.pem, region us-phoenix-1"
+        ]);
+        Setup::new(&[("TF_VAR_user_ocid", "x")])?.check(expect![[r#"
+            nobody to sign in as: there is no tenancy and no private key. Looked at, in this order:
+                tenancy: the argument tenancy_ocid, TF_VAR_tenancy_ocid, OCI_TENANCY_OCID, OCI_CLI_TENANCY
+                private key: the argument private_key, the argument private_key_path, TF_VAR_private_key, TF_VAR_private_key_path, OCI_PRIVATE_KEY, OCI_PRIVATE_KEY_PATH, OCI_CLI_KEY_CONTENT, OCI_CLI_KEY_FILE
+            There is no configuration file: neither HOME/.oci/config nor HOME/.oraclebmc/config. Another way to sign in is chosen with the argument auth.
+
+            A key and a configuration file are made by:
+                oci setup config"#]]);
+        Ok(())
+    }
+
+    /// A machine on which nothing is set up: each way, and why not.
+    #[test]
+    fn nobody() -> anyhow::Result<()> {
+        let setup = Setup::new(&[])?;
+        let search = Search {
+            settings: &setup.settings,
+            environment: &setup.environment,
+        };
+        let Err(mut tried) = look(&search, &setup.token())?.way else {
+            anyhow::bail!("something was found");
+        };
+        pass(
+            &mut tried,
+            "OKE workload identity",
+            "KUBERNETES_SERVICE_HOST is not set".to_owned(),
+        );
+        pass(
+            &mut tried,
+            "instance principal",
+            "nobody answers at 169.254.169.254".to_owned(),
+        );
+        let text = Error::Nobody { tried }.to_string();
+        expect![[r#"
+            nobody to sign in as. Tried, in this order:
+                API key: neither user_ocid nor private_key is an argument or a variable
+                token exchange: neither workload_identity_token_path nor token_exchange_domain_url is set
+                profile: there is no configuration file: neither HOME/.oci/config nor HOME/.oraclebmc/config
+                Cloud Shell: neither OCI_CLI_CLOUD_SHELL nor OCI_obo_token_path is set, and there is no HOME/delegation_token
+                resource principal: OCI_RESOURCE_PRINCIPAL_VERSION is not set
+                OKE workload identity: KUBERNETES_SERVICE_HOST is not set
+                instance principal: nobody answers at 169.254.169.254
+
+            A person runs `oci setup config`, which makes a key and a configuration file, or `oci session authenticate`. A pipeline elsewhere sets OCI_CLI_TENANCY, OCI_CLI_USER and OCI_CLI_KEY_CONTENT, or the arguments of a token exchange. A program in Oracle Cloud needs nothing but a policy; the argument auth says which way is meant"#]].assert_eq(&text.replace(&*setup.home.path().to_string_lossy(), "HOME"));
+        Ok(())
+    }
+}

@@ -345,6 +345,14 @@ pub enum Error {
         /// As the environment has it.
         version: String,
     },
+    /// The token itself, where its file belongs. It is not shown.
+    #[error(
+        "{named_by} holds something that looks like the token itself, and takes the path of a file with it"
+    )]
+    TokenAsPath {
+        /// What is configured.
+        named_by: String,
+    },
     /// A token that is of no use any more.
     #[error("{what} in {place} ended at {ended}; {remedy}")]
     TokenEnded {

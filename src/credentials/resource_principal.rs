@@ -56,7 +56,7 @@ pub(super) fn look(environment: &Environment) -> Result<Result<Parts, String>, E
                 what: "private key",
                 looked_at: vec![KEY.to_owned()],
             }],
-            note: format!("{TOKEN} is set"),
+            note: format!("{TOKEN} is set, and the two belong together"),
         });
     };
     Ok(Ok(Parts {
@@ -270,7 +270,7 @@ mod tests {
             token here, key here, passphrase here
             cannot sign in as a resource principal: there is no private key. Looked at, in this order:
                 private key: OCI_RESOURCE_PRINCIPAL_PRIVATE_PEM
-            OCI_RESOURCE_PRINCIPAL_RPST is set
+            OCI_RESOURCE_PRINCIPAL_RPST is set, and the two belong together
             OCI_RESOURCE_PRINCIPAL_VERSION is "1.1", and this provider can be a resource principal of version 2.2 only; set the argument auth to another way to sign in
             OCI_RESOURCE_PRINCIPAL_VERSION is "2.1", and this provider can be a resource principal of version 2.2 only; set the argument auth to another way to sign in
             OCI_RESOURCE_PRINCIPAL_VERSION is "2.1.1", and this provider can be a resource principal of version 2.2 only; set the argument auth to another way to sign in
@@ -279,8 +279,8 @@ mod tests {
     }
 
     /// Who it is, by value: variables cannot be renewed.
-    #[tokio::test]
-    async fn by_value() -> anyhow::Result<()> {
+    #[test]
+    fn by_value() -> anyhow::Result<()> {
         let variables = [(VERSION, "2.2"), (TOKEN, &*token(&claims())), (KEY, PEM)];
         let parts = look(&environment(&variables))?.map_err(anyhow::Error::msg)?;
         let principal = ResourcePrincipal::new(parts);
@@ -305,8 +305,8 @@ mod tests {
 
     /// By file: what is written there while the program runs is used, from the
     /// end of the token before at the latest.
-    #[tokio::test]
-    async fn by_file() -> anyhow::Result<()> {
+    #[test]
+    fn by_file() -> anyhow::Result<()> {
         let directory = tempfile::tempdir()?;
         let file = |name: &str| directory.path().join(name).display().to_string();
         fs::write(file("rpst"), token(&claims()))?;

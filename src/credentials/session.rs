@@ -25,6 +25,8 @@ pub(super) struct Parts {
     pub(super) passphrase: Option<Place>,
     /// Where a passphrase may stand, for a message.
     pub(super) passphrase_places: String,
+    /// For a message: "profile ci", or the variable that names the token.
+    pub(super) origin: String,
     /// The profile of the session; none when a variable names the token.
     pub(super) profile: Option<String>,
     /// For the command that begins another session.
@@ -62,14 +64,10 @@ impl SessionToken {
             option("--profile"),
             option("--profile-name")
         );
-        let origin = match (profile, &parts.token) {
-            (Some(profile), _) => format!("profile {profile}"),
-            (None, Place::File { named_by, .. } | Place::Here { named_by, .. }) => named_by.clone(),
-        };
         Self {
             pair: TokenPair {
                 what: "the session token",
-                whose: format!(" ({origin})"),
+                whose: format!(" ({})", parts.origin),
                 token: parts.token,
                 key: parts.key,
                 passphrase: parts.passphrase,
@@ -77,7 +75,7 @@ impl SessionToken {
                 remedy,
                 state: State::default(),
             },
-            origin,
+            origin: parts.origin,
             tenancy_id: parts.tenancy_id,
         }
     }
@@ -151,13 +149,17 @@ mod tests {
     fn session(claims: &Value, profile: Option<&str>) -> SessionToken {
         let here = |text: &str| Place::Here {
             text: text.to_owned(),
-            named_by: "OCI_CLI_SECURITY_TOKEN_FILE".to_owned(),
+            named_by: "TOKEN".to_owned(),
         };
         SessionToken::new(Parts {
             token: here(&token(claims)),
             key: here(include_str!("../../tests/fixtures/keys/other-rsa-2048.pem")),
             passphrase: None,
             passphrase_places: String::new(),
+            origin: profile.map_or_else(
+                || "OCI_CLI_SECURITY_TOKEN_FILE".to_owned(),
+                |profile| format!("profile {profile}"),
+            ),
             profile: profile.map(str::to_owned),
             region: profile.map(|_| "sa-saopaulo-1".to_owned()),
             tenancy_id: Some("ocid1.tenancy.oc1..configured".to_owned()),
@@ -170,8 +172,8 @@ mod tests {
 
     /// Who it is, from the token, and where the token leaves it out from the
     /// configuration.
-    #[tokio::test]
-    async fn principals() -> anyhow::Result<()> {
+    #[test]
+    fn principals() -> anyhow::Result<()> {
         let principal = |claims: Value| -> anyhow::Result<Principal> {
             let session = session(&claims, Some("ci"));
             Ok(session.session(at(1000), Instant::now())?.principal)
@@ -187,7 +189,8 @@ mod tests {
                 ),
                 grantee: Group,
             }
-        "#]].assert_debug_eq(&principal(
+        "#]]
+        .assert_debug_eq(&principal(
             json!({"exp": 2000, "sub": "ocid1.user.oc1..a", "tenant": "ocid1.tenancy.oc1..a"}),
         )?);
         expect![[r#"
@@ -199,7 +202,8 @@ mod tests {
                 user_id: None,
                 grantee: Group,
             }
-        "#]].assert_debug_eq(&principal(
+        "#]]
+        .assert_debug_eq(&principal(
             json!({"exp": 2000, "sub": "somebody", "opc-tenant": "ocid1.tenancy.oc1..b"}),
         )?);
         let unread = session(&json!({"exp": 2000, "sub": "ocid1.user.oc1..a"}), None);
@@ -217,8 +221,8 @@ mod tests {
 
     /// What to do when it has ended: in a profile, in one with an odd name, and
     /// without one.
-    #[tokio::test]
-    async fn ended() -> anyhow::Result<()> {
+    #[test]
+    fn ended() {
         let message = |profile| match session(&json!({"exp": 1767323045}), profile)
             .session(at(1767323045), Instant::now())
         {
@@ -226,15 +230,14 @@ mod tests {
             Err(error) => error.to_string(),
         };
         expect![[r#"
-            the session token in OCI_CLI_SECURITY_TOKEN_FILE (profile ci) ended at 2026-01-02 03:04:05 UTC; `oci session refresh --profile ci` renews a session that has not ended yet, and another one begins with:
+            the session token in TOKEN (profile ci) ended at 2026-01-02 03:04:05 UTC; `oci session refresh --profile ci` renews a session that has not ended yet, and another one begins with:
                 oci session authenticate --region sa-saopaulo-1 --profile-name ci"#]].assert_eq(&message(Some("ci")));
         expect![[r#"
-            the session token in OCI_CLI_SECURITY_TOKEN_FILE (profile team a's) ended at 2026-01-02 03:04:05 UTC; `oci session refresh --profile 'team a'\''s'` renews a session that has not ended yet, and another one begins with:
+            the session token in TOKEN (profile team a's) ended at 2026-01-02 03:04:05 UTC; `oci session refresh --profile 'team a'\''s'` renews a session that has not ended yet, and another one begins with:
                 oci session authenticate --region sa-saopaulo-1 --profile-name 'team a'\''s'"#]].assert_eq(&message(Some("team a's")));
         expect![[r#"
-            the session token in OCI_CLI_SECURITY_TOKEN_FILE (OCI_CLI_SECURITY_TOKEN_FILE) ended at 2026-01-02 03:04:05 UTC; `oci session refresh` renews a session that has not ended yet, and another one begins with:
+            the session token in TOKEN (OCI_CLI_SECURITY_TOKEN_FILE) ended at 2026-01-02 03:04:05 UTC; `oci session refresh` renews a session that has not ended yet, and another one begins with:
                 oci session authenticate"#]].assert_eq(&message(None));
-        Ok(())
     }
 
     /// An exchange is a look at the files, and gives a session for as long as

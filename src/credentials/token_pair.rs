@@ -470,7 +470,10 @@ mod tests {
         files.write("token", &whole)?;
         files.write("key.pem", &OTHER_KEY[..900])?;
         assert_eq!(files.load(1999)?, "still first");
-        files.fails(2000, expect!["the key in DIR/key.pem has no `-----END` line, so a part of it is missing"]);
+        files.fails(
+            2000,
+            expect!["the key in DIR/key.pem has no `-----END` line, so a part of it is missing"],
+        );
         files.remove("key.pem")?;
         files.fails(2000, expect!["cannot read the private key in DIR/key.pem, which the test names: No such file or directory (os error 2)"]);
         files.write("key.pem", OTHER_KEY)?;
@@ -479,7 +482,12 @@ mod tests {
         // A token that had ended before it was written.
         files.write("token", &token(&json!({"exp": 1800, "n": "third"})))?;
         assert_eq!(files.load(2000)?, "still second");
-        files.fails(3000, expect!["the session token in DIR/token ended at 1970-01-01 00:30:00 UTC; begin another one"]);
+        files.fails(
+            3000,
+            expect![
+                "the session token in DIR/token ended at 1970-01-01 00:30:00 UTC; begin another one"
+            ],
+        );
         Ok(())
     }
 
@@ -532,13 +540,23 @@ mod tests {
         let vectors = vectors()?;
         let encrypted = &vectors["key"]["encrypted"]["pkcs8_encrypted_pbes2_aes256cbc_hmacsha256"];
         files.write("key.pem", encrypted.as_str().unwrap_or_default())?;
-        files.fails(1000, expect!["the key in DIR/key.pem is encrypted, and its passphrase is missing; set PASSPHRASE"]);
+        files.fails(
+            1000,
+            expect![
+                "the key in DIR/key.pem is encrypted, and its passphrase is missing; set PASSPHRASE"
+            ],
+        );
         files.write("passphrase", "incorrect donkey")?;
         files.pair.passphrase = Some(Place::File {
             path: files.directory.path().join("passphrase"),
             named_by: "the test".to_owned(),
         });
-        files.fails(1000, expect!["the key in DIR/key.pem cannot be decrypted with the passphrase in DIR/passphrase"]);
+        files.fails(
+            1000,
+            expect![
+                "the key in DIR/key.pem cannot be decrypted with the passphrase in DIR/passphrase"
+            ],
+        );
         files.write("passphrase", "correct horse\n")?;
         assert!(files.pair.is_outdated());
         assert_eq!(files.load(1000)?, "first");

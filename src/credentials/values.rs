@@ -16,6 +16,7 @@ use std::{
 use super::{
     Environment, Error, Settings,
     config_file::{ConfigFile, Problem},
+    jwt::Claims,
     private_key::{self, KeyProblem},
 };
 use crate::signing::SigningKey;
@@ -428,6 +429,16 @@ impl Search<'_> {
         }
     }
 
+    /// The path of a file with a token.
+    pub(super) fn token_path(&self, found: &Found) -> Result<PathBuf, Error> {
+        if looks_like_a_token(&found.value) {
+            return Err(Error::TokenAsPath {
+                named_by: found.origin.to_string(),
+            });
+        }
+        self.expand(found)
+    }
+
     /// A path, with `~` for the home directory.
     pub(super) fn expand(&self, found: &Found) -> Result<PathBuf, Error> {
         let rest = match found.value.strip_prefix('~') {
@@ -588,6 +599,11 @@ pub(super) fn setting_variables(name: &str) -> [String; 3] {
 /// No path is that long, and a key must not be shown.
 pub(super) fn looks_like_a_key(path: &str) -> bool {
     path.contains("-----BEGIN") || path.len() > 500
+}
+
+/// The same for a token.
+fn looks_like_a_token(path: &str) -> bool {
+    path.len() > 500 || Claims::of(path).is_some()
 }
 
 /// What is wrong with a key, with the places that a passphrase has.

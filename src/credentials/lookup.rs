@@ -893,10 +893,11 @@ pub(super) fn nobody_text(tried: &[Tried]) -> String {
         text.push_str(&format!("\n    {way}: {reason}"));
     }
     text.push_str(
-        "\n\nA person runs `oci setup config`, which makes a key and a configuration file, or \
-         `oci session authenticate`. A pipeline elsewhere sets OCI_CLI_TENANCY, OCI_CLI_USER and \
-         OCI_CLI_KEY_CONTENT, or the arguments of a token exchange. A program in Oracle Cloud \
-         needs nothing but a policy; the argument auth says which way is meant",
+        "\n\nHow they are set up:\n    \
+         a person: `oci setup config` makes a key and a profile, `oci session authenticate` a session\n    \
+         a pipeline elsewhere: OCI_CLI_TENANCY, OCI_CLI_USER and OCI_CLI_KEY_CONTENT, or a token exchange\n    \
+         an instance, a function, a pipeline or a pod in Oracle Cloud: a policy that allows it\n\
+         The argument auth says which one is meant",
     );
     text
 }
@@ -1538,7 +1539,11 @@ mod tests {
                 OKE workload identity: KUBERNETES_SERVICE_HOST is not set
                 instance principal: nobody answers at 169.254.169.254
 
-            A person runs `oci setup config`, which makes a key and a configuration file, or `oci session authenticate`. A pipeline elsewhere sets OCI_CLI_TENANCY, OCI_CLI_USER and OCI_CLI_KEY_CONTENT, or the arguments of a token exchange. A program in Oracle Cloud needs nothing but a policy; the argument auth says which way is meant"#]].assert_eq(&text.replace(&*setup.home.path().to_string_lossy(), "HOME"));
+            How they are set up:
+                a person: `oci setup config` makes a key and a profile, `oci session authenticate` a session
+                a pipeline elsewhere: OCI_CLI_TENANCY, OCI_CLI_USER and OCI_CLI_KEY_CONTENT, or a token exchange
+                an instance, a function, a pipeline or a pod in Oracle Cloud: a policy that allows it
+            The argument auth says which one is meant"#]].assert_eq(&text.replace(&*setup.home.path().to_string_lossy(), "HOME"));
         Ok(())
     }
 }

@@ -327,7 +327,7 @@ pub enum Error {
         reason: String,
     },
     /// A file that should hold a security token.
-    #[error("{place} holds no security token, where {what} should be; {remedy}")]
+    #[error("{place} does not hold {what}, or only a part of it; {remedy}")]
     NoToken {
         /// For example "the session token".
         what: &'static str,

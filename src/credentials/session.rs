@@ -57,7 +57,9 @@ impl SessionToken {
             })
         };
         let region = parts.region.as_deref();
-        let region = region.map_or_else(String::new, |region| format!(" --region {region}"));
+        let region = region.map_or_else(String::new, |region| {
+            format!(" --region {}", quoted(region))
+        });
         let remedy = format!(
             "`oci session refresh{}` renews a session that has not ended yet, and another one begins with:\n    \
              oci session authenticate{region}{}",
@@ -126,7 +128,7 @@ impl Exchange for SessionToken {
     }
 }
 
-/// A profile's name as a shell takes it.
+/// A name as a shell takes it.
 fn quoted(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@' | '/');
     if name.chars().all(plain) {

@@ -462,7 +462,7 @@ mod tests {
             assert_eq!(files.load(1999)?, "still first", "{half:?}");
             assert!(!files.pair.is_outdated(), "not read for every request");
         }
-        files.fails(2000, expect!["DIR/token holds no security token, where the session token should be; begin another one"]);
+        files.fails(2000, expect!["DIR/token does not hold the session token, or only a part of it; begin another one"]);
         files.remove("token")?;
         assert!(files.pair.is_outdated());
         assert_eq!(files.load(1999)?, "still first");

@@ -669,7 +669,7 @@ fn session_is_of_no_use() -> anyhow::Result<()> {
     setup.fails(expect!["cannot read the session token in HOME/.oci/token, which `security_token_file` in profile session of HOME/.oci/config names: No such file or directory (os error 2)"]);
     setup.write(".oci/token", "")?;
     setup.fails(expect![[r#"
-        HOME/.oci/token (profile session) holds no security token, where the session token should be; `oci session refresh --profile session` renews a session that has not ended yet, and another one begins with:
+        HOME/.oci/token (profile session) does not hold the session token, or only a part of it; `oci session refresh --profile session` renews a session that has not ended yet, and another one begins with:
             oci session authenticate --region IAD --profile-name session"#]]);
     setup.write(".oci/token", &ended("ocid1.user.oc1..session"))?;
     setup.fails(expect![[r#"
@@ -758,7 +758,9 @@ fn new_regions() -> anyhow::Result<()> {
     setup.write(".oci/regions-config.json", &format!("[{MOON}]"))?;
     assert_eq!(setup.region()?.as_deref(), Some("moon-base-1"));
     setup.write(".oci/regions-config.json", MOON)?;
-    setup.fails(expect!["cannot read ~/.oci/regions-config.json: an array of regions is expected"]);
+    setup.fails(expect![
+        "cannot read ~/.oci/regions-config.json: an array of regions is expected"
+    ]);
     fs::remove_file(setup.home().join(".oci/regions-config.json"))?;
     setup = setup.variable("OCI_REGION_METADATA", MOON);
     assert_eq!(setup.region()?.as_deref(), Some("moon-base-1"));
@@ -771,7 +773,9 @@ fn new_regions() -> anyhow::Result<()> {
         Some(vec!["ocir.moon-base-1.oci.oraclecloud99.com".to_owned()])
     );
     setup = setup.variable("OCI_REGION_METADATA", "{\"regionKey\": \"LUN\"}");
-    setup.fails(expect!["cannot read OCI_REGION_METADATA: regionIdentifier is missing"]);
+    setup.fails(expect![
+        "cannot read OCI_REGION_METADATA: regionIdentifier is missing"
+    ]);
     setup = setup
         .variable("OCI_REGION_METADATA", "")
         .variable("OCI_DEFAULT_REALM", "oraclecloud42.com");

@@ -168,7 +168,7 @@ struct Looked {
 
 /// A way to sign in, with all that it needs.
 enum Way {
-    ApiKey(ApiKeyParts),
+    ApiKey(Box<ApiKeyParts>),
     Session(session::Parts),
     ResourcePrincipal(resource_principal::Parts),
     /// A pod of a cluster.
@@ -514,7 +514,7 @@ impl Hunt<'_> {
         let (Some(tenancy), Some(user), Some(key)) = (tenancy, user, key) else {
             return Err(self.incomplete(None, values));
         };
-        Ok(Way::ApiKey(ApiKeyParts {
+        Ok(Way::ApiKey(Box::new(ApiKeyParts {
             tenancy,
             user,
             fingerprint,
@@ -522,7 +522,7 @@ impl Hunt<'_> {
             passphrase: self.passphrase(),
             passphrase_places: self.places(&PASSPHRASE),
             profile: self.profile.to_owned(),
-        }))
+        })))
     }
 
     fn session(&self) -> Result<Way, Error> {

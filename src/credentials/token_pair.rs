@@ -80,6 +80,9 @@ impl Stamp {
     }
 }
 
+/// Of token, key and passphrase.
+type Stamps = [Option<Stamp>; 3];
+
 /// A token, its key, and the key's passphrase.
 pub(super) struct TokenPair {
     /// For a message: "the session token".
@@ -103,7 +106,7 @@ pub(super) struct State(Mutex<Memory>);
 
 #[derive(Default)]
 struct Memory {
-    looked_at: Option<[Option<Stamp>; 3]>,
+    looked_at: Option<Stamps>,
     good: Option<Loaded>,
 }
 
@@ -192,7 +195,7 @@ impl TokenPair {
     }
 
     /// Reads until nothing changed meanwhile, a few times at most.
-    fn read_settled(&self, now: SystemTime) -> ([Option<Stamp>; 3], Result<(Loaded, bool), Error>) {
+    fn read_settled(&self, now: SystemTime) -> (Stamps, Result<(Loaded, bool), Error>) {
         let mut stamps = self.stamps();
         let mut read = self.read(now);
         for _ in 0..2 {
@@ -258,7 +261,7 @@ impl TokenPair {
         format!("{}{}", self.token.name(), self.whose)
     }
 
-    fn stamps(&self) -> [Option<Stamp>; 3] {
+    fn stamps(&self) -> Stamps {
         let passphrase = self.passphrase.as_ref().and_then(Place::stamp);
         [self.token.stamp(), self.key.stamp(), passphrase]
     }
@@ -462,7 +465,12 @@ mod tests {
             assert_eq!(files.load(1999)?, "still first", "{half:?}");
             assert!(!files.pair.is_outdated(), "not read for every request");
         }
-        files.fails(2000, expect!["DIR/token does not hold the session token, or only a part of it; begin another one"]);
+        files.fails(
+            2000,
+            expect![
+                "DIR/token does not hold the session token, or only a part of it; begin another one"
+            ],
+        );
         files.remove("token")?;
         assert!(files.pair.is_outdated());
         assert_eq!(files.load(1999)?, "still first");

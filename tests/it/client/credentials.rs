@@ -524,7 +524,7 @@ fn passphrase_has_places() -> anyhow::Result<()> {
         "OCI_PRIVATE_KEY_PASSWORD",
         "OCI_CLI_PASSPHRASE",
     ];
-    let mut setup = Setup::with_default_profile()?;
+    let setup = Setup::with_default_profile()?;
     setup.write(".oci/key.pem", &encrypted("pkcs1_encrypted_aes256cbc")?)?;
     setup.append(".oci/config", "pass_phrase=correct horse\n")?;
     setup.resolve()?;

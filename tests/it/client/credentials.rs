@@ -1,16 +1,22 @@
 //! Where credentials come from: precedence, and every message in full.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     rc::Rc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use expect_test::{Expect, expect};
 use futures_util::FutureExt as _;
-use ocir::credentials::{Environment, Error, Network, Resolved, Settings, resolve};
+use ocir::{
+    credentials::{Environment, Error, Network, Resolved, Settings, resolve},
+    emulator::Emulator,
+    oci,
+    transport::{Options, RetryPolicy, http_client},
+};
 
 /// A home directory of our own, and what is set around it.
 #[derive(Clone)]
@@ -844,4 +850,145 @@ fn key_content_in_the_file() -> anyhow::Result<()> {
     )?;
     setup.fails(expect!["profile DEFAULT in HOME/.oci/config has `key_content`, which neither Oracle's tools nor this provider read from a file; write the key to a file of its own and name it with `key_file`"]);
     Ok(())
+}
+
+/// A session of the emulator, which verifies what is signed with it: renewed on
+/// disk while we run, it is noticed before the next request; ended, and not
+/// renewed, it is an error.
+#[tokio::test]
+async fn session_is_renewed_on_disk() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let directory = tempfile::tempdir()?;
+    let client = client(&emulator, emulator.session(directory.path())?).await?;
+    client.get_namespace(None).await?;
+    let refused = |emulator: &Emulator| {
+        let requests = emulator.requests();
+        requests
+            .iter()
+            .filter(|request| request.status == 401)
+            .count()
+    };
+    for hour in 1..=3 {
+        emulator.expire_tokens();
+        emulator.session(directory.path())?;
+        written(&directory.path().join("token"), hour)?;
+        client.get_namespace(None).await?;
+    }
+    assert_eq!(refused(&emulator), 0, "noticed before, not afterwards");
+    emulator.expire_tokens();
+    assert!(client.get_namespace(None).await.is_err());
+    assert!(refused(&emulator) > 0);
+    emulator.session(directory.path())?;
+    written(&directory.path().join("token"), 4)?;
+    client.get_namespace(None).await?;
+    Ok(())
+}
+
+/// A function whose files are replaced, with another key, while it runs.
+#[tokio::test]
+async fn resource_principal_is_renewed_on_disk() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let directory = tempfile::tempdir()?;
+    let variables = emulator.resource_principal_files(directory.path())?;
+    let client = client(&emulator, variables).await?;
+    client.get_namespace(None).await?;
+    for hour in 1..=3 {
+        emulator.expire_tokens();
+        emulator.resource_principal_files(directory.path())?;
+        written(&directory.path().join("rpst"), hour)?;
+        client.get_namespace(None).await?;
+    }
+    let requests = emulator.requests();
+    assert!(requests.iter().all(|request| request.status == 200));
+    Ok(())
+}
+
+/// Every machine that the emulator knows, with nothing that says how to sign in:
+/// it is found out, and a service takes it.
+#[tokio::test]
+async fn every_machine_is_recognised() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let directory = tempfile::tempdir()?;
+    let path = |name: &str| directory.path().join(name);
+    let mut machines = vec![
+        ("session", emulator.session(&path("session"))?),
+        ("job", emulator.identity_domain(&path("job"))?),
+        ("Cloud Shell", emulator.cloud_shell(&path("shell"))?),
+        ("function", emulator.resource_principal()?),
+        ("instance", emulator.instance()),
+    ];
+    // Its service needs an address of its own, which not every system has.
+    if cfg!(target_os = "linux") {
+        machines.push(("pod", emulator.workload(&path("pod"))?));
+    }
+    for (machine, mut variables) in machines {
+        variables.retain(|name, _| !name.ends_with("_AUTH") || name.contains("EXCHANGE"));
+        if machine != "session" {
+            variables.insert("OCI_REGION".into(), emulator.seed().region.clone());
+        }
+        let client = client(&emulator, variables).await?;
+        let namespace = client.get_namespace(None).await;
+        assert!(namespace.is_ok(), "{machine}: {namespace:?}");
+    }
+    Ok(())
+}
+
+/// A machine on which there is nothing, and nobody who answers: each way, and
+/// why not. It takes no longer than a refused connection.
+#[tokio::test]
+async fn nobody_is_found() -> anyhow::Result<()> {
+    let setup = Setup::new()?.variable("OCI_METADATA_BASE_URL", "http://127.0.0.1:1/opc/v2");
+    let error = resolve(&setup.settings, &setup.environment, &Network::default()).await;
+    let Err(Error::Nobody { tried }) = error else {
+        anyhow::bail!("{error:?}");
+    };
+    let lines: Vec<String> = tried
+        .iter()
+        .map(|tried| format!("{}: {}", tried.way, tried.reason))
+        .collect();
+    expect![[r#"
+        API key: neither user_ocid nor private_key is an argument or a variable
+        token exchange: neither workload_identity_token_path nor token_exchange_domain_url is set
+        profile: there is no configuration file: neither HOME/.oci/config nor HOME/.oraclebmc/config
+        Cloud Shell: neither OCI_CLI_CLOUD_SHELL nor OCI_obo_token_path is set, and there is no /etc/oci/delegation_token
+        resource principal: OCI_RESOURCE_PRINCIPAL_VERSION is not set
+        OKE workload identity: KUBERNETES_SERVICE_HOST is not set, as it is in a pod
+        instance principal: no answer from 127.0.0.1:1 (Connection refused (os error 111))"#]].assert_eq(
+        &lines
+            .join("\n")
+            .replace(&*setup.home().to_string_lossy(), "HOME"),
+    );
+    Ok(())
+}
+
+/// Makes a file as old as so many hours after the epoch: clocks of file systems
+/// are coarse, and the tests are quick.
+fn written(path: &Path, hour: u64) -> anyhow::Result<()> {
+    let written = UNIX_EPOCH + Duration::from_secs(3600 * hour);
+    Ok(fs::File::open(path)?.set_modified(written)?)
+}
+
+/// A control plane's client on a machine with these variables.
+async fn client(
+    emulator: &Emulator,
+    variables: BTreeMap<String, String>,
+) -> anyhow::Result<oci::Client> {
+    let environment = Environment {
+        variables,
+        home: None,
+    };
+    let network = Network {
+        endpoint: Some(emulator.url()),
+        retry: RetryPolicy::without_waiting(),
+        ..Network::default()
+    };
+    let resolved = resolve(&Settings::default(), &environment, &network).await?;
+    let region = resolved
+        .region
+        .ok_or_else(|| anyhow::anyhow!("no region"))?;
+    Ok(oci::Client::new(oci::Config {
+        endpoint: network.endpoint,
+        retry: network.retry,
+        ..oci::Config::new(http_client(&Options::default())?, region, resolved.source)
+    })?)
 }

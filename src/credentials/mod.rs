@@ -3,14 +3,16 @@
 //! [`resolve`] looks at the provider's arguments, the environment and the
 //! configuration file, in this order, value by value; everything it looks at
 //! is handed in. What comes out is a [`CredentialSource`]: asked before each
-//! request, so that one that renews itself fits in later.
+//! request, so that one that ends is renewed in time.
 //!
-//! This version signs in with API keys. Whoever configured something else is
-//! told so, instead of being signed in as somebody else.
+//! When nothing says how to sign in, it is found out, but never guessed: who
+//! configured half of something is told what the other half is, instead of being
+//! signed in as somebody else.
 
 mod api_key;
 mod certificate;
 mod config_file;
+mod decrypt;
 mod exchange;
 mod instance;
 mod jwt;
@@ -21,6 +23,8 @@ mod renew;
 mod resource_principal;
 mod session;
 mod token_exchange;
+mod token_pair;
+mod values;
 mod workload;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
@@ -28,7 +32,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 use futures_util::future::BoxFuture;
 
 pub use exchange::ExchangeError;
-pub use lookup::MissingValue;
+pub use lookup::{MissingValue, Tried};
 pub use private_key::KeyProblem;
 
 use crate::{
@@ -245,8 +249,11 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Values that are nowhere.
-    #[error("{}", lookup::missing_text(.values, .note))]
+    #[error("{}", lookup::missing_text(*.how, .values, .note))]
     Missing {
+        /// How somebody would have been signed in with them, for example "with a
+        /// session token"; `None` for an API key.
+        how: Option<&'static str>,
         /// Which, and where they were looked for.
         values: Vec<MissingValue>,
         /// What is to be said about the configuration file.
@@ -264,6 +271,12 @@ pub enum Error {
         /// Where the file was looked for.
         looked_at: String,
     },
+    /// Nothing says how to sign in, and nothing was found.
+    #[error("{}", lookup::nobody_text(.tried))]
+    Nobody {
+        /// What was tried, in this order.
+        tried: Vec<Tried>,
+    },
     /// A path under `~` without a home.
     #[error(
         "{named_by} names {path}, and there is no home directory to begin `~` with; write the path in full"
@@ -273,6 +286,14 @@ pub enum Error {
         path: String,
         /// What names it.
         named_by: String,
+    },
+    /// A key with a passphrase, which is nowhere.
+    #[error("the key in {key_from} is encrypted, and its passphrase is missing; set {places}")]
+    NoPassphrase {
+        /// Where the key is.
+        key_from: String,
+        /// Where the passphrase may stand.
+        places: String,
     },
     /// A profile that was asked for by name.
     #[error(
@@ -297,32 +318,94 @@ pub enum Error {
         /// What is wrong, and what to do.
         problem: KeyProblem,
     },
-    /// `auth` is something else than an API key.
+    /// A program that was promised to be a resource.
     #[error(
-        "{named_by} is \"{value}\", and this version of the provider signs in with API keys only; \
-         set it to \"ApiKey\" or leave it out, and give tenancy_ocid, user_ocid, fingerprint and private_key_path, \
-         or a profile of the configuration file that has them"
+        "auth is \"ResourcePrincipal\", and {reason}; functions, pipelines and other resources of Oracle Cloud \
+         have these variables, an instance signs in with auth = \"InstancePrincipal\""
     )]
-    UnsupportedAuth {
+    NoResourcePrincipal {
+        /// What is missing.
+        reason: String,
+    },
+    /// A file that should hold a security token.
+    #[error("{place} does not hold {what}, or only a part of it; {remedy}")]
+    NoToken {
+        /// For example "the session token".
+        what: &'static str,
+        /// Where it should be.
+        place: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// Another protocol than the one that is spoken here.
+    #[error(
+        "OCI_RESOURCE_PRINCIPAL_VERSION is \"{version}\", and this provider can be a resource principal of version 2.2 only; \
+         set the argument auth to another way to sign in"
+    )]
+    ResourcePrincipalVersion {
+        /// As the environment has it.
+        version: String,
+    },
+    /// The token itself, where its file belongs. It is not shown.
+    #[error(
+        "{named_by} holds something that looks like the token itself, and takes the path of a file with it"
+    )]
+    TokenAsPath {
+        /// What is configured.
+        named_by: String,
+    },
+    /// A token that is of no use any more.
+    #[error("{what} in {place} ended at {ended}; {remedy}")]
+    TokenEnded {
+        /// For example "the session token".
+        what: &'static str,
+        /// Where it is.
+        place: String,
+        /// Since when.
+        ended: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A file of a token or its key.
+    #[error("cannot read {what} in {path}, which {named_by} names")]
+    TokenFile {
+        /// For example "the session token".
+        what: &'static str,
+        /// The file.
+        path: String,
+        /// What names it.
+        named_by: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// `auth` is none of ours.
+    #[error(
+        "{named_by} is \"{value}\", which is no way to sign in here; there are ApiKey, SecurityToken, InstancePrincipal, \
+         ResourcePrincipal, OKEWorkloadIdentity, WorkloadIdentityFederation and CloudShell, and left out, it is found out"
+    )]
+    UnknownAuth {
         /// As configured.
         value: String,
         /// What is configured.
         named_by: String,
     },
-    /// A profile for another way to sign in.
+    /// `token_exchange_auth` is none of ours.
     #[error(
-        "profile {profile} in {path} signs in {how} (`{key}`), and this version of the provider signs in with API keys only; \
-         name a profile with `user`, `fingerprint`, `tenancy` and `key_file`, as `oci setup config` makes it, in config_file_profile"
+        "{named_by} is \"{value}\"; there are OAuthClientCredentials, with a client id and a client secret, and InstancePrincipal"
     )]
-    UnsupportedProfile {
-        /// The profile.
-        profile: String,
-        /// The file.
-        path: String,
-        /// How it signs in.
-        how: &'static str,
-        /// The setting that says so.
-        key: &'static str,
+    UnknownTokenExchangeAuth {
+        /// As configured.
+        value: String,
+        /// What is configured.
+        named_by: String,
+    },
+    /// A key with another passphrase.
+    #[error("the key in {key_from} cannot be decrypted with the passphrase in {passphrase_from}")]
+    WrongPassphrase {
+        /// Where the key is.
+        key_from: String,
+        /// Where the passphrase is.
+        passphrase_from: String,
     },
 }
 
@@ -443,7 +526,7 @@ mod tests {
             private_key_password: Some("PASSWORD".into()),
             ..Settings::default()
         };
-        expect![[r#"Settings { auth: None, tenancy_ocid: None, user_ocid: Some("ocid1.user.oc1..a"), fingerprint: None, private_key: Some("[redacted]"), private_key_path: None, private_key_password: Some("[redacted]"), config_file: None, config_file_profile: None, region: None }"#]].assert_eq(&format!("{settings:?}"));
+        expect![[r#"Settings { auth: None, tenancy_ocid: None, user_ocid: Some("ocid1.user.oc1..a"), fingerprint: None, private_key: Some("[redacted]"), private_key_path: None, private_key_password: Some("[redacted]"), config_file: None, config_file_profile: None, region: None, token_exchange: TokenExchange { workload_identity_token_path: None, domain_url: None, auth: None, client_id: None, client_secret: None, requested_token_type: None, subject_token_type: None, resource_type: None, rpst_expiration: None } }"#]].assert_eq(&format!("{settings:?}"));
 
         let environment = Environment {
             variables: [("OCI_CLI_KEY_CONTENT".into(), "PRIVATE".into())].into(),
@@ -457,27 +540,27 @@ mod tests {
         let pem = include_str!("../../tests/fixtures/signing-vectors.json");
         let vectors: serde_json::Value = serde_json::from_str(pem)?;
         let pem = vectors["key"]["pkcs8_pem"].as_str().unwrap_or_default();
-        let key = private_key::read(pem).map_err(anyhow::Error::new)?;
+        let key = private_key::read(pem, None).map_err(anyhow::Error::new)?;
         let mut credential = Credential {
             key_id: "ocid1.tenancy.oc1..a/ocid1.user.oc1..a/56:5c".into(),
             key: Arc::new(key),
             delegation_token: None,
         };
-        expect![[r#"Credential { key_id: "ocid1.tenancy.oc1..a/ocid1.user.oc1..a/56:5c", key: SigningKey { fingerprint: "56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b", .. } }"#]].assert_eq(&format!("{credential:?}"));
+        expect![[r#"Credential { key_id: "ocid1.tenancy.oc1..a/ocid1.user.oc1..a/56:5c", key: SigningKey { fingerprint: "56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b", .. }, delegation_token: None }"#]].assert_eq(&format!("{credential:?}"));
         credential.key_id = "ST$eyJTOKEN".into();
-        expect![[r#"Credential { key_id: "ST$[redacted]", key: SigningKey { fingerprint: "56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b", .. } }"#]].assert_eq(&format!("{credential:?}"));
+        expect![[r#"Credential { key_id: "ST$[redacted]", key: SigningKey { fingerprint: "56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b", .. }, delegation_token: None }"#]].assert_eq(&format!("{credential:?}"));
 
         let resolved = Resolved {
             source: Arc::new(api_key::ApiKey::new(
                 "ocid1.tenancy.oc1..a",
                 "ocid1.user.oc1..a",
-                private_key::read(pem).map_err(anyhow::Error::new)?,
+                private_key::read(pem, None).map_err(anyhow::Error::new)?,
                 "profile DEFAULT",
             )),
             region: Region::parse("gru").ok(),
             regions: Directory::default(),
         };
-        expect![[r#"Resolved { source: "user ocid1.user.oc1..a (API key 56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b, profile DEFAULT)", region: Some("gru") }"#]].assert_eq(&format!("{resolved:?}"));
+        expect![[r#"Resolved { source: "user ocid1.user.oc1..a (API key 56:5c:3b:7e:56:21:ae:50:cb:7d:2c:1f:b7:83:98:3b, profile DEFAULT)", region: Some(Region { identifier: "sa-saopaulo-1", key: "gru", realm: "oc1", second_level_domain: "oraclecloud.com" }) }"#]].assert_eq(&format!("{resolved:?}"));
         Ok(())
     }
 }

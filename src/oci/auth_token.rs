@@ -7,7 +7,7 @@ use std::fmt;
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::{Client, Error, client::Call};
+use super::{Client, Error, call::Call};
 use crate::region::Service;
 
 /// An auth token. Its `Debug` does not show the token itself.

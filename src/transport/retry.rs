@@ -296,8 +296,7 @@ mod tests {
     #[test]
     fn the_server_says_how_long() {
         let policy = RetryPolicy::default();
-        let asked =
-            |seconds, chance| policy.delay(1, chance, Some(Duration::from_secs(seconds)));
+        let asked = |seconds, chance| policy.delay(1, chance, Some(Duration::from_secs(seconds)));
         assert_eq!(asked(0, 0.0), Duration::ZERO);
         assert_eq!(asked(45, 0.0), Duration::from_secs(45));
         assert_eq!(asked(45, 0.5), Duration::from_millis(45_500));
@@ -338,7 +337,11 @@ mod tests {
         assert_eq!(minute.next(1000, seconds(30), 0.0, None), Some(seconds(30)));
         assert_eq!(minute.next(2, seconds(59), 0.0, None), None);
         assert_eq!(minute.next(1, seconds(0), 0.0, Some(seconds(61))), None);
-        assert!(RetryPolicy::lasting(Duration::ZERO).next(1, Duration::ZERO, 0.0, None).is_none());
+        assert!(
+            RetryPolicy::lasting(Duration::ZERO)
+                .next(1, Duration::ZERO, 0.0, None)
+                .is_none()
+        );
 
         assert_eq!(
             RetryPolicy::lasting(Duration::MAX).max_elapsed,

@@ -89,16 +89,16 @@ impl Emulator {
     /// A pod of an OKE cluster, with its service account in a folder. Calling it again writes a new
     /// service account token, as the cluster does.
     ///
-    /// The cluster's service listens on a free address in 127.0.0.0/8, because its port is fixed.
+    /// The cluster's service listens on a free address in 127.0.0.0/8, because its port is fixed. Systems
+    /// other than Linux have only one address there, and answer with an error.
     pub fn workload(&self, folder: &Path) -> io::Result<Environment> {
         let folder = Folder::open(folder)?;
         let address = self.cluster()?;
-        let (_, _, authority) = certificate::cluster(address)?;
         Ok(environment([
             ("KUBERNETES_SERVICE_HOST", address.to_string()),
             (
                 "OCI_KUBERNETES_SERVICE_ACCOUNT_CERT_PATH",
-                folder.write("ca.crt", authority)?,
+                folder.write("ca.crt", certificate::cluster_pem()?)?,
             ),
             (
                 "OCI_KUBERNETES_SERVICE_ACCOUNT_TOKEN_PATH",
@@ -149,7 +149,7 @@ impl Emulator {
     }
 
     /// Writes what a session consists of, and says the profile that points to it.
-    fn session_profile(&self, folder: &Folder) -> io::Result<String> {
+    pub(super) fn session_profile(&self, folder: &Folder) -> io::Result<String> {
         let key = RsaKey::of_process(Purpose::Session)?;
         let user = Principal::user(&self.shared.tenancy);
         let token = security_token(&self.shared, SignIn::Session, &user, &key.public, None);
@@ -197,7 +197,7 @@ impl Emulator {
         let listener = bind()?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?.ip();
-        let (certificate, key, _) = certificate::cluster(address)?;
+        let (certificate, key) = certificate::cluster(address)?;
         let config = rustls::ServerConfig::builder_with_provider(certificate::provider())
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?
@@ -234,25 +234,29 @@ fn bind() -> io::Result<TcpListener> {
 }
 
 /// A folder that files are written into.
-struct Folder(PathBuf);
+pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    fn open(path: &Path) -> io::Result<Self> {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
         fs::create_dir_all(path)
             .and_then(|()| fs::canonicalize(path))
             .map(Self)
             .map_err(|error| about(path, &error))
     }
 
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
     /// Writes a file, and says its absolute path.
-    fn write(&self, name: &str, content: &str) -> io::Result<String> {
-        let path = self.0.join(name);
+    pub(super) fn write(&self, name: &str, content: &str) -> io::Result<String> {
+        let path = self.path(name);
         write_file(&path, content.as_bytes(), false)?;
         Ok(path.to_string_lossy().into_owned())
     }
 }
 
-fn environment<const N: usize>(variables: [(&str, String); N]) -> Environment {
+pub(super) fn environment<const N: usize>(variables: [(&str, String); N]) -> Environment {
     variables
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))

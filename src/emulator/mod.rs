@@ -7,6 +7,7 @@
 pub mod call;
 mod certificate;
 mod clock;
+mod config;
 mod control_plane;
 mod der;
 mod fault;
@@ -124,8 +125,8 @@ pub struct Request {
     /// `opc-retry-token`, when sent.
     pub retry_token: Option<String>,
     /// Who sent it, once that was found out: by which credential, and an OCID. For example
-    /// `api_key ocid1.user.oc1..a`; the credentials are `api_key`, `session`, `instance`,
-    /// `delegation`, `resource`, `workload`, `token_exchange` and `registry_token`.
+    /// `api_key ocid1.user.oc1..a`; the credentials are `api_key`, `session`, `instance`, `delegation`,
+    /// `resource`, `workload` and `token_exchange`, and `auth_token` and `registry_token` at the registry.
     pub caller: Option<String>,
 }
 
@@ -484,7 +485,8 @@ impl Builder {
             ..self
         }
     }
-    /// Fills a folder with `config`, `key.pem` and `env.sh`.
+    /// Fills a folder with `config` (profiles `DEFAULT` and `SESSION`), `key.pem`, `env.sh`, and
+    /// with scripts and files to be an instance, a function, Cloud Shell or a CI job.
     pub fn config(self, directory: impl Into<PathBuf>) -> Self {
         Self {
             config: Some(directory.into()),
@@ -613,9 +615,6 @@ impl Builder {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let authority = listener.local_addr()?.to_string();
         let url = format!("{scheme}://{authority}");
-        if let Some(folder) = &self.config {
-            seed::write_config(folder, &url, &tenancy.seed)?;
-        }
         let clock = Clock::default();
         clock.skew(self.clock_skew);
         let shared = Arc::new(Shared {
@@ -651,7 +650,7 @@ impl Builder {
             connections.clone(),
         ));
         connections.close();
-        Ok(Emulator {
+        let emulator = Emulator {
             shared,
             url,
             authority,
@@ -659,7 +658,11 @@ impl Builder {
             connections,
             machines: Mutex::default(),
             runtime: Handle::current(),
-        })
+        };
+        if let Some(folder) = &self.config {
+            emulator.write_config(folder)?;
+        }
+        Ok(emulator)
     }
 }
 

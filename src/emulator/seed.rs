@@ -1,6 +1,6 @@
 //! What every emulator starts with: a tenancy, compartments, a user and its API key.
 
-use std::{fs, io, path::Path};
+use std::io;
 
 use sha2::{Digest as _, Sha256};
 
@@ -8,7 +8,6 @@ use super::{
     Seed,
     key::{PublicKey, RsaKey},
     regions::{self, Region},
-    state::{about, write_file},
 };
 
 /// The seed in the form in which handlers need it.
@@ -154,64 +153,6 @@ fn base32(bytes: &[u8]) -> String {
     text
 }
 
-/// Writes what points Oracle's CLI, the provider and container tools at an emulator.
-pub(super) fn write_config(folder: &Path, url: &str, seed: &Seed) -> io::Result<()> {
-    let folder = fs::canonicalize(folder).map_err(|error| about(folder, &error))?;
-    let Seed {
-        tenancy_id,
-        user_id,
-        user_name,
-        fingerprint,
-        region,
-        namespace,
-        apps_compartment_id,
-        ops_compartment_id,
-        ..
-    } = seed;
-    let key = folder.join("key.pem");
-    let config = format!(
-        "[DEFAULT]\nuser={user_id}\nfingerprint={fingerprint}\ntenancy={tenancy_id}\nregion={region}\nkey_file={}\n",
-        key.display()
-    );
-    write_file(&folder.join("config"), config.as_bytes(), false)?;
-    write_file(
-        &folder.join("endpoint"),
-        format!("{url}\n").as_bytes(),
-        false,
-    )?;
-
-    let registry = url
-        .split_once("://")
-        .map_or(url, |(_, authority)| authority);
-    let path = folder.join("config");
-    let variables = [
-        ("TF_VAR_endpoint", url),
-        ("OCI_ENDPOINT", url),
-        ("TF_VAR_region", region),
-        ("OCI_CONFIG_FILE", &path.to_string_lossy()),
-        ("OCI_CLI_CONFIG_FILE", &path.to_string_lossy()),
-        ("OCI_CLI_ENDPOINT", url),
-        ("TF_VAR_tenancy_id", tenancy_id),
-        ("TF_VAR_compartment_id", apps_compartment_id),
-        ("TF_VAR_ops_compartment_id", ops_compartment_id),
-        ("TF_VAR_user_id", user_id),
-        ("OCIR_REGISTRY", registry),
-        ("OCIR_NAMESPACE", namespace),
-        ("OCIR_USERNAME", &format!("{namespace}/{user_name}")),
-    ];
-    let mut text =
-        String::from("# Points the provider, oci and container tools at the emulator: . env.sh\n");
-    for (name, value) in variables {
-        text.push_str(&format!("export {name}={}\n", quoted(value)));
-    }
-    write_file(&folder.join("env.sh"), text.as_bytes(), false)
-}
-
-/// A word of a POSIX shell.
-fn quoted(value: &str) -> String {
-    format!("'{}'", value.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,11 +187,5 @@ mod tests {
         ]]
         .assert_eq(&message(Some("a/b"), None));
         Ok(())
-    }
-
-    /// A folder's name with a quote in it stays one word of the shell.
-    #[test]
-    fn quoting() {
-        assert_eq!(quoted("it's"), r"'it'\''s'");
     }
 }

@@ -32,7 +32,7 @@ pub struct AuthToken {
 }
 
 impl Client {
-    /// CreateAuthToken. Carries a retry token.
+    /// CreateAuthToken, at home like all changes here. Carries a retry token.
     pub async fn create_auth_token(
         &self,
         user_id: &str,

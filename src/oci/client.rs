@@ -272,7 +272,7 @@ impl Client {
     /// The credential to sign with.
     pub(super) async fn credential(&self) -> Result<Arc<Credential>, Error> {
         let credential = self.unless_stopped(self.config.credentials.credential());
-        Ok(credential.await?.map_err(Error::Credentials)?)
+        credential.await?.map_err(Error::Credentials)
     }
 
     /// One attempt. A request that only reads is dropped when the run is
@@ -393,7 +393,9 @@ impl Client {
             opc_request_id = request_id(&answer.headers),
             "The service answered"
         );
-        let after = transport::retry_after(&answer.headers, now);
+        // A date in it is one of the service's clock.
+        let theirs = date(&answer.headers).unwrap_or(now);
+        let after = transport::retry_after(&answer.headers, theirs);
         if let Some(pace) = &pace {
             match status {
                 StatusCode::TOO_MANY_REQUESTS => pace.throttled(sent, after),
@@ -596,9 +598,13 @@ fn unreadable(operation: &'static str, opc_request_id: String, why: &str) -> Err
     }
 }
 
+/// When an answer was made.
+fn date(headers: &HeaderMap) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(header::DATE)?.to_str().ok()?).ok()
+}
+
 fn clock_skew(headers: &HeaderMap, ours: SystemTime) -> Option<i64> {
-    let theirs = headers.get(header::DATE)?.to_str().ok()?;
-    let theirs = httpdate::parse_http_date(theirs).ok()?;
+    let theirs = date(headers)?;
     let seconds = |duration: Duration| i64::try_from(duration.as_secs()).ok();
     match ours.duration_since(theirs) {
         Ok(ahead) => seconds(ahead),
@@ -994,6 +1000,41 @@ mod tests {
             .err();
         let text = error.map(|error| format!("{:#}", anyhow::Error::new(error)));
         expect!["ListContainerRepositories: unreadable answer: the list does not end: it names a page as the next one for the second time"].assert_eq(&text.unwrap_or_default());
+        Ok(())
+    }
+
+    /// A tenancy with a hundred thousand repositories is listed whole.
+    #[tokio::test]
+    async fn long_lists() -> anyhow::Result<()> {
+        let pages = (1..=100).map(|number| match number {
+            100 => page(&[], ""),
+            _ => page(&[], &format!("p{number}")),
+        });
+        let service = FakeService::start(pages).await?;
+        let client = service.client()?;
+        let call = Call::new(&client, "Test", Service::Artifacts, Method::GET)?.path("test");
+        let all = client.pages(call, |_: Value| vec![(); 1000]).await?;
+        assert_eq!(all.len(), 100_000);
+        Ok(())
+    }
+
+    /// A wait until a date is reckoned by the clock of the one who names it:
+    /// ours may be wrong.
+    #[tokio::test]
+    async fn retry_after_a_date_with_a_wrong_clock() -> anyhow::Result<()> {
+        let busy = answer(
+            503,
+            "date: Fri, 02 Jan 2026 03:04:05 GMT\r\nretry-after: Fri, 02 Jan 2026 04:04:05 GMT\r\n",
+            "",
+        );
+        let service = FakeService::start([busy]).await?;
+        let fast = || SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045 + 6000);
+        let client = service.client()?.with_clock(fast);
+        let error = client.get_namespace(None).await.err();
+        assert_eq!(
+            error.and_then(|error| error.retry_after()),
+            Some(Duration::from_secs(3600))
+        );
         Ok(())
     }
 

@@ -5,7 +5,8 @@
 //! of IAM, and within it repeats refusals that are final at any other time. So
 //! do we, for all clones of a client. Outside the window a 404 is an answer, and
 //! calls that ask whether something is there (`Call::question`) have it
-//! at any time: looking for what is gone must not take four minutes.
+//! at any time: looking for what is gone must not take four minutes. Whoever
+//! switched retries off, or bounded them in time, has that here as well.
 
 use std::{
     sync::{Mutex, PoisonError},

@@ -447,7 +447,7 @@ impl Client {
             return match policy.next(attempts, elapsed, rand::random(), failure.after) {
                 Some(delay) => Verdict::Again { reason, delay },
                 None => {
-                    // With attempts left, it is the wait that is too long.
+                    // With attempts left, what the service asked for is too long.
                     if attempts < policy.max_attempts {
                         failure.error.keep_retry_after(failure.after);
                     }

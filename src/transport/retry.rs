@@ -96,8 +96,13 @@ impl RetryPolicy {
         if attempt >= self.max_attempts {
             return None;
         }
+        let left = self.max_elapsed.checked_sub(elapsed)?;
         let delay = self.delay(attempt, chance, asked);
-        (elapsed.saturating_add(delay) <= self.max_elapsed).then_some(delay)
+        match asked {
+            // The chance on top is ours and makes nothing too late.
+            Some(asked) if asked <= left => Some(delay.min(left)),
+            _ => (delay <= left).then_some(delay),
+        }
     }
 }
 
@@ -317,6 +322,12 @@ mod tests {
             policy.next(1, seconds(0), 0.0, Some(seconds(u64::MAX))),
             None
         );
+        assert_eq!(
+            policy.next(1, seconds(590), 0.5, Some(seconds(10))),
+            Some(seconds(10)),
+            "the chance makes nothing too late"
+        );
+        assert_eq!(policy.next(1, seconds(601), 0.0, Some(seconds(0))), None);
     }
 
     /// Retries that are switched off: one attempt. Retries for a time: as many

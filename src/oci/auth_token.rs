@@ -7,7 +7,7 @@ use std::fmt;
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::{Client, Error, client::Call};
+use super::{Client, Error, call::Call};
 use crate::region::Service;
 
 /// An auth token. Its `Debug` does not show the token itself.
@@ -32,7 +32,7 @@ pub struct AuthToken {
 }
 
 impl Client {
-    /// CreateAuthToken. Carries a retry token.
+    /// CreateAuthToken, at home like all changes here. Carries a retry token.
     pub async fn create_auth_token(
         &self,
         user_id: &str,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::{Client, Error, client::Call, null_is_default};
+use super::{Client, Error, call::Call, null_is_default};
 use crate::region::Service;
 
 /// Labels of the user's own.
@@ -127,7 +127,9 @@ impl Client {
 
     /// GetContainerRepository.
     pub async fn get_container_repository(&self, id: &str) -> Result<ContainerRepository, Error> {
-        let call = call(self, "GetContainerRepository", Method::GET)?.value(id);
+        let call = call(self, "GetContainerRepository", Method::GET)?
+            .value(id)
+            .question();
         self.json(&call).await
     }
 

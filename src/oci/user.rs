@@ -5,7 +5,7 @@
 use http::Method;
 use serde::Deserialize;
 
-use super::{Client, Error, client::Call};
+use super::{Client, Error, call::Call};
 use crate::region::Service;
 
 /// A user.

@@ -14,7 +14,9 @@ mod tls;
 use std::time::Duration;
 
 pub use page::words;
-pub use retry::{Again, RetryPolicy, Stopped, is_transient_status, retry, retry_after};
+pub use retry::{
+    Again, Progress, RetryPolicy, Stopped, Verdict, is_transient_status, repeat, retry, retry_after,
+};
 pub use tls::is_certificate_error;
 
 /// What a client is built from.

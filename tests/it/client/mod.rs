@@ -1,5 +1,6 @@
 //! Clients on loopback, and what they are made of.
 
+mod captures;
 mod credentials;
 mod oci;
 mod principals;

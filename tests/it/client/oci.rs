@@ -1,17 +1,24 @@
 //! The control plane's client against the emulator, which verifies signatures
 //! by its own reading of the same documents.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use expect_test::expect;
 use ocir::{
-    emulator::{Emulator, Fault},
+    credentials::{self, Environment, Network, Settings},
+    emulator::{Emulator, Fault, Permission},
     oci::{
-        Client, CreateContainerRepository, Error, ListContainerImages, ListContainerRepositories,
-        Readme, UpdateContainerRepository,
+        Client, Config, CreateContainerRepository, Error, ListContainerImages,
+        ListContainerRepositories, Readme, UpdateContainerRepository,
     },
-    transport::Options,
+    region::Region,
+    transport::{Options, RetryPolicy, http_client},
 };
+use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::support;
 
@@ -327,6 +334,131 @@ async fn not_the_home_region() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A client that is configured for a region of the test's choice, and retries
+/// as it says.
+async fn configured(
+    emulator: &Emulator,
+    endpoint: String,
+    region: &str,
+    retry: RetryPolicy,
+) -> anyhow::Result<Client> {
+    let settings = Settings {
+        tenancy_ocid: Some(emulator.seed().tenancy_id.clone()),
+        user_ocid: Some(emulator.seed().user_id.clone()),
+        private_key: Some(emulator.seed().private_key_pem.clone()),
+        ..Settings::default()
+    };
+    let resolved =
+        credentials::resolve(&settings, &Environment::default(), &Network::default()).await?;
+    Ok(Client::new(Config {
+        endpoint: Some(endpoint),
+        retry,
+        ..Config::new(
+            http_client(&Options::default())?,
+            Region::parse(region)?,
+            resolved.source,
+        )
+    })?)
+}
+
+/// One in Frankfurt, of an emulator that is at home elsewhere.
+async fn from_frankfurt(emulator: &Emulator, path: &str) -> anyhow::Result<Client> {
+    let endpoint = emulator.url() + path;
+    configured(emulator, endpoint, "fra", RetryPolicy::without_waiting()).await
+}
+
+/// What was asked where, each region's door by its name.
+fn asked(emulator: &Emulator) -> String {
+    let lines: Vec<String> = emulator
+        .requests()
+        .into_iter()
+        .map(|request| {
+            let door = request.path.split('/').nth(1).unwrap_or_default();
+            format!("{} {door} {}", request.operation, request.status)
+        })
+        .collect();
+    lines.join("\n")
+}
+
+/// IAM is changed in the home region, which is asked for once, also by many
+/// at the same time; reads stay where the client is configured.
+#[tokio::test]
+async fn changes_of_iam_go_home() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().region("sa-saopaulo-1").start().await?;
+    let client = from_frankfurt(&emulator, "/~{region}").await?;
+    let user = &emulator.seed().user_id;
+    let clone = client.clone();
+    let (first, second) = tokio::join!(
+        client.create_auth_token(user, "first"),
+        clone.create_auth_token(user, "second")
+    );
+    let first = first?;
+    client.update_auth_token(user, &first.id, "changed").await?;
+    client.delete_auth_token(user, &second?.id).await?;
+    assert_eq!(client.list_auth_tokens(user).await?.len(), 1);
+    expect![[r#"
+        ListRegionSubscriptions ~eu-frankfurt-1 200
+        CreateAuthToken ~sa-saopaulo-1 200
+        CreateAuthToken ~sa-saopaulo-1 200
+        UpdateAuthToken ~sa-saopaulo-1 200
+        DeleteAuthToken ~sa-saopaulo-1 204
+        ListAuthTokens ~eu-frankfurt-1 200"#]]
+    .assert_eq(&asked(&emulator));
+    Ok(())
+}
+
+/// Who may not see the region subscriptions may see the tenancy.
+#[tokio::test]
+async fn tenancy_tells_the_home_region() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().region("sa-saopaulo-1").start().await?;
+    let not_allowed = Fault::error(404, "NotAuthorizedOrNotFound", "no");
+    emulator.fail_always("ListRegionSubscriptions", not_allowed);
+    let client = from_frankfurt(&emulator, "/~{region}").await?;
+    client
+        .create_auth_token(&emulator.seed().user_id, "")
+        .await?;
+    expect![[r#"
+        ListRegionSubscriptions ~eu-frankfurt-1 404
+        GetTenancy ~eu-frankfurt-1 200
+        CreateAuthToken ~sa-saopaulo-1 200"#]]
+    .assert_eq(&asked(&emulator));
+    Ok(())
+}
+
+/// Who may see neither is told by the refusal, once.
+#[tokio::test]
+async fn refusal_tells_the_home_region() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().region("sa-saopaulo-1").start().await?;
+    emulator.withdraw(Permission::TenancyInspect);
+    let client = from_frankfurt(&emulator, "/~{region}").await?;
+    let user = &emulator.seed().user_id;
+    let token = client.create_auth_token(user, "").await?;
+    client.delete_auth_token(user, &token.id).await?;
+    expect![[r#"
+        ListRegionSubscriptions ~eu-frankfurt-1 404
+        GetTenancy ~eu-frankfurt-1 404
+        CreateAuthToken ~eu-frankfurt-1 403
+        CreateAuthToken ~sa-saopaulo-1 200
+        DeleteAuthToken ~sa-saopaulo-1 204"#]]
+    .assert_eq(&asked(&emulator));
+    let tokens = retry_tokens(&emulator, "CreateAuthToken");
+    assert_eq!(tokens[0], tokens[1], "it is still the same call");
+    Ok(())
+}
+
+/// Behind one address for all regions there is no other place to go to, and
+/// nothing to look up.
+#[tokio::test]
+async fn one_address_for_all_regions() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().region("sa-saopaulo-1").start().await?;
+    let client = from_frankfurt(&emulator, "").await?;
+    client
+        .create_auth_token(&emulator.seed().user_id, "")
+        .await?;
+    expect!["CreateAuthToken 20160918 200"].assert_eq(&asked(&emulator));
+    Ok(())
+}
+
 /// The identity is exchanged for a registry token; a key that is not accepted
 /// gets an anonymous one, which is no token.
 #[tokio::test]
@@ -365,5 +497,37 @@ async fn answers_that_are_none() -> anyhow::Result<()> {
     emulator.fail_next("GetNamespace", Fault::body(200, "\"half a na"));
     let error = client.get_namespace(None).await.err();
     assert!(matches!(error, Some(Error::Decode { .. })), "{error:?}");
+    Ok(())
+}
+
+/// Two hundred repositories at a service that takes a hundred requests a
+/// second, from forty callers at once: all of them are made, none twice, and
+/// with few requests more than that, for after the first refusal the callers wait for each other.
+#[tokio::test]
+async fn storm_of_throttling() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let client = configured(&emulator, emulator.url(), "gru", RetryPolicy::default()).await?;
+    emulator.throttle(Some(100));
+    let at_once = Arc::new(Semaphore::new(40));
+    let mut calls = JoinSet::new();
+    for number in 0..200 {
+        let (client, at_once) = (client.clone(), at_once.clone());
+        let body = CreateContainerRepository {
+            display_name: format!("team/web-{number}"),
+            ..web(&emulator)
+        };
+        calls.spawn(async move {
+            let _one = at_once.acquire().await;
+            client.create_container_repository(&body).await
+        });
+    }
+    let mut ids = BTreeSet::new();
+    while let Some(created) = calls.join_next().await {
+        ids.insert(created??.id);
+    }
+    assert_eq!(ids.len(), 200);
+    assert_eq!(emulator.repositories().len(), 200);
+    let requests = emulator.requests().len();
+    assert!((201..350).contains(&requests), "{requests}");
     Ok(())
 }

@@ -283,13 +283,16 @@ impl Clients {
 
     /// Base addresses of single services, from `CLIENT_HOST_OVERRIDES`.
     fn host_overrides(&self) -> Result<BTreeMap<&'static str, String>> {
-        let Some(Variable { name, value: _ }) = &self.effective.host_overrides else {
+        let Some(Variable { name, value }) = &self.effective.host_overrides else {
             return Ok(BTreeMap::new());
         };
-        // HOST OVERRIDES: `oci::parse_host_overrides(value)` goes here, in the one
-        // place where the variable's value is used.
-        tracing::warn!(variable = name, "Host overrides are not read yet");
-        Ok(BTreeMap::new())
+        oci::parse_host_overrides(value).map_err(|error| {
+            let detail = format!(
+                "The environment variable {name} cannot be used: {}.",
+                diagnose::chain(&error)
+            );
+            Diagnostic::error("Invalid environment variable", detail).into()
+        })
     }
 
     /// How HTTPS is spoken: with the certificates of the environment, and those

@@ -174,35 +174,25 @@ impl Retries {
     /// stay what they are.
     pub(crate) fn apply(self, policy: RetryPolicy) -> RetryPolicy {
         match self {
-            Retries { disabled: true, .. } => none(policy),
+            Retries { disabled: true, .. } => RetryPolicy {
+                wait: policy.wait,
+                ..RetryPolicy::none()
+            },
             Retries {
                 duration: Some(duration),
                 ..
-            } => lasting(duration, policy),
+            } if policy.wait => RetryPolicy::lasting(duration),
+            // Time is the only bound, and where nobody waits it does not pass:
+            // the number of attempts stays what it is.
+            Retries {
+                duration: Some(duration),
+                ..
+            } => RetryPolicy {
+                max_elapsed: RetryPolicy::lasting(duration).max_elapsed,
+                ..policy
+            },
             Retries { duration: None, .. } => policy,
         }
-    }
-}
-
-/// One attempt.
-fn none(policy: RetryPolicy) -> RetryPolicy {
-    RetryPolicy {
-        max_attempts: 1,
-        max_elapsed: Duration::ZERO,
-        ..policy
-    }
-}
-
-/// Attempts for so long, and a day at most: nothing is tried for ever. Time is
-/// the only bound; where nobody waits, time does not pass, and the number stays one.
-fn lasting(duration: Duration, policy: RetryPolicy) -> RetryPolicy {
-    RetryPolicy {
-        max_attempts: match policy.wait {
-            true => u32::MAX,
-            false => policy.max_attempts,
-        },
-        max_elapsed: duration.min(A_DAY),
-        ..policy
     }
 }
 
@@ -546,7 +536,6 @@ fn first_of<const N: usize>(environment: &Environment, names: [String; N]) -> Op
     })
 }
 
-const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const WHOLE_SECONDS: &str = "must be a whole number of seconds";
 
 fn invalid_variable(name: &str, rule: &str) -> Diagnostics {

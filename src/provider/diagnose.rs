@@ -756,7 +756,9 @@ mod tests {
             code: code.to_owned(),
             message: "No.".to_owned(),
             opc_request_id: "ID".to_owned(),
+            region: "sa-saopaulo-1".to_owned(),
             attempts: 1,
+            retry_after: None,
             clock_skew: None,
         }
     }

@@ -9,7 +9,7 @@ use aws_lc_rs::{rand::SystemRandom, signature::RSA_PKCS1_SHA256};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest as _, Sha256};
 
-use super::seed::key_pair;
+use super::key::key_pair;
 
 /// A call that got no answer, or a bad one.
 #[derive(Debug)]

@@ -8,15 +8,16 @@ use super::{
     super::{
         clock::Moment,
         identity::{self, Caller},
+        principal::{Principal, authenticate},
         refusal::Refusal,
         server::{Answer, Call, Shared, json_answer},
-        signature::{Signed, verify},
+        signature::Signed,
         state::AuthToken,
     },
     unknown_tenant,
 };
 
-pub(super) fn answer(shared: &Shared, call: &Call) -> Result<Answer, Refusal> {
+pub(super) fn answer(shared: &Shared, call: &mut Call) -> Result<Answer, Refusal> {
     let scopes: Vec<&str> = call
         .query
         .iter()
@@ -27,20 +28,24 @@ pub(super) fn answer(shared: &Shared, call: &Call) -> Result<Answer, Refusal> {
     for scope in &scopes {
         check_scope(scope)?;
     }
-    let caller = caller(shared, call)?;
     let scope = scopes.join(" ");
+    let caller = caller(shared, call)?;
+    if let Caller::Principal(principal) = &caller {
+        call.caller = Some(format!("{} {}", principal.kind.name(), principal.id));
+    }
     let tenancy_id = &shared.tenancy.seed.tenancy_id;
     let now = shared.clock.now();
+    let lifetime = shared.settings.registry_token_lifetime;
     let token = shared
         .store
-        .read(|state| identity::mint(&state.token_secret, &caller, tenancy_id, &scope, now));
+        .read(|state| identity::mint(state, &caller, tenancy_id, &scope, now, lifetime));
     Ok(json_answer(
         StatusCode::OK,
         &json!({
             "token": token,
             "access_token": token,
             "scope": scope,
-            "expires_in": identity::LIFETIME,
+            "expires_in": lifetime.as_secs(),
         }),
     ))
 }
@@ -82,14 +87,8 @@ fn caller(shared: &Shared, call: &Call) -> Result<Caller, Refusal> {
         body: &[],
     };
     // Here, and only here, a signature that fails makes an anonymous caller.
-    let verified = verify(
-        &signed,
-        &shared.tenancy.key_id(),
-        &shared.tenancy.public_key,
-        shared.clock.now(),
-    );
-    Ok(match verified {
-        Ok(()) => Caller::User(shared.tenancy.seed.user_id.clone()),
+    Ok(match authenticate(shared, &signed) {
+        Ok(caller) => Caller::Principal(caller.principal),
         Err(_) => Caller::Anonymous,
     })
 }
@@ -120,7 +119,7 @@ fn log_in(shared: &Shared, encoded: &str) -> Result<Caller, Refusal> {
             .any(|token| token.token == password && is_usable(token, now, delay))
     });
     if user == seed.user_name && accepted {
-        Ok(Caller::User(seed.user_id.clone()))
+        Ok(Caller::Principal(Principal::user(&shared.tenancy)))
     } else {
         Err(unauthorized())
     }

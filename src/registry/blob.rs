@@ -1,6 +1,6 @@
 //! Blobs: HEAD, mount, upload.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use reqwest::{
     Method, Response, StatusCode,
@@ -10,16 +10,16 @@ use url::Url;
 
 use super::{
     Client, Error,
-    auth::Access,
-    body::{BlobBody, Meter, verify},
-    client::{Call, collect_warnings, is_redirect},
-    error::code,
+    auth::{Access, Renewals},
+    body::{BlobBody, Meter, Stall, verify},
+    client::{Call, SAY_WAITING_EVERY, collect_warnings, is_redirect},
+    error::{About, code},
     location::location,
     manifest::{confirmed_digest, content_digest},
     push::Job,
     retry::Attempts,
 };
-use crate::{image::Blob, transport::READ_TIMEOUT};
+use crate::image::Blob;
 
 /// How a mount ended.
 pub(super) enum Mount {
@@ -36,11 +36,16 @@ pub(super) enum Mount {
 impl Client {
     /// Whether the repository has the blob. Anything but a clear yes is a no:
     /// what is wrong, the upload will say, whose answers have a body.
-    pub(super) async fn has_blob(&self, job: &Job<'_>, blob: &Blob) -> Result<bool, Error> {
+    pub(super) async fn has_blob(
+        &self,
+        job: &Job<'_>,
+        blob: &Blob,
+        attempts: &mut Attempts<'_>,
+    ) -> Result<bool, Error> {
         let operation = format!("check for blob {}", blob.digest);
         let url = self.url(job.repository, &format!("blobs/{}", blob.digest))?;
         let call = Call::new(&operation, Method::HEAD, url, &job.access);
-        let response = self.send(&call).await?;
+        let response = self.send_counted(&call, attempts).await?;
         if response.status() != StatusCode::OK {
             return Ok(false);
         }
@@ -102,55 +107,87 @@ impl Client {
     }
 
     /// Uploads the blob, and again from the start when it does not arrive:
-    /// registries forget what was sent before a connection broke.
+    /// registries forget what was sent before a connection broke. All calls
+    /// that this takes share one count of attempts, or a registry that throttles
+    /// each of them would be asked several times as often as the policy says.
     pub(super) async fn upload(
         &self,
         job: &Job<'_>,
         blob: &Blob,
         mut session: Option<Url>,
     ) -> Result<(), Error> {
-        let mut attempts = Attempts::new(&self.inner);
-        let mut renewed = false;
+        let mut attempts = Attempts::new(self);
+        let mut renewals = Renewals::default();
         let mut verified = false;
         loop {
             let session = match session.take() {
                 Some(session) => session,
-                None => self.start_upload(job, blob).await?,
+                None => self.start_upload(job, blob, &mut attempts).await?,
             };
-            let error = match self.put_blob(job, blob, session, attempts.made()).await {
-                Ok(()) => return Ok(()),
+            let sent = self
+                .put_blob(job, blob, session, &mut attempts, &mut renewals)
+                .await;
+            attempts.restart_clock();
+            let error = match sent {
+                Ok(Sent::Arrived) => return Ok(()),
+                Ok(Sent::Refused(error)) => {
+                    // The token ended on the way; the next one lasts longer.
+                    tracing::info!(
+                        host = self.host(),
+                        reason = %error,
+                        "Uploading a blob again with a new token"
+                    );
+                    continue;
+                }
                 Err(error) => error,
             };
-            attempts.restart_clock();
-            if error.is_unauthorized() && !renewed {
-                // The token ended on the way; the next one lasts longer.
-                renewed = true;
-                tracing::info!(reason = %error, "Uploading a blob again with a new token");
-                continue;
-            }
             let mut again = error.is_temporary() || is_session_lost(&error);
             if error.code() == code::DIGEST_INVALID && !verified {
                 // Either the source changed, which is the user's to know, or
                 // the bytes suffered on the way.
                 verified = true;
-                let (blob, stop) = (blob.clone(), self.stop.clone());
-                tokio::task::spawn_blocking(move || verify(&blob, || stop.is_cancelled()))
-                    .await
-                    .unwrap_or(Err(Error::Stopped))?;
+                self.verify(blob).await?;
                 again = true;
             }
             if !again || !attempts.again(&error).await {
-                return Err(error.after(attempts.made()));
+                return Err(attempts.give_up(error));
             }
             // It may have arrived, and only the answer was lost.
-            if self.has_blob(job, blob).await? {
+            if self.has_blob(job, blob, &mut attempts).await? {
                 return Ok(());
             }
         }
     }
 
+    /// Reads the blob again, for as long as somebody waits for the result and
+    /// the source gives something.
+    async fn verify(&self, blob: &Blob) -> Result<(), Error> {
+        let meter = Meter::new(u64::MAX, &Arc::default());
+        let stop = self.stop.child_token();
+        let _stops_when_dropped = stop.clone().drop_guard();
+        let (read, progress) = (blob.clone(), meter.clone());
+        let mut reading =
+            tokio::task::spawn_blocking(move || verify(&read, &progress, || stop.is_cancelled()));
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                verdict = &mut reading => return verdict.unwrap_or(Err(Error::Stopped)),
+                _ = tick.tick() => {
+                    if let Some(Stall::Source(problem)) = meter.stalled(&self.inner.patience) {
+                        return Err(silent(blob, problem));
+                    }
+                }
+            }
+        }
+    }
+
     /// Opens an upload session.
-    async fn start_upload(&self, job: &Job<'_>, blob: &Blob) -> Result<Url, Error> {
+    async fn start_upload(
+        &self,
+        job: &Job<'_>,
+        blob: &Blob,
+        attempts: &mut Attempts<'_>,
+    ) -> Result<Url, Error> {
         let operation = format!("start of the upload of blob {}", blob.digest);
         let about = self.about(&operation, job.repository);
         let url = self.url(job.repository, "blobs/uploads/")?;
@@ -158,7 +195,7 @@ impl Client {
             warnings: Some(&job.warnings),
             ..Call::new(&operation, Method::POST, url, &job.access)
         };
-        let response = self.send(&call).await?;
+        let response = self.send_counted(&call, attempts).await?;
         let response = self
             .expect(&about, response, &[StatusCode::ACCEPTED])
             .await?;
@@ -177,10 +214,12 @@ impl Client {
         job: &Job<'_>,
         blob: &Blob,
         session: Url,
-        attempts: u32,
-    ) -> Result<(), Error> {
+        attempts: &mut Attempts<'_>,
+        renewals: &mut Renewals,
+    ) -> Result<Sent, Error> {
         let operation = format!("upload of blob {}", blob.digest);
         let about = self.about(&operation, job.repository);
+        let auth = &self.inner.auth;
         let mut url = session;
         url.query_pairs_mut()
             .append_pair("digest", blob.digest.as_str());
@@ -189,7 +228,7 @@ impl Client {
         for _ in 0..MAX_REDIRECTS {
             let ours = self.is_ours(&url);
             let pass = if ours {
-                self.inner.auth.pass(&job.access, need).await?
+                auth.pass(&job.access, need).await?
             } else {
                 None
             };
@@ -206,7 +245,7 @@ impl Client {
                 request = request.header(AUTHORIZATION, pass.header().clone());
             }
             let outcome = Unsent(&meter);
-            let response = match watch(request, &meter).await {
+            let response = match self.watch(&about, request, &meter).await {
                 Ok(response) => response,
                 Err(failure) => {
                     // Hyper says only that the body failed; the meter knows why.
@@ -214,30 +253,45 @@ impl Client {
                         return Err(error);
                     }
                     return Err(match failure {
-                        Failure::Stalled(problem) => about.timed_out(problem),
+                        Failure::Stalled(Stall::Peer(problem)) => about.timed_out(problem),
+                        Failure::Stalled(Stall::Source(problem)) => silent(blob, problem),
                         Failure::Http(error) if meter.sent() > 0 => Error::Interrupted {
                             operation: operation.clone(),
                             host: self.host().into(),
                             sent: meter.sent(),
                             size: blob.size,
-                            attempts,
+                            attempts: attempts.made(),
                             source: error.without_url(),
                         },
                         Failure::Http(error) => about.transport(error),
                     });
                 }
             };
-            collect_warnings(response.headers(), &job.warnings);
+            collect_warnings(response.headers(), &job.warnings, about.secrets);
             let status = response.status();
             if is_redirect(&Method::PUT, status) {
                 url = location(&url, response.headers())
                     .map_err(|problem| about.redirect(problem))?;
                 continue;
             }
-            if status == StatusCode::UNAUTHORIZED && ours {
-                let auth = &self.inner.auth;
-                auth.refused(&job.access, pass.as_ref(), response.headers())
-                    .await;
+            if ours && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                let headers = response.headers().clone();
+                let error = self.failure(&about, response).await;
+                // OCIR takes whom it does not know for nobody, with 403.
+                let refused = status == StatusCode::UNAUTHORIZED
+                    || pass
+                        .as_ref()
+                        .is_some_and(|pass| pass.is_old() || error.is_anonymous_denial());
+                if refused
+                    && auth
+                        .refused(&job.access, pass.as_ref(), &headers)
+                        .await
+                        .again
+                    && renewals.allow(pass.as_ref())
+                {
+                    return Ok(Sent::Refused(error));
+                }
+                return Err(error);
             }
             let confirmed = confirmed_digest(&response);
             if status == StatusCode::CREATED || !status.is_success() {
@@ -248,27 +302,76 @@ impl Client {
                 {
                     return Err(about.digest(&blob.digest, &confirmed));
                 }
-            } else if !self.has_blob(job, blob).await? {
+            } else if !self.has_blob(job, blob, attempts).await? {
                 return Err(about.protocol(format!(
                     "{status} instead of 201 Created, and the blob is not there afterwards"
                 )));
             }
             outcome.arrived();
-            return Ok(());
+            return Ok(Sent::Arrived);
         }
         Err(about.redirect("to one place after another without end"))
     }
+
+    /// Sends, as long as something moves, and says in the log when nothing does.
+    async fn watch(
+        &self,
+        about: &About<'_>,
+        request: reqwest::RequestBuilder,
+        meter: &Meter,
+    ) -> Result<Response, Failure> {
+        let mut response = std::pin::pin!(request.send());
+        let mut tick = tokio::time::interval(TICK);
+        let mut said = Duration::ZERO;
+        loop {
+            tokio::select! {
+                response = &mut response => return response.map_err(Failure::Http),
+                _ = tick.tick() => {}
+            }
+            if let Some(stall) = meter.stalled(&self.inner.patience) {
+                return Err(Failure::Stalled(stall));
+            }
+            let (wait, still) = meter.waits();
+            if still < said {
+                // It moved meanwhile.
+                said = Duration::ZERO;
+            }
+            if still >= said + SAY_WAITING_EVERY {
+                said = still;
+                tracing::info!(
+                    host = about.host,
+                    operation = about.operation,
+                    waited_s = still.as_secs(),
+                    "{}",
+                    wait.text()
+                );
+            }
+        }
+    }
 }
 
-/// How long a registry may take to answer after the last byte: big layers are
-/// moved and hashed first, and 30 seconds have broken other clients.
-pub(super) const COMMIT_PATIENCE: Duration = Duration::from_secs(600);
+/// How a blob that was sent fared.
+enum Sent {
+    Arrived,
+    /// It was not the blob's fault, and another token may do.
+    Refused(Error),
+}
 
-/// How long a connection may take nothing.
-const IDLE: Duration = READ_TIMEOUT;
+/// The source stopped giving anything. Another attempt would read the same file.
+fn silent(blob: &Blob, problem: String) -> Error {
+    Error::Blob {
+        digest: blob.digest.clone(),
+        source: problem.into(),
+    }
+}
 
-/// A guess on the low side, for how long a token has to last.
-const SLOW_BYTES_PER_SECOND: u64 = 1 << 20;
+/// A guess on the low side, for how long a token has to last: a megabit. It
+/// costs little, since no token is renewed before a tenth of its life is over,
+/// and a token that ends on the way costs the whole upload.
+const SLOW_BYTES_PER_SECOND: u64 = 128 << 10;
+
+/// How often an upload is looked after.
+const TICK: Duration = Duration::from_millis(250);
 
 const MAX_REDIRECTS: usize = 4;
 
@@ -295,21 +398,5 @@ impl Drop for Unsent<'_> {
 
 enum Failure {
     Http(reqwest::Error),
-    Stalled(String),
-}
-
-/// Sends, as long as something moves.
-async fn watch(request: reqwest::RequestBuilder, meter: &Meter) -> Result<Response, Failure> {
-    let mut response = std::pin::pin!(request.send());
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        tokio::select! {
-            response = &mut response => return response.map_err(Failure::Http),
-            _ = tick.tick() => {
-                if let Some(problem) = meter.stalled(IDLE, COMMIT_PATIENCE) {
-                    return Err(Failure::Stalled(problem));
-                }
-            }
-        }
-    }
+    Stalled(Stall),
 }

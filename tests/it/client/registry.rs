@@ -593,7 +593,9 @@ async fn waits_as_long_as_the_registry_asks() -> anyhow::Result<()> {
     let error = check(
         &fake,
         client.tags("ns/web").await,
-        &expect!["list of tags at HOST answered 429 Too Many Requests: slow down"],
+        &expect![
+            "list of tags at HOST answered 429 Too Many Requests: slow down (asks for a wait of 9000 s before the next attempt, and attempts end after 600 s)"
+        ],
     );
     assert!(error.is_throttled());
     Ok(())

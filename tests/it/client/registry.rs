@@ -3,7 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail loudly")]
 
 mod emulated;
+mod expiry;
 mod fake;
+mod log;
+mod secrets;
+mod stopping;
 
 use std::{
     error::Error as _,

@@ -162,6 +162,7 @@ impl Client {
     /// Reads the blob again, for as long as somebody waits for the result and
     /// the source gives something.
     async fn verify(&self, blob: &Blob) -> Result<(), Error> {
+        // It is never done: what follows the last byte is waited for, too.
         let meter = Meter::new(u64::MAX, &Arc::default());
         let stop = self.stop.child_token();
         let _stops_when_dropped = stop.clone().drop_guard();
@@ -224,7 +225,7 @@ impl Client {
         url.query_pairs_mut()
             .append_pair("digest", blob.digest.as_str());
         // The token has to live until the last byte has arrived.
-        let need = Duration::from_secs(blob.size / SLOW_BYTES_PER_SECOND);
+        let need = needed_life(blob.size);
         for _ in 0..MAX_REDIRECTS {
             let ours = self.is_ours(&url);
             let pass = if ours {
@@ -365,9 +366,14 @@ fn silent(blob: &Blob, problem: String) -> Error {
     }
 }
 
-/// A guess on the low side, for how long a token has to last: a megabit. It
-/// costs little, since no token is renewed before a tenth of its life is over,
-/// and a token that ends on the way costs the whole upload.
+/// How long a token has to live for an upload of so many bytes.
+fn needed_life(size: u64) -> Duration {
+    Duration::from_secs(size / SLOW_BYTES_PER_SECOND)
+}
+
+/// A guess on the low side: a megabit. It costs little, since no token is
+/// renewed before a tenth of its life is over, and a token that ends on the
+/// way costs the whole upload.
 const SLOW_BYTES_PER_SECOND: u64 = 128 << 10;
 
 /// How often an upload is looked after.
@@ -399,4 +405,264 @@ impl Drop for Unsent<'_> {
 enum Failure {
     Http(reqwest::Error),
     Stalled(Stall),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{self, Read},
+        sync::{
+            Mutex,
+            atomic::{AtomicUsize, Ordering},
+            mpsc,
+        },
+        time::Instant,
+    };
+
+    use bytes::Bytes;
+    use expect_test::expect;
+    use tokio::{
+        io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::{
+        image::{self, BlobSource, Digest, Image, Manifest},
+        registry::{Config, Credentials, Push, client::Patience},
+        transport::{Options, RetryPolicy, http_client},
+    };
+
+    type Special = (&'static str, Option<(&'static str, &'static str)>);
+
+    /// A registry that takes everything, except for what `answers` says to a
+    /// call whose head has this in it: another status and body, or nothing.
+    async fn registry(answers: &'static [Special]) -> anyhow::Result<String> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let host = listener.local_addr()?.to_string();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, answers));
+            }
+        });
+        Ok(host)
+    }
+
+    async fn serve(stream: TcpStream, answers: &[Special]) -> io::Result<()> {
+        let mut stream = BufReader::new(stream);
+        loop {
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                if stream.read_line(&mut head).await? == 0 {
+                    return Ok(());
+                }
+            }
+            let special = answers.iter().find(|(part, _)| head.contains(part));
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: ")?.parse::<u64>().ok());
+            let mut body = Vec::new();
+            (&mut stream)
+                .take(length.unwrap_or(0))
+                .read_to_end(&mut body)
+                .await?;
+            let usual = match head.split(' ').next() {
+                Some("POST") => "202 Accepted\r\nlocation: /v2/upload",
+                Some("PUT") if head.contains("/manifests/") => CREATED,
+                Some("PUT") => "201 Created",
+                _ => "404 Not Found",
+            };
+            let (status, body) = match special {
+                None => (usual, ""),
+                Some((_, Some(answer))) => *answer,
+                Some((_, None)) => std::future::pending().await,
+            };
+            let length = body.len();
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}");
+            stream.write_all(answer.as_bytes()).await?;
+        }
+    }
+
+    const CREATED: &str = "201 Created\r\ndocker-content-digest: sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+
+    /// A client with one upload at a time that is patient for so long.
+    fn client(host: String, patience: Patience) -> anyhow::Result<Client> {
+        let mut client = Client::new(Config {
+            http: http_client(&Options::default())?,
+            host,
+            plain_http: true,
+            credentials: Credentials::Anonymous,
+            max_concurrent_uploads: 1,
+            retry: RetryPolicy {
+                max_attempts: 2,
+                ..RetryPolicy::without_waiting()
+            },
+        });
+        if let Some(inner) = Arc::get_mut(&mut client.inner) {
+            inner.patience = patience;
+        }
+        Ok(client)
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+    const SHORT: Duration = Duration::from_millis(300);
+
+    /// Bytes, once they have been read without trouble so many times followed
+    /// by silence until the sender is dropped.
+    #[derive(Debug)]
+    struct Source {
+        bytes: Bytes,
+        healthy: AtomicUsize,
+        server: Arc<Mutex<mpsc::Receiver<()>>>,
+    }
+
+    impl BlobSource for Source {
+        fn open(&self) -> Result<Box<dyn Read + Send>, image::Error> {
+            let bytes = io::Cursor::new(self.bytes.clone());
+            let healthy = &self.healthy;
+            if healthy
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                    left.checked_sub(1)
+                })
+                .is_ok()
+            {
+                return Ok(Box::new(bytes));
+            }
+            let half = Read::take(bytes, self.bytes.len() as u64 / 2);
+            Ok(Box::new(half.chain(Hanging(self.server.clone()))))
+        }
+    }
+
+    struct Hanging(Arc<Mutex<mpsc::Receiver<()>>>);
+
+    impl Read for Hanging {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            if let Ok(server) = self.0.lock() {
+                let _ = server.recv();
+            }
+            Err(io::ErrorKind::HostUnreachable.into())
+        }
+    }
+
+    fn image(bytes: &'static [u8], healthy: usize) -> (Image, mpsc::Sender<()>) {
+        let (sender, server) = mpsc::channel();
+        let source = Source {
+            bytes: Bytes::from_static(bytes),
+            healthy: AtomicUsize::new(healthy),
+            server: Arc::new(Mutex::new(server)),
+        };
+        let blob = Blob {
+            digest: Digest::of(bytes),
+            size: bytes.len() as u64,
+            source: Arc::new(source),
+        };
+        let manifest = Manifest {
+            media_type: "application/json".into(),
+            digest: Digest::of(b"{}"),
+            bytes: Bytes::from_static(b"{}"),
+            config: None,
+            layers: vec![],
+        };
+        let image = Image {
+            manifests: vec![manifest],
+            blobs: vec![blob],
+        };
+        (image, sender)
+    }
+
+    /// A source that falls silent, in the middle of an upload or when it is read
+    /// again: after a while the upload is given up, not tried again, and another
+    /// one gets its place.
+    #[tokio::test]
+    async fn silent_sources_are_given_up() -> anyhow::Result<()> {
+        const WRONG: Special = (
+            "content-length: 200000",
+            Some((
+                "400 Bad Request",
+                r#"{"errors":[{"code":"DIGEST_INVALID"}]}"#,
+            )),
+        );
+        let layer: &[u8] = &[7; 200_000];
+        for (healthy, answers, problem) in [
+            (
+                0,
+                &[][..],
+                expect!["nothing more could be read for 0 s, after 65536 bytes"],
+            ),
+            (
+                1,
+                &[WRONG][..],
+                expect!["nothing more could be read for 0 s, after 100000 bytes"],
+            ),
+        ] {
+            let host = registry(answers).await?;
+            let patience = Patience {
+                peer: LONG,
+                source: SHORT,
+                commit: LONG,
+            };
+            let client = client(host, patience)?;
+            let (silent, _server) = image(layer, healthy);
+            let (other, _other) = image(b"other", 9);
+            let push = |repository, image| Push {
+                repository,
+                tag: "1.0",
+                image,
+            };
+            let (first, second) = (push("first", &silent), push("second", &other));
+            let start = Instant::now();
+            let pushing = async { (client.push(&first).await, start.elapsed()) };
+            let waiting = async {
+                // It comes second.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                client.push(&second).await
+            };
+            let ((failed, after), pushed) = tokio::join!(pushing, waiting);
+            let error = failed.expect_err("half of it is missing");
+            assert!(matches!(error, Error::Blob { .. }), "{error:?}");
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            problem.assert_eq(&cause.unwrap_or_default());
+            assert!(after < SHORT + Duration::from_secs(1), "{after:?}");
+            pushed?;
+        }
+        Ok(())
+    }
+
+    /// A registry that does not confirm a blob is waited for as long as is proper.
+    #[tokio::test]
+    async fn commits_are_waited_for() -> anyhow::Result<()> {
+        let host = registry(&[("PUT /v2/upload", None)]).await?;
+        let patience = Patience {
+            peer: LONG,
+            source: LONG,
+            commit: 2 * SHORT,
+        };
+        let client = client(host, patience)?;
+        let (image, _server) = image(b"layer", 9);
+        let push = Push {
+            repository: "web",
+            tag: "1.0",
+            image: &image,
+        };
+        let start = Instant::now();
+        let error = client.push(&push).await.expect_err("nobody confirms");
+        assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");
+        assert!(
+            error
+                .to_string()
+                .ends_with("got no further: no answer within 0 s after the last byte")
+        );
+        assert!(start.elapsed() > 4 * SHORT, "both attempts");
+        assert!(start.elapsed() < 4 * SHORT + Duration::from_secs(2));
+        Ok(())
+    }
+
+    /// What is big needs a token that lives longer.
+    #[test]
+    fn big_blobs_need_long_lives() {
+        let life = |size: u64| needed_life(size).as_secs();
+        assert_eq!(life(14), 0);
+        assert_eq!(life(100 << 20), 800);
+        assert_eq!(life(10 << 30), 81_920);
+    }
 }

@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc as blocking,
     },
     task::{Context, Poll},
@@ -28,10 +28,13 @@ pub(super) struct Meter {
     size: u64,
     start: Instant,
     sent: AtomicU64,
-    /// When the last piece was taken, in milliseconds since `start`.
+    /// When the last piece was taken or let go, in milliseconds since `start`.
     moved: AtomicU64,
-    /// Whether the connection waits for the source, and not the other way round.
+    /// Whether the connection found nothing more to take.
     starving: AtomicBool,
+    /// Pieces that have been read and not been let go. When there is nothing more
+    /// to take, the connection has them all, and it is not the source that is slow.
+    held: AtomicUsize,
     /// Why the source ended too early.
     failure: Mutex<Option<Error>>,
     /// Bytes of the whole push.
@@ -46,6 +49,7 @@ impl Meter {
             sent: AtomicU64::new(0),
             moved: AtomicU64::new(0),
             starving: AtomicBool::new(false),
+            held: AtomicUsize::new(0),
             failure: Mutex::default(),
             total: total.clone(),
         })
@@ -66,9 +70,10 @@ impl Meter {
     pub(super) fn waits(&self) -> (Wait, Duration) {
         let moved = Duration::from_millis(self.moved.load(Ordering::Relaxed));
         let still = self.start.elapsed().saturating_sub(moved);
-        let wait = if self.sent() == self.size {
+        let is_idle = self.held.load(Ordering::Relaxed) == 0;
+        let wait = if is_idle && self.sent() == self.size {
             Wait::Answer
-        } else if self.starving.load(Ordering::Relaxed) {
+        } else if is_idle && self.starving.load(Ordering::Relaxed) {
             Wait::Source
         } else {
             Wait::Peer
@@ -93,7 +98,7 @@ impl Meter {
             )),
             Wait::Answer => Stall::Peer(format!("no answer within {enough} s after the last byte")),
             Wait::Source => Stall::Source(format!(
-                "nothing more could be read for {enough} s, after {sent} of {size} bytes"
+                "nothing more could be read for {enough} s, after {sent} bytes"
             )),
         })
     }
@@ -104,10 +109,13 @@ impl Meter {
     fn took(&self, bytes: usize) {
         self.total.fetch_add(bytes as u64, Ordering::Relaxed);
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.starving.store(false, Ordering::Relaxed);
+        self.moves();
+    }
+    fn moves(&self) {
         let now = self.start.elapsed().as_millis();
         self.moved
             .store(u64::try_from(now).unwrap_or(u64::MAX), Ordering::Relaxed);
-        self.starving.store(false, Ordering::Relaxed);
     }
 }
 
@@ -161,7 +169,7 @@ impl BlobBody {
         let (blob, failed) = (blob.clone(), meter.clone());
         let left = blob.size;
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = read(&blob, &sender, &home, &free) {
+            if let Err(error) = read(&blob, &failed, &sender, &home, &free) {
                 *lock(&failed.failure) = Some(error);
             }
             // The sender goes only now, so that whoever sees the end sees why.
@@ -233,6 +241,7 @@ const PIECES: usize = 4;
 /// Ends early, without an error, when nobody wants the pieces any more.
 fn read(
     blob: &Blob,
+    meter: &Arc<Meter>,
     sender: &mpsc::Sender<Bytes>,
     home: &blocking::Sender<Option<Vec<u8>>>,
     free: &blocking::Receiver<Option<Vec<u8>>>,
@@ -271,9 +280,11 @@ fn read(
         if left == 0 {
             expect_end(blob, &mut source)?;
         }
+        meter.held.fetch_add(1, Ordering::Relaxed);
         let piece = Piece {
             buffer,
             home: home.clone(),
+            meter: meter.clone(),
         };
         if sender.blocking_send(Bytes::from_owner(piece)).is_err() {
             return Ok(());
@@ -365,6 +376,7 @@ fn unreadable(digest: &Digest, error: io::Error) -> Error {
 struct Piece {
     buffer: Vec<u8>,
     home: blocking::Sender<Option<Vec<u8>>>,
+    meter: Arc<Meter>,
 }
 
 impl AsRef<[u8]> for Piece {
@@ -375,6 +387,8 @@ impl AsRef<[u8]> for Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
+        self.meter.moves();
+        self.meter.held.fetch_sub(1, Ordering::Relaxed);
         // The reader may have ended.
         let _ = self.home.send(Some(std::mem::take(&mut self.buffer)));
     }
@@ -516,9 +530,18 @@ mod tests {
         .assert_eq(&format!("{:?}", stalls()));
         meter.took(4);
         meter.starve();
-        expect![[r#"[None, Some(Source("nothing more could be read for 0 s, after 4 of 10 bytes")), None]"#]]
-            .assert_eq(&format!("{:?}", stalls()));
+        expect![[
+            r#"[None, Some(Source("nothing more could be read for 0 s, after 4 bytes")), None]"#
+        ]]
+        .assert_eq(&format!("{:?}", stalls()));
+        // There is nothing more to take, since the connection keeps what it has.
+        meter.held.store(1, Ordering::Relaxed);
+        expect![[
+            r#"[Some(Peer("nothing could be sent for 0 s, after 4 of 10 bytes")), None, None]"#
+        ]]
+        .assert_eq(&format!("{:?}", stalls()));
         meter.took(6);
+        meter.held.store(0, Ordering::Relaxed);
         expect![[r#"[None, None, Some(Peer("no answer within 0 s after the last byte"))]"#]]
             .assert_eq(&format!("{:?}", stalls()));
     }

@@ -80,7 +80,7 @@ impl BlobSource for Slow {
 }
 
 /// An image whose layers take so long to read, in ten pieces.
-fn slow(layers: usize, each: Duration) -> Image {
+pub fn slow(layers: usize, each: Duration) -> Image {
     let bytes: Vec<Vec<u8>> = (0..layers).map(|i| layer(640_000 + i, i)).collect();
     let mut image = image(&bytes);
     for (blob, bytes) in image.blobs.iter_mut().zip(bytes) {

@@ -194,7 +194,7 @@ mod tests {
         let mut layout = Layout::new()?;
         let mut blob = layout.blob(OCI_TAR, b"layer")?;
         blob["size"] = SIZE.into();
-        let image = layout.image(&[blob.clone()])?;
+        let image = layout.image(std::slice::from_ref(&blob))?;
         layout.add(image, None)?;
         // A file with a hole takes no room on the disk.
         let digest = blob["digest"].as_str().unwrap_or_default();
@@ -276,7 +276,7 @@ mod tests {
         );
         let mut layout = Layout::new()?;
         let blob = layout.blob(OCI_TAR, b"layer")?;
-        let image = layout.image(&[blob.clone()])?;
+        let image = layout.image(std::slice::from_ref(&blob))?;
         layout.add(image, None)?;
         let path = layout.blob_path(blob["digest"].as_str().unwrap_or_default());
         std::fs::remove_file(&path)?;

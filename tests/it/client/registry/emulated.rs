@@ -248,7 +248,7 @@ async fn refused_tokens_are_renewed() -> anyhow::Result<()> {
 async fn tokens_may_end_all_the_time() -> anyhow::Result<()> {
     let builder = Emulator::builder().registry_token_lifetime(Duration::from_secs(2));
     let (emulator, client) = ready_with(builder).await?;
-    let image = slow(10, Duration::from_millis(2500));
+    let image = slow(&[Duration::from_millis(2500); 10]);
     let pushing = push(&emulator, &client, "web", &image);
     let start = Instant::now();
     let mut every = tokio::time::interval(Duration::from_secs(1));

@@ -23,10 +23,12 @@ use super::{
 
 /// Gives tokens that the registry accepts as long as they live, and counts them.
 struct Issuer {
-    accept: Box<dyn Fn(&str, Duration) + Send + Sync>,
+    accept: Accept,
     life: Duration,
     issued: AtomicUsize,
 }
+
+type Accept = Box<dyn Fn(&str, Duration) + Send + Sync>;
 
 impl Issuer {
     fn new(fake: &Fake, life: Duration) -> Arc<Self> {
@@ -59,7 +61,7 @@ impl TokenSource for Issuer {
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Bytes that come in pieces, with a pause before each.
+/// Bytes that come in ten pieces, with a pause before each.
 #[derive(Debug)]
 struct Slow(Vec<u8>, Duration);
 
@@ -69,7 +71,8 @@ impl BlobSource for Slow {
         impl Read for Reader {
             fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
                 std::thread::sleep(self.1);
-                self.0.read(buffer)
+                let piece = self.0.get_ref().len().div_ceil(10).min(buffer.len());
+                self.0.read(&mut buffer[..piece])
             }
         }
         Ok(Box::new(Reader(
@@ -80,11 +83,13 @@ impl BlobSource for Slow {
 }
 
 /// An image whose layers take so long to read, in ten pieces.
-pub fn slow(layers: usize, each: Duration) -> Image {
-    let bytes: Vec<Vec<u8>> = (0..layers).map(|i| layer(640_000 + i, i)).collect();
+pub fn slow(layers: &[Duration]) -> Image {
+    // The first is the largest, and goes first. All are so small that nobody
+    // takes care that the token lives long enough.
+    let bytes: Vec<Vec<u8>> = (0..layers.len()).map(|i| layer(100_000 - i, i)).collect();
     let mut image = image(&bytes);
-    for (blob, bytes) in image.blobs.iter_mut().zip(bytes) {
-        blob.source = Arc::new(Slow(bytes, each / 10));
+    for ((blob, bytes), time) in image.blobs.iter_mut().zip(bytes).zip(layers) {
+        blob.source = Arc::new(Slow(bytes, *time / 10));
     }
     image
 }
@@ -247,7 +252,7 @@ async fn uploads_that_outlive_every_token_end() -> anyhow::Result<()> {
     let issuer = Issuer::new(&fake, Duration::from_millis(300));
     let credentials = Credentials::Token(issuer.clone());
     let client = client_with(&fake, credentials, RetryPolicy::without_waiting())?;
-    let error = push(&client, &slow(1, Duration::from_millis(600)))
+    let error = push(&client, &slow(&[Duration::from_millis(600)]))
         .await
         .unwrap_err();
     assert!(error.is_unauthorized(), "{error}");
@@ -255,19 +260,26 @@ async fn uploads_that_outlive_every_token_end() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ten layers, four at a time, a second and a half each, with tokens that live two
-/// seconds: some uploads begin with a token that is about to end.
+/// Ten layers, four at a time, with tokens that live two seconds. Some uploads
+/// begin with a token that ends before they do, and are sent again.
 #[tokio::test]
 async fn a_push_outlives_many_tokens() -> anyhow::Result<()> {
     let fake = Fake::start(SignIn::Token).await?;
     let issuer = Issuer::new(&fake, Duration::from_secs(2));
     let credentials = Credentials::Token(issuer.clone());
     let client = client_with(&fake, credentials, RetryPolicy::without_waiting())?;
-    let image = slow(10, Duration::from_millis(1500));
-    let start = Instant::now();
-    push(&client, &image).await?;
-    assert!(start.elapsed() > Duration::from_secs(4));
+    let image =
+        slow(&[750, 1500, 750, 1500, 750, 1500, 750, 1500, 750, 1500].map(Duration::from_millis));
+    let pushed = push(&client, &image).await?;
+    assert!(
+        pushed.elapsed > Duration::from_secs(3),
+        "{:?}",
+        pushed.elapsed
+    );
+    assert_eq!(pushed.uploaded.0, 11);
     assert_pushed(&fake, "ns/web", "1.0", &image);
     assert!(issuer.issued() >= 3, "{}", issuer.issued());
+    let refused = |seen: &super::fake::Seen| seen.method == "PUT" && seen.status == 401;
+    assert!(fake.seen().iter().any(refused), "{}", fake.story());
     Ok(())
 }

@@ -115,8 +115,11 @@ impl Profile {
             fs::read_to_string(&path).map_err(|error| Error(format!("{}: {error}", path.display())))
         };
         let config = read("config")?;
+        // The first profile, which has the user's own key.
         let values: HashMap<&str, &str> = config
             .lines()
+            .skip(1)
+            .take_while(|line| !line.starts_with('['))
             .filter_map(|line| line.split_once('='))
             .map(|(name, value)| (name.trim(), value.trim()))
             .collect();

@@ -18,6 +18,16 @@ pub(super) enum Caller {
     Principal(Principal),
 }
 
+impl Caller {
+    /// For the log: whom a registry token names.
+    pub(super) fn print(&self) -> Option<String> {
+        match self {
+            Self::Anonymous => None,
+            Self::Principal(principal) => Some(format!("registry_token {}", principal.id)),
+        }
+    }
+}
+
 /// How long a registry token lives when nothing else is said.
 pub(super) const LIFETIME: Duration = Duration::from_secs(3600);
 

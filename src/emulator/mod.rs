@@ -125,8 +125,8 @@ pub struct Request {
     /// `opc-retry-token`, when sent.
     pub retry_token: Option<String>,
     /// Who sent it, once that was found out: by which credential, and an OCID. For example
-    /// `api_key ocid1.user.oc1..a`; the credentials are `api_key`, `session`, `instance`,
-    /// `delegation`, `resource`, `workload`, `token_exchange` and `registry_token`.
+    /// `api_key ocid1.user.oc1..a`; the credentials are `api_key`, `session`, `instance`, `delegation`,
+    /// `resource`, `workload` and `token_exchange`, and `auth_token` and `registry_token` at the registry.
     pub caller: Option<String>,
 }
 

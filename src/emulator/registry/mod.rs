@@ -279,9 +279,7 @@ pub(super) async fn answer(
         return token::answer(shared, call);
     }
     let caller = sign_in(shared, call)?;
-    if let Caller::Principal(principal) = &caller {
-        call.caller = Some(format!("registry_token {}", principal.id));
-    }
+    call.caller = caller.print();
     let mut visit = Visit {
         shared,
         call,

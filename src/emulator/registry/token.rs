@@ -29,10 +29,8 @@ pub(super) fn answer(shared: &Shared, call: &mut Call) -> Result<Answer, Refusal
         check_scope(scope)?;
     }
     let scope = scopes.join(" ");
-    let caller = caller(shared, call)?;
-    if let Caller::Principal(principal) = &caller {
-        call.caller = Some(format!("{} {}", principal.kind.name(), principal.id));
-    }
+    let (caller, printed) = caller(shared, call)?;
+    call.caller = printed;
     let tenancy_id = &shared.tenancy.seed.tenancy_id;
     let now = shared.clock.now();
     let lifetime = shared.settings.registry_token_lifetime;
@@ -70,12 +68,13 @@ fn check_scope(scope: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn caller(shared: &Shared, call: &Call) -> Result<Caller, Refusal> {
+/// Who asks, and how the log has it.
+fn caller(shared: &Shared, call: &Call) -> Result<(Caller, Option<String>), Refusal> {
     let Some((scheme, value)) = call
         .header("authorization")
         .and_then(|value| value.split_once(' '))
     else {
-        return Ok(Caller::Anonymous);
+        return Ok((Caller::Anonymous, None));
     };
     if scheme.eq_ignore_ascii_case("basic") {
         return log_in(shared, value.trim());
@@ -88,13 +87,16 @@ fn caller(shared: &Shared, call: &Call) -> Result<Caller, Refusal> {
     };
     // Here, and only here, a signature that fails makes an anonymous caller.
     Ok(match authenticate(shared, &signed) {
-        Ok(caller) => Caller::Principal(caller.principal),
-        Err(_) => Caller::Anonymous,
+        Ok(caller) => {
+            let printed = caller.print();
+            (Caller::Principal(caller.principal), Some(printed))
+        }
+        Err(_) => (Caller::Anonymous, None),
     })
 }
 
 /// `namespace/user` with an auth token, or `BEARER_TOKEN` with a registry token.
-fn log_in(shared: &Shared, encoded: &str) -> Result<Caller, Refusal> {
+fn log_in(shared: &Shared, encoded: &str) -> Result<(Caller, Option<String>), Refusal> {
     let unauthorized = || Refusal::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "Unauthorized");
     let decoded = STANDARD
         .decode(encoded)
@@ -103,7 +105,9 @@ fn log_in(shared: &Shared, encoded: &str) -> Result<Caller, Refusal> {
         .ok_or_else(unauthorized)?;
     let (username, password) = decoded.split_once(':').ok_or_else(unauthorized)?;
     if username == "BEARER_TOKEN" {
-        return shared.bearer(password).ok_or_else(unauthorized);
+        let caller = shared.bearer(password).ok_or_else(unauthorized)?;
+        let printed = caller.print();
+        return Ok((caller, printed));
     }
     let seed = &shared.tenancy.seed;
     let (namespace, user) = username.split_once('/').ok_or_else(unauthorized)?;
@@ -119,7 +123,9 @@ fn log_in(shared: &Shared, encoded: &str) -> Result<Caller, Refusal> {
             .any(|token| token.token == password && is_usable(token, now, delay))
     });
     if user == seed.user_name && accepted {
-        Ok(Caller::Principal(Principal::user(&shared.tenancy)))
+        let user = Principal::user(&shared.tenancy);
+        let printed = format!("auth_token {}", user.id);
+        Ok((Caller::Principal(user), Some(printed)))
     } else {
         Err(unauthorized())
     }

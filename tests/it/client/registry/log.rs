@@ -89,7 +89,7 @@ async fn long_waits_are_seen() -> anyhow::Result<()> {
     struct Slow;
     impl BlobSource for Slow {
         fn open(&self) -> Result<Box<dyn Read + Send>, super::image::Error> {
-            std::thread::sleep(Duration::from_millis(5_700));
+            std::thread::sleep(Duration::from_millis(7_000));
             Ok(Box::new(std::io::Cursor::new(layer(2_000, 9))))
         }
     }
@@ -101,14 +101,14 @@ async fn long_waits_are_seen() -> anyhow::Result<()> {
         let digest: &str = image.blobs[at].digest.as_str();
         digest.replace(':', "%3A")
     };
-    let slow = || Act::Slow(Duration::from_millis(5_700));
+    let slow = || Act::Slow(Duration::from_millis(7_000));
     fake.fault("PUT", &digest(0), slow());
     fake.fault("PUT", &digest(2), Act::Stall);
     fake.fault("GET", "/tags/list", slow());
     let (log, _guard) = Log::start();
     let client = client(&fake)?;
     let waiting = async {
-        let pushing = tokio::time::timeout(Duration::from_millis(5_900), push(&client, &image));
+        let pushing = tokio::time::timeout(Duration::from_millis(7_300), push(&client, &image));
         tokio::join!(pushing, client.tags("ns/other"))
     };
     let (pushed, tags) = waiting.await;

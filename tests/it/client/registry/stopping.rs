@@ -12,16 +12,19 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use ocir::{
+    emulator::Fault,
     image::{BlobSource, Image},
     registry::{Client, Config, Credentials, Error, Push, Token, TokenSource},
     transport::{Options, RetryPolicy, http_client},
 };
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Act, Fake, INDEX, MANIFEST, SignIn, assert_pushed, blob, client, client_with, image, layer,
     password, push, web,
 };
+use crate::support::{images::Layout, provider::Cloud};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -421,6 +424,47 @@ async fn the_last_answer_is_heard() -> anyhow::Result<()> {
     .await;
     assert!(ended.1 > SECOND / 2, "{:?}", ended.1);
     assert_stopped(ended, "no answer");
+    Ok(())
+}
+
+/// The same through the whole provider: Ctrl-C while the registry writes the tag.
+/// When it answers soon, the image is in the state; when it does not, the run
+/// ends all the same, and the next one finds the blobs.
+#[tokio::test]
+async fn an_interrupted_apply_has_what_was_pushed() -> anyhow::Result<()> {
+    for (delay, pushed) in [(Duration::from_millis(500), true), (20 * SECOND, false)] {
+        let cloud = Cloud::start().await?;
+        let mut repository = cloud.host.resource("ocir_repository");
+        repository.apply(cloud.web()).await?;
+        let layout = Layout::of("layer")?;
+        let mut push = cloud.host.resource("ocir_image_push");
+        let config = json!({ "source": layout.source(), "repository": "team/web", "tag": "1" });
+        let plan = push.plan(config.clone()).await?;
+        cloud.emulator.clear_requests();
+        cloud.emulator.fail_next("PutManifest", Fault::delay(delay));
+        let stop = async {
+            while cloud.count("PutBlobUpload") < 3 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let stopped = Instant::now();
+            cloud.host.stop().await?;
+            anyhow::Ok(stopped)
+        };
+        let (applied, stopped) = tokio::join!(push.apply_planned(&plan), stop);
+        let elapsed = stopped?.elapsed();
+        assert!(elapsed < SECOND, "{elapsed:?}");
+        assert_eq!(applied.is_ok(), pushed, "{applied:?}");
+        let tags = cloud.emulator.tags("team/web");
+        let digest = tags.get("1").map(String::as_str);
+        assert_eq!(digest.is_some(), pushed);
+        assert_eq!(push.state()["digest"].as_str(), digest);
+
+        push.apply(config).await?;
+        let tags = cloud.emulator.tags("team/web");
+        assert_eq!(push.state()["digest"], json!(tags["1"]));
+        assert_eq!(cloud.count("PutBlobUpload"), 3, "they are found again");
+    }
     Ok(())
 }
 

@@ -447,8 +447,8 @@ impl Auth {
         }
         match url.scheme() {
             "https" => Ok(url),
-            // What leaves the machine must not, from whoever has the registry's name,
-            // learn the password of a registry elsewhere.
+            // A registry elsewhere must not have its password sent to whatever
+            // listens on this machine.
             "http" if is_loopback(&url) && (self.plain_http || self.is_local()) => Ok(url),
             "http" if self.plain_http && same_host(&url, &self.host) => Ok(url),
             "http" => Err(refuse(Some(&url), "it is not HTTPS")),

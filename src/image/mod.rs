@@ -12,6 +12,7 @@
 //! Docker's socket, other registries, and a cache that outlives the process.
 
 mod archive;
+mod aside;
 mod blob;
 mod compress;
 mod digest;

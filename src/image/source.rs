@@ -4,7 +4,9 @@ use std::{fmt, io::Read, path::PathBuf, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Image, archive::Archive, compress::Pool, docker, layout, memo::Memo};
+use super::{
+    Error, Image, archive::Archive, aside::aside, compress::Pool, docker, layout, memo::Memo,
+};
 
 /// Something that gives the bytes of a blob, from the start, each time.
 pub trait BlobSource: Send + Sync + std::fmt::Debug {
@@ -95,18 +97,24 @@ impl fmt::Display for Source {
 }
 
 /// Reads sources, and remembers for the life of the process what compressing
-/// an unchanged file gave.
-#[derive(Debug, Default)]
+/// an unchanged file gave. Clones share what they remember.
+#[derive(Clone, Debug, Default)]
 pub struct Loader {
-    memo: Memo,
+    memo: Arc<Memo>,
     pool: Arc<Pool>,
 }
 
 impl Loader {
     /// Reads a source to the point where its digest is known: checks what it
     /// reads, and compresses (to learn digest and size) layers that come
-    /// uncompressed. Blocking; ends with [`Error::Stopped`] soon after `stop`.
+    /// uncompressed. Blocking; ends with [`Error::Stopped`] soon after `stop`,
+    /// also while a read hangs.
     pub fn load(&self, source: &Source, stop: &CancellationToken) -> Result<Image, Error> {
+        let (loader, source, stopping) = (self.clone(), source.clone(), stop.clone());
+        aside(stop, move || loader.read(&source, &stopping))
+    }
+
+    fn read(&self, source: &Source, stop: &CancellationToken) -> Result<Image, Error> {
         match source {
             Source::DockerArchive { file, reference } => {
                 let archive = Archive::open(file, stop)?;
@@ -141,9 +149,12 @@ const LATER: [&str; 8] = [
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use expect_test::expect;
 
     use super::*;
+    use crate::image::testing::{Layout, OCI_TAR};
 
     /// The first colon after the transport ends the path; what is written is printed back.
     #[test]
@@ -172,6 +183,122 @@ mod tests {
             Layout { directory: "dir", tag: Some("host/name:v1") }
         "#]]
         .assert_eq(&found);
+        Ok(())
+    }
+
+    /// Files whose layers take minutes to read: a stop ends every way of reading
+    /// them within a second.
+    #[test]
+    fn stops_in_the_middle() -> anyhow::Result<()> {
+        const SIZE: u64 = 1 << 40;
+        let mut layout = Layout::new()?;
+        let mut blob = layout.blob(OCI_TAR, b"layer")?;
+        blob["size"] = SIZE.into();
+        let image = layout.image(std::slice::from_ref(&blob))?;
+        layout.add(image, None)?;
+        // A file with a hole takes no room on the disk.
+        let digest = blob["digest"].as_str().unwrap_or_default();
+        std::fs::File::create(layout.blob_path(digest))?.set_len(SIZE)?;
+        let compressed = Source::Layout {
+            directory: layout.path().to_owned(),
+            tag: None,
+        };
+
+        let folder = tempfile::tempdir()?;
+        let archives = [("raw.tar", &b"\0\0"[..]), ("gzip.tar", &b"\x1f\x8b"[..])];
+        let mut sources = vec![compressed];
+        for (name, magic) in archives {
+            let file = folder.path().join(name);
+            huge_archive(&file, magic, SIZE)?;
+            sources.push(Source::DockerArchive {
+                file,
+                reference: None,
+            });
+        }
+        for source in sources {
+            let stop = CancellationToken::new();
+            let stopper = stop.clone();
+            let stopping = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(300));
+                stopper.cancel();
+                Instant::now()
+            });
+            // Not `load`, which would leave the work behind.
+            let result = Loader::default().read(&source, &stop);
+            let stopped = stopping.join().map_err(|_| anyhow::anyhow!("panic"))?;
+            assert!(
+                matches!(result, Err(Error::Stopped)),
+                "{source}: {result:?}"
+            );
+            let elapsed = stopped.elapsed();
+            assert!(elapsed < Duration::from_secs(1), "{source}: {elapsed:?}");
+        }
+        Ok(())
+    }
+
+    /// An archive of `docker save` with one layer that is a hole after its first bytes.
+    fn huge_archive(path: &std::path::Path, magic: &[u8], size: u64) -> anyhow::Result<()> {
+        use std::io::{Seek as _, SeekFrom, Write as _};
+
+        let config = r#"{"rootfs":{"type":"layers","diff_ids":["sha256:5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9"]}}"#;
+        let manifest = r#"[{"Config":"config.json","RepoTags":null,"Layers":["layer.tar"]}]"#;
+        let mut file = std::fs::File::create(path)?;
+        let entry = |name: &str, size: u64| -> anyhow::Result<tar::Header> {
+            let mut header = tar::Header::new_gnu();
+            header.set_path(name)?;
+            header.set_size(size);
+            header.set_mode(0o644);
+            header.set_cksum();
+            Ok(header)
+        };
+        for (name, text) in [("config.json", config), ("manifest.json", manifest)] {
+            file.write_all(entry(name, text.len() as u64)?.as_bytes())?;
+            file.write_all(text.as_bytes())?;
+            file.seek(SeekFrom::Current(512 - text.len() as i64))?;
+        }
+        file.write_all(entry("layer.tar", size)?.as_bytes())?;
+        file.write_all(magic)?;
+        let end = file.seek(SeekFrom::Current(size as i64 - magic.len() as i64))?;
+        file.set_len(end + 1024)?;
+        Ok(())
+    }
+
+    /// A pipe in the place of a source does not wait for somebody to write.
+    #[test]
+    fn pipes_are_refused() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let pipe = folder.path().join("pipe");
+        anyhow::ensure!(
+            std::process::Command::new("mkfifo")
+                .arg(&pipe)
+                .status()?
+                .success()
+        );
+        let mut layout = Layout::new()?;
+        let blob = layout.blob(OCI_TAR, b"layer")?;
+        let image = layout.image(std::slice::from_ref(&blob))?;
+        layout.add(image, None)?;
+        let path = layout.blob_path(blob["digest"].as_str().unwrap_or_default());
+        std::fs::remove_file(&path)?;
+        std::fs::rename(&pipe, &path)?;
+        let start = Instant::now();
+        let sources = [
+            Source::DockerArchive {
+                file: path.clone(),
+                reference: None,
+            },
+            Source::Layout {
+                directory: layout.path().to_owned(),
+                tag: None,
+            },
+        ];
+        for source in sources {
+            let error = Loader::default()
+                .load(&source, &CancellationToken::new())
+                .expect_err("it is a pipe");
+            assert!(matches!(error, Error::NotAFile { .. }), "{error}");
+        }
+        assert!(start.elapsed() < Duration::from_secs(1));
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Blobs: HEAD, mount, upload.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use reqwest::{
     Method, Response, StatusCode,
@@ -10,16 +10,16 @@ use url::Url;
 
 use super::{
     Client, Error,
-    auth::Access,
-    body::{BlobBody, Meter, verify},
-    client::{Call, collect_warnings, is_redirect},
-    error::code,
+    auth::{Access, Renewals},
+    body::{BlobBody, Meter, Stall, verify},
+    client::{Call, SAY_WAITING_EVERY, collect_warnings, is_redirect},
+    error::{About, code},
     location::location,
     manifest::{confirmed_digest, content_digest},
     push::Job,
     retry::Attempts,
 };
-use crate::{image::Blob, transport::READ_TIMEOUT};
+use crate::image::Blob;
 
 /// How a mount ended.
 pub(super) enum Mount {
@@ -36,11 +36,16 @@ pub(super) enum Mount {
 impl Client {
     /// Whether the repository has the blob. Anything but a clear yes is a no:
     /// what is wrong, the upload will say, whose answers have a body.
-    pub(super) async fn has_blob(&self, job: &Job<'_>, blob: &Blob) -> Result<bool, Error> {
+    pub(super) async fn has_blob(
+        &self,
+        job: &Job<'_>,
+        blob: &Blob,
+        attempts: &mut Attempts<'_>,
+    ) -> Result<bool, Error> {
         let operation = format!("check for blob {}", blob.digest);
         let url = self.url(job.repository, &format!("blobs/{}", blob.digest))?;
         let call = Call::new(&operation, Method::HEAD, url, &job.access);
-        let response = self.send(&call).await?;
+        let response = self.send_counted(&call, attempts).await?;
         if response.status() != StatusCode::OK {
             return Ok(false);
         }
@@ -102,55 +107,88 @@ impl Client {
     }
 
     /// Uploads the blob, and again from the start when it does not arrive:
-    /// registries forget what was sent before a connection broke.
+    /// registries forget what was sent before a connection broke. All calls
+    /// that this takes share one count of attempts, or a registry that throttles
+    /// each of them would be asked several times as often as the policy says.
     pub(super) async fn upload(
         &self,
         job: &Job<'_>,
         blob: &Blob,
         mut session: Option<Url>,
     ) -> Result<(), Error> {
-        let mut attempts = Attempts::new(&self.inner);
-        let mut renewed = false;
+        let mut attempts = Attempts::new(self);
+        let mut renewals = Renewals::default();
         let mut verified = false;
         loop {
             let session = match session.take() {
                 Some(session) => session,
-                None => self.start_upload(job, blob).await?,
+                None => self.start_upload(job, blob, &mut attempts).await?,
             };
-            let error = match self.put_blob(job, blob, session, attempts.made()).await {
-                Ok(()) => return Ok(()),
+            let sent = self
+                .put_blob(job, blob, session, &mut attempts, &mut renewals)
+                .await;
+            attempts.restart_clock();
+            let error = match sent {
+                Ok(Sent::Arrived) => return Ok(()),
+                Ok(Sent::Refused(error)) => {
+                    // The token ended on the way; the next one lasts longer.
+                    tracing::info!(
+                        host = self.host(),
+                        reason = %error,
+                        "Uploading a blob again with a new token"
+                    );
+                    continue;
+                }
                 Err(error) => error,
             };
-            attempts.restart_clock();
-            if error.is_unauthorized() && !renewed {
-                // The token ended on the way; the next one lasts longer.
-                renewed = true;
-                tracing::info!(reason = %error, "Uploading a blob again with a new token");
-                continue;
-            }
             let mut again = error.is_temporary() || is_session_lost(&error);
             if error.code() == code::DIGEST_INVALID && !verified {
                 // Either the source changed, which is the user's to know, or
                 // the bytes suffered on the way.
                 verified = true;
-                let (blob, stop) = (blob.clone(), self.stop.clone());
-                tokio::task::spawn_blocking(move || verify(&blob, || stop.is_cancelled()))
-                    .await
-                    .unwrap_or(Err(Error::Stopped))?;
+                self.verify(blob).await?;
                 again = true;
             }
             if !again || !attempts.again(&error).await {
-                return Err(error.after(attempts.made()));
+                return Err(attempts.give_up(error));
             }
             // It may have arrived, and only the answer was lost.
-            if self.has_blob(job, blob).await? {
+            if self.has_blob(job, blob, &mut attempts).await? {
                 return Ok(());
             }
         }
     }
 
+    /// Reads the blob again, for as long as somebody waits for the result and
+    /// the source gives something.
+    async fn verify(&self, blob: &Blob) -> Result<(), Error> {
+        // It is never done: what follows the last byte is waited for, too.
+        let meter = Meter::new(u64::MAX, &Arc::default());
+        let stop = self.stop.child_token();
+        let _stops_when_dropped = stop.clone().drop_guard();
+        let (read, progress) = (blob.clone(), meter.clone());
+        let mut reading =
+            tokio::task::spawn_blocking(move || verify(&read, &progress, || stop.is_cancelled()));
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                verdict = &mut reading => return verdict.unwrap_or(Err(Error::Stopped)),
+                _ = tick.tick() => {
+                    if let Some(Stall::Source(problem)) = meter.stalled(&self.inner.patience) {
+                        return Err(silent(blob, problem));
+                    }
+                }
+            }
+        }
+    }
+
     /// Opens an upload session.
-    async fn start_upload(&self, job: &Job<'_>, blob: &Blob) -> Result<Url, Error> {
+    async fn start_upload(
+        &self,
+        job: &Job<'_>,
+        blob: &Blob,
+        attempts: &mut Attempts<'_>,
+    ) -> Result<Url, Error> {
         let operation = format!("start of the upload of blob {}", blob.digest);
         let about = self.about(&operation, job.repository);
         let url = self.url(job.repository, "blobs/uploads/")?;
@@ -158,7 +196,7 @@ impl Client {
             warnings: Some(&job.warnings),
             ..Call::new(&operation, Method::POST, url, &job.access)
         };
-        let response = self.send(&call).await?;
+        let response = self.send_counted(&call, attempts).await?;
         let response = self
             .expect(&about, response, &[StatusCode::ACCEPTED])
             .await?;
@@ -177,19 +215,21 @@ impl Client {
         job: &Job<'_>,
         blob: &Blob,
         session: Url,
-        attempts: u32,
-    ) -> Result<(), Error> {
+        attempts: &mut Attempts<'_>,
+        renewals: &mut Renewals,
+    ) -> Result<Sent, Error> {
         let operation = format!("upload of blob {}", blob.digest);
         let about = self.about(&operation, job.repository);
+        let auth = &self.inner.auth;
         let mut url = session;
         url.query_pairs_mut()
             .append_pair("digest", blob.digest.as_str());
         // The token has to live until the last byte has arrived.
-        let need = Duration::from_secs(blob.size / SLOW_BYTES_PER_SECOND);
+        let need = needed_life(blob.size);
         for _ in 0..MAX_REDIRECTS {
             let ours = self.is_ours(&url);
             let pass = if ours {
-                self.inner.auth.pass(&job.access, need).await?
+                auth.pass(&job.access, need).await?
             } else {
                 None
             };
@@ -206,7 +246,7 @@ impl Client {
                 request = request.header(AUTHORIZATION, pass.header().clone());
             }
             let outcome = Unsent(&meter);
-            let response = match watch(request, &meter).await {
+            let response = match self.watch(&about, request, &meter).await {
                 Ok(response) => response,
                 Err(failure) => {
                     // Hyper says only that the body failed; the meter knows why.
@@ -214,30 +254,45 @@ impl Client {
                         return Err(error);
                     }
                     return Err(match failure {
-                        Failure::Stalled(problem) => about.timed_out(problem),
+                        Failure::Stalled(Stall::Peer(problem)) => about.timed_out(problem),
+                        Failure::Stalled(Stall::Source(problem)) => silent(blob, problem),
                         Failure::Http(error) if meter.sent() > 0 => Error::Interrupted {
                             operation: operation.clone(),
                             host: self.host().into(),
                             sent: meter.sent(),
                             size: blob.size,
-                            attempts,
+                            attempts: attempts.made(),
                             source: error.without_url(),
                         },
                         Failure::Http(error) => about.transport(error),
                     });
                 }
             };
-            collect_warnings(response.headers(), &job.warnings);
+            collect_warnings(response.headers(), &job.warnings, about.secrets);
             let status = response.status();
             if is_redirect(&Method::PUT, status) {
                 url = location(&url, response.headers())
                     .map_err(|problem| about.redirect(problem))?;
                 continue;
             }
-            if status == StatusCode::UNAUTHORIZED && ours {
-                let auth = &self.inner.auth;
-                auth.refused(&job.access, pass.as_ref(), response.headers())
-                    .await;
+            if ours && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                let headers = response.headers().clone();
+                let error = self.failure(&about, response).await;
+                // OCIR takes whom it does not know for nobody, with 403.
+                let refused = status == StatusCode::UNAUTHORIZED
+                    || pass
+                        .as_ref()
+                        .is_some_and(|pass| pass.is_old() || error.is_anonymous_denial());
+                if refused
+                    && auth
+                        .refused(&job.access, pass.as_ref(), &headers)
+                        .await
+                        .again
+                    && renewals.allow(pass.as_ref())
+                {
+                    return Ok(Sent::Refused(error));
+                }
+                return Err(error);
             }
             let confirmed = confirmed_digest(&response);
             if status == StatusCode::CREATED || !status.is_success() {
@@ -248,27 +303,81 @@ impl Client {
                 {
                     return Err(about.digest(&blob.digest, &confirmed));
                 }
-            } else if !self.has_blob(job, blob).await? {
+            } else if !self.has_blob(job, blob, attempts).await? {
                 return Err(about.protocol(format!(
                     "{status} instead of 201 Created, and the blob is not there afterwards"
                 )));
             }
             outcome.arrived();
-            return Ok(());
+            return Ok(Sent::Arrived);
         }
         Err(about.redirect("to one place after another without end"))
     }
+
+    /// Sends, as long as something moves, and says in the log when nothing does.
+    async fn watch(
+        &self,
+        about: &About<'_>,
+        request: reqwest::RequestBuilder,
+        meter: &Meter,
+    ) -> Result<Response, Failure> {
+        let mut response = std::pin::pin!(request.send());
+        let mut tick = tokio::time::interval(TICK);
+        let mut said = Duration::ZERO;
+        loop {
+            tokio::select! {
+                response = &mut response => return response.map_err(Failure::Http),
+                _ = tick.tick() => {}
+            }
+            if let Some(stall) = meter.stalled(&self.inner.patience) {
+                return Err(Failure::Stalled(stall));
+            }
+            let (wait, still) = meter.waits();
+            if still < said {
+                // It moved meanwhile.
+                said = Duration::ZERO;
+            }
+            if still >= said + SAY_WAITING_EVERY {
+                said = still;
+                tracing::info!(
+                    host = about.host,
+                    operation = about.operation,
+                    waited_s = still.as_secs(),
+                    "{}",
+                    wait.text()
+                );
+            }
+        }
+    }
 }
 
-/// How long a registry may take to answer after the last byte: big layers are
-/// moved and hashed first, and 30 seconds have broken other clients.
-pub(super) const COMMIT_PATIENCE: Duration = Duration::from_secs(600);
+/// How a blob that was sent fared.
+enum Sent {
+    Arrived,
+    /// It was not the blob's fault, and another token may do.
+    Refused(Error),
+}
 
-/// How long a connection may take nothing.
-const IDLE: Duration = READ_TIMEOUT;
+/// The source stopped giving anything. Another attempt would read the same file.
+fn silent(blob: &Blob, problem: String) -> Error {
+    Error::Blob {
+        digest: blob.digest.clone(),
+        source: problem.into(),
+    }
+}
 
-/// A guess on the low side, for how long a token has to last.
-const SLOW_BYTES_PER_SECOND: u64 = 1 << 20;
+/// How long a token has to live for an upload of so many bytes.
+fn needed_life(size: u64) -> Duration {
+    Duration::from_secs(size / SLOW_BYTES_PER_SECOND)
+}
+
+/// A guess on the low side: a megabit. It costs little, since no token is
+/// renewed before a tenth of its life is over, and a token that ends on the
+/// way costs the whole upload.
+const SLOW_BYTES_PER_SECOND: u64 = 128 << 10;
+
+/// How often an upload is looked after.
+const TICK: Duration = Duration::from_millis(250);
 
 const MAX_REDIRECTS: usize = 4;
 
@@ -295,21 +404,265 @@ impl Drop for Unsent<'_> {
 
 enum Failure {
     Http(reqwest::Error),
-    Stalled(String),
+    Stalled(Stall),
 }
 
-/// Sends, as long as something moves.
-async fn watch(request: reqwest::RequestBuilder, meter: &Meter) -> Result<Response, Failure> {
-    let mut response = std::pin::pin!(request.send());
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        tokio::select! {
-            response = &mut response => return response.map_err(Failure::Http),
-            _ = tick.tick() => {
-                if let Some(problem) = meter.stalled(IDLE, COMMIT_PATIENCE) {
-                    return Err(Failure::Stalled(problem));
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{self, Read},
+        sync::{
+            Mutex,
+            atomic::{AtomicUsize, Ordering},
+            mpsc,
+        },
+        time::Instant,
+    };
+
+    use bytes::Bytes;
+    use expect_test::expect;
+    use tokio::{
+        io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::{
+        image::{self, BlobSource, Digest, Image, Manifest},
+        registry::{Config, Credentials, Push, client::Patience},
+        transport::{Options, RetryPolicy, http_client},
+    };
+
+    type Special = (&'static str, Option<(&'static str, &'static str)>);
+
+    /// A registry that takes everything, except for what `answers` says to a
+    /// call whose head has this in it: another status and body, or nothing.
+    async fn registry(answers: &'static [Special]) -> anyhow::Result<String> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let host = listener.local_addr()?.to_string();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, answers));
+            }
+        });
+        Ok(host)
+    }
+
+    async fn serve(stream: TcpStream, answers: &[Special]) -> io::Result<()> {
+        let mut stream = BufReader::new(stream);
+        loop {
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                if stream.read_line(&mut head).await? == 0 {
+                    return Ok(());
                 }
             }
+            let special = answers.iter().find(|(part, _)| head.contains(part));
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: ")?.parse::<u64>().ok());
+            let mut body = Vec::new();
+            (&mut stream)
+                .take(length.unwrap_or(0))
+                .read_to_end(&mut body)
+                .await?;
+            let usual = match head.split(' ').next() {
+                Some("POST") => "202 Accepted\r\nlocation: /v2/upload",
+                Some("PUT") if head.contains("/manifests/") => CREATED,
+                Some("PUT") => "201 Created",
+                _ => "404 Not Found",
+            };
+            let (status, body) = match special {
+                None => (usual, ""),
+                Some((_, Some(answer))) => *answer,
+                Some((_, None)) => std::future::pending().await,
+            };
+            let length = body.len();
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}");
+            stream.write_all(answer.as_bytes()).await?;
         }
+    }
+
+    const CREATED: &str = "201 Created\r\ndocker-content-digest: sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+
+    /// A client with one upload at a time that is patient for so long.
+    fn client(host: String, patience: Patience) -> anyhow::Result<Client> {
+        let mut client = Client::new(Config {
+            http: http_client(&Options::default())?,
+            host,
+            plain_http: true,
+            credentials: Credentials::Anonymous,
+            max_concurrent_uploads: 1,
+            retry: RetryPolicy {
+                max_attempts: 2,
+                ..RetryPolicy::without_waiting()
+            },
+        });
+        if let Some(inner) = Arc::get_mut(&mut client.inner) {
+            inner.patience = patience;
+        }
+        Ok(client)
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+    const SHORT: Duration = Duration::from_millis(300);
+
+    /// Bytes, once they have been read without trouble so many times followed
+    /// by silence until the sender is dropped.
+    #[derive(Debug)]
+    struct Source {
+        bytes: Bytes,
+        healthy: AtomicUsize,
+        server: Arc<Mutex<mpsc::Receiver<()>>>,
+    }
+
+    impl BlobSource for Source {
+        fn open(&self) -> Result<Box<dyn Read + Send>, image::Error> {
+            let bytes = io::Cursor::new(self.bytes.clone());
+            let healthy = &self.healthy;
+            if healthy
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                    left.checked_sub(1)
+                })
+                .is_ok()
+            {
+                return Ok(Box::new(bytes));
+            }
+            let half = Read::take(bytes, self.bytes.len() as u64 / 2);
+            Ok(Box::new(half.chain(Hanging(self.server.clone()))))
+        }
+    }
+
+    struct Hanging(Arc<Mutex<mpsc::Receiver<()>>>);
+
+    impl Read for Hanging {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            if let Ok(server) = self.0.lock() {
+                let _ = server.recv();
+            }
+            Err(io::ErrorKind::HostUnreachable.into())
+        }
+    }
+
+    fn image(bytes: &'static [u8], healthy: usize) -> (Image, mpsc::Sender<()>) {
+        let (sender, server) = mpsc::channel();
+        let source = Source {
+            bytes: Bytes::from_static(bytes),
+            healthy: AtomicUsize::new(healthy),
+            server: Arc::new(Mutex::new(server)),
+        };
+        let blob = Blob {
+            digest: Digest::of(bytes),
+            size: bytes.len() as u64,
+            source: Arc::new(source),
+        };
+        let manifest = Manifest {
+            media_type: "application/json".into(),
+            digest: Digest::of(b"{}"),
+            bytes: Bytes::from_static(b"{}"),
+            config: None,
+            layers: vec![],
+        };
+        let image = Image {
+            manifests: vec![manifest],
+            blobs: vec![blob],
+        };
+        (image, sender)
+    }
+
+    /// A source that falls silent, in the middle of an upload or when it is read
+    /// again: after a while the upload is given up, not tried again, and another
+    /// one gets its place.
+    #[tokio::test]
+    async fn silent_sources_are_given_up() -> anyhow::Result<()> {
+        const WRONG: Special = (
+            "content-length: 200000",
+            Some((
+                "400 Bad Request",
+                r#"{"errors":[{"code":"DIGEST_INVALID"}]}"#,
+            )),
+        );
+        let layer: &[u8] = &[7; 200_000];
+        for (healthy, answers, problem) in [
+            (
+                0,
+                &[][..],
+                expect!["nothing more could be read for 0 s, after 65536 bytes"],
+            ),
+            (
+                1,
+                &[WRONG][..],
+                expect!["nothing more could be read for 0 s, after 100000 bytes"],
+            ),
+        ] {
+            let host = registry(answers).await?;
+            let patience = Patience {
+                peer: LONG,
+                source: SHORT,
+                commit: LONG,
+            };
+            let client = client(host, patience)?;
+            let (silent, _server) = image(layer, healthy);
+            let (other, _other) = image(b"other", 9);
+            let push = |repository, image| Push {
+                repository,
+                tag: "1.0",
+                image,
+            };
+            let (first, second) = (push("first", &silent), push("second", &other));
+            let start = Instant::now();
+            let pushing = async { (client.push(&first).await, start.elapsed()) };
+            let waiting = async {
+                // It comes second.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                client.push(&second).await
+            };
+            let ((failed, after), pushed) = tokio::join!(pushing, waiting);
+            let error = failed.expect_err("half of it is missing");
+            assert!(matches!(error, Error::Blob { .. }), "{error:?}");
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            problem.assert_eq(&cause.unwrap_or_default());
+            assert!(after < SHORT + Duration::from_secs(1), "{after:?}");
+            pushed?;
+        }
+        Ok(())
+    }
+
+    /// A registry that does not confirm a blob is waited for as long as is proper.
+    #[tokio::test]
+    async fn commits_are_waited_for() -> anyhow::Result<()> {
+        let host = registry(&[("PUT /v2/upload", None)]).await?;
+        let patience = Patience {
+            peer: LONG,
+            source: LONG,
+            commit: 2 * SHORT,
+        };
+        let client = client(host, patience)?;
+        let (image, _server) = image(b"layer", 9);
+        let push = Push {
+            repository: "web",
+            tag: "1.0",
+            image: &image,
+        };
+        let start = Instant::now();
+        let error = client.push(&push).await.expect_err("nobody confirms");
+        assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");
+        assert!(
+            error
+                .to_string()
+                .ends_with("got no further: no answer within 0 s after the last byte")
+        );
+        assert!(start.elapsed() > 4 * SHORT, "both attempts");
+        assert!(start.elapsed() < 4 * SHORT + Duration::from_secs(2));
+        Ok(())
+    }
+
+    /// What is big needs a token that lives longer.
+    #[test]
+    fn big_blobs_need_long_lives() {
+        let life = |size: u64| needed_life(size).as_secs();
+        assert_eq!(life(14), 0);
+        assert_eq!(life(100 << 20), 800);
+        assert_eq!(life(10 << 30), 81_920);
     }
 }

@@ -12,8 +12,7 @@ use serde::de::IgnoredAny;
 use super::{
     Client, Error,
     auth::Access,
-    blob::COMMIT_PATIENCE,
-    client::{Call, read_body},
+    client::{COMMIT_PATIENCE, Call, read_body},
     error::About,
     push::Job,
     reference::validate_tag,
@@ -210,6 +209,7 @@ impl Client {
             body: manifest.bytes.clone(),
             patience: COMMIT_PATIENCE,
             warnings: Some(&job.warnings),
+            in_flight: job.is_tag(reference).then_some(&job.tagging),
             ..Call::new(
                 &operation,
                 Method::PUT,
@@ -230,10 +230,13 @@ impl Client {
                 None => {}
             }
         }
-        match self
-            .confirm_manifest(&about, job, reference, manifest)
-            .await
-        {
+        let confirm = self.confirm_manifest(&about, job, reference, manifest);
+        let confirmed = tokio::select! {
+            confirmed = confirm => confirmed,
+            // It is written, and there is no time to make sure.
+            () = self.stop.cancelled(), if status == StatusCode::CREATED => return Ok(()),
+        };
+        match confirmed {
             Err(Error::Digest { .. }) if status != StatusCode::CREATED => {
                 Err(about.protocol(format!(
                     "{status} instead of 201 Created, and the manifest is not there afterwards"

@@ -14,6 +14,7 @@ mod manifest;
 mod push;
 mod reference;
 mod retry;
+mod scrub;
 
 pub use auth::{Credentials, Token, TokenSource};
 pub use client::{Client, Config};

@@ -13,7 +13,7 @@ use std::{
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{Client, Error, auth::Access, blob::Mount, client::lock, error::code};
+use super::{Client, Error, auth::Access, blob::Mount, client::lock, error::code, retry::Attempts};
 use crate::image::{Blob, Digest, Image, Manifest};
 
 /// What to push, and where.
@@ -50,24 +50,40 @@ impl Client {
     /// Blobs go first, the largest at the head; manifests follow, children
     /// before the index that names them; the tag is last. Whatever ends a push
     /// half-way leaves the tag as it was, and blobs that the next push finds.
+    ///
+    /// A stop ends it at once, except when the tag is just being written: the
+    /// registry may have done it already, and whoever asked for it has to know.
     pub async fn push(&self, push: &Push<'_>) -> Result<Pushed, Error> {
-        self.until_stopped(self.push_image(push)).await
+        let job = Job::new(push);
+        let mut work = std::pin::pin!(self.push_image(&job, push));
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => {}
+            result = &mut work => return result,
+        }
+        if !job.tagging.load(Ordering::Relaxed) {
+            return Err(Error::Stopped);
+        }
+        match tokio::time::timeout(LAST_ANSWER, work).await {
+            Ok(Ok(pushed)) => Ok(pushed),
+            Ok(Err(_)) | Err(_) => Err(Error::Stopped),
+        }
     }
 
-    async fn push_image(&self, push: &Push<'_>) -> Result<Pushed, Error> {
-        let job = Job::new(push);
+    async fn push_image(&self, job: &Job<'_>, push: &Push<'_>) -> Result<Pushed, Error> {
         let root = push.image.root();
         let there = self.find_manifest(&job.access, push.tag).await?;
         if there.is_some_and(|there| there.digest == root.digest) {
             for blob in &push.image.blobs {
                 job.note(blob, Outcome::Existing);
             }
-            return Ok(self.summary(&job, push));
+            return Ok(self.summary(job, push));
         }
-        self.push_blobs(&job, &push.image.blobs, &HashSet::new())
+        self.push_blobs(job, &push.image.blobs, &HashSet::new())
             .await?;
-        if let Err(error) = self.push_manifests(&job, push).await {
-            if ![code::MANIFEST_BLOB_UNKNOWN, code::BLOB_UNKNOWN].contains(&error.code()) {
+        if let Err(error) = self.push_manifests(job, push).await {
+            let missing = [code::MANIFEST_BLOB_UNKNOWN, code::BLOB_UNKNOWN];
+            if !missing.contains(&error.code()) || self.stop.is_cancelled() {
                 return Err(error);
             }
             // What we saw or remember is not there any more: somebody deleted
@@ -77,10 +93,10 @@ impl Client {
                 .uploads
                 .forget(push.repository, &push.image.blobs);
             let missing = named_digests(&error);
-            self.push_blobs(&job, &push.image.blobs, &missing).await?;
-            self.push_manifests(&job, push).await?;
+            self.push_blobs(job, &push.image.blobs, &missing).await?;
+            self.push_manifests(job, push).await?;
         }
-        Ok(self.summary(&job, push))
+        Ok(self.summary(job, push))
     }
 
     /// Brings all blobs there, and says now and then how far it is. `missing`
@@ -128,10 +144,10 @@ impl Client {
         // One at a time per repository; and, as long as mounts work, per
         // registry, since a blob that arrives elsewhere need not be sent twice.
         let here = uploads.flight(Some(job.repository), &blob.digest);
-        let _here = here.lock().await;
+        let _here = here.gate.lock().await;
         let anywhere = uploads.flight(None, &blob.digest);
         let mut anywhere = match uploads.mounts_work() {
-            true => Some(anywhere.lock().await),
+            true => Some(anywhere.gate.lock().await),
             false => None,
         };
         if !uploads.mounts_work() {
@@ -142,7 +158,7 @@ impl Client {
         }
         if !known_missing {
             let _check = permit(&uploads.checks).await?;
-            if self.has_blob(job, blob).await? {
+            if self.has_blob(job, blob, &mut Attempts::new(self)).await? {
                 uploads.know(job.repository, &blob.digest);
                 return Ok(Outcome::Existing);
             }
@@ -242,6 +258,8 @@ pub(super) struct Job<'a> {
     pub(super) access: Access,
     /// Bytes sent, also those of blobs that are not complete.
     pub(super) sent: Arc<AtomicU64>,
+    /// Whether the request that writes the tag may have reached the registry.
+    pub(super) tagging: AtomicBool,
     pub(super) warnings: Mutex<Vec<String>>,
     outcomes: Mutex<HashMap<Digest, Outcome>>,
     start: Instant,
@@ -261,10 +279,16 @@ impl<'a> Job<'a> {
             tag: push.tag,
             access: Access::push(push.repository),
             sent: Arc::default(),
+            tagging: AtomicBool::new(false),
             warnings: Mutex::default(),
             outcomes: Mutex::default(),
             start: Instant::now(),
         }
+    }
+
+    /// Whether writing this reference makes the push visible.
+    pub(super) fn is_tag(&self, reference: &str) -> bool {
+        reference == self.tag
     }
 
     fn note(&self, blob: &Blob, outcome: Outcome) {
@@ -312,6 +336,10 @@ impl<'a> Job<'a> {
 
 const REPORT_EVERY: Duration = Duration::from_secs(5);
 
+/// How long after a stop the registry may still say that it has written the
+/// tag. Whoever interrupts a run has it end within a second.
+const LAST_ANSWER: Duration = Duration::from_millis(800);
+
 /// What all pushes of a client have in common.
 pub(super) struct Uploads {
     /// Uploads at once.
@@ -319,14 +347,34 @@ pub(super) struct Uploads {
     /// Small requests at once.
     checks: Semaphore,
     /// Blobs on their way: to a repository, or to any.
-    flights: Mutex<HashMap<(Option<String>, Digest), Flight>>,
+    flights: Mutex<HashMap<Route, Gate>>,
     /// Repositories that have a blob.
     known: Mutex<HashMap<Digest, Vec<String>>>,
     /// Whether the registry would not mount a blob that was there.
     mounts_refused: AtomicBool,
 }
 
-type Flight = Arc<tokio::sync::Mutex<()>>;
+/// A repository, or any, and a blob.
+type Route = (Option<String>, Digest);
+type Gate = Arc<tokio::sync::Mutex<()>>;
+
+/// A blob that somebody brings somewhere, or waits to.
+struct Flight<'a> {
+    uploads: &'a Uploads,
+    route: Route,
+    gate: Gate,
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        let mut flights = lock(&self.uploads.flights);
+        // Gates are taken under the same lock, so nobody comes in between:
+        // this one's and the map's are the last two.
+        if Arc::strong_count(&self.gate) == 2 {
+            flights.remove(&self.route);
+        }
+    }
+}
 
 impl Uploads {
     pub(super) fn new(at_once: usize) -> Self {
@@ -340,11 +388,17 @@ impl Uploads {
         }
     }
 
-    fn flight(&self, repository: Option<&str>, digest: &Digest) -> Flight {
-        lock(&self.flights)
-            .entry((repository.map(Into::into), digest.clone()))
+    fn flight(&self, repository: Option<&str>, digest: &Digest) -> Flight<'_> {
+        let route: Route = (repository.map(Into::into), digest.clone());
+        let gate = lock(&self.flights)
+            .entry(route.clone())
             .or_default()
-            .clone()
+            .clone();
+        Flight {
+            uploads: self,
+            route,
+            gate,
+        }
     }
     fn mounts_work(&self) -> bool {
         !self.mounts_refused.load(Ordering::Relaxed)
@@ -356,6 +410,10 @@ impl Uploads {
     }
     fn know(&self, repository: &str, digest: &Digest) {
         let mut known = lock(&self.known);
+        if known.len() >= MOST_KNOWN {
+            // Whoever needs one of them looks for it again.
+            known.clear();
+        }
         let repositories = known.entry(digest.clone()).or_default();
         if !repositories.iter().any(|known| known == repository) {
             repositories.push(repository.into());
@@ -377,6 +435,9 @@ impl Uploads {
         }
     }
 }
+
+/// Blobs that are remembered; about 10 MB.
+const MOST_KNOWN: usize = 50_000;
 
 const CHECKS_AT_ONCE: usize = 8;
 /// More only makes registries angry.
@@ -505,6 +566,32 @@ mod tests {
         };
         uploads.forget("b", &[blob]);
         assert!(!uploads.is_known("b", &digest) && uploads.is_known("a", &digest));
+    }
+
+    /// What is known of blobs and of those on their way does not grow without end.
+    #[tokio::test]
+    async fn memory_is_bounded() {
+        let uploads = Uploads::new(4);
+        let digest = |number: usize| Digest::of(&number.to_le_bytes());
+        for number in 0..100 {
+            let first = uploads.flight(Some("a"), &digest(number));
+            let second = uploads.flight(Some("a"), &digest(number));
+            let held = first.gate.lock().await;
+            assert!(second.gate.try_lock().is_err(), "it is the same blob");
+            drop(held);
+            drop(first);
+            let third = uploads.flight(Some("a"), &digest(number));
+            let held = second.gate.lock().await;
+            assert!(third.gate.try_lock().is_err(), "it is still the same");
+            drop(held);
+        }
+        assert!(lock(&uploads.flights).is_empty());
+
+        for number in 0..MOST_KNOWN + 1 {
+            uploads.know("a", &digest(number));
+        }
+        assert!(lock(&uploads.known).len() <= MOST_KNOWN);
+        assert!(uploads.is_known("a", &digest(MOST_KNOWN)));
     }
 
     #[derive(Debug)]

@@ -3,7 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail loudly")]
 
 mod emulated;
+mod expiry;
 mod fake;
+mod log;
+mod secrets;
+mod stopping;
 
 use std::{
     error::Error as _,
@@ -593,7 +597,9 @@ async fn waits_as_long_as_the_registry_asks() -> anyhow::Result<()> {
     let error = check(
         &fake,
         client.tags("ns/web").await,
-        &expect!["list of tags at HOST answered 429 Too Many Requests: slow down"],
+        &expect![
+            "list of tags at HOST answered 429 Too Many Requests: slow down (asks for a wait of 9000 s before the next attempt, and attempts end after 600 s)"
+        ],
     );
     assert!(error.is_throttled());
     Ok(())

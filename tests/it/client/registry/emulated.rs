@@ -8,14 +8,14 @@ use std::{
 use expect_test::expect;
 use futures_util::future::BoxFuture;
 use ocir::{
-    emulator::{Emulator, Fault},
+    emulator::{Builder, Emulator, Fault},
     image::{Digest, Image},
     oci::{self, CreateContainerRepository},
     registry::{Client, Config, Credentials, Error, Push, Pushed, Token, TokenSource},
     transport::{Options, RetryPolicy, http_client},
 };
 
-use super::{image, layer, shorten, web};
+use super::{expiry::slow, image, layer, shorten, web};
 use crate::support;
 
 /// The control plane's client, signing with a key of the test's choice.
@@ -61,7 +61,11 @@ async fn signed(emulator: &Emulator) -> anyhow::Result<Credentials> {
 
 /// An emulator with the repositories `web` and `api`, and a client of it.
 async fn ready() -> anyhow::Result<(Emulator, Client)> {
-    let emulator = Emulator::builder().start().await?;
+    ready_with(Emulator::builder()).await
+}
+
+async fn ready_with(builder: Builder) -> anyhow::Result<(Emulator, Client)> {
+    let emulator = builder.start().await?;
     let oci = control_plane(&emulator, &emulator.seed().private_key_pem).await?;
     for name in ["web", "api"] {
         oci.create_container_repository(&CreateContainerRepository {
@@ -234,6 +238,60 @@ async fn refused_tokens_are_renewed() -> anyhow::Result<()> {
             1 + usize::from(operation == "PutManifest")
         );
     }
+    Ok(())
+}
+
+/// Registry tokens that live two seconds, and ten layers, four at a time, that
+/// take longer than that each; besides, all tokens are taken back every second.
+/// Nobody notices, and nobody asks for tokens more often than they end.
+#[tokio::test]
+async fn tokens_may_end_all_the_time() -> anyhow::Result<()> {
+    let builder = Emulator::builder().registry_token_lifetime(Duration::from_secs(2));
+    let (emulator, client) = ready_with(builder).await?;
+    let image = slow(&[Duration::from_millis(2500); 10]);
+    let pushing = push(&emulator, &client, "web", &image);
+    let start = Instant::now();
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    every.tick().await;
+    let mut pushing = std::pin::pin!(pushing);
+    let pushed = loop {
+        tokio::select! {
+            pushed = &mut pushing => break pushed?,
+            _ = every.tick() => emulator.expire_tokens(),
+        }
+    };
+    assert_eq!(pushed.uploaded.0, 11);
+    assert_eq!(emulator.tags("web")["1.0"], image.root().digest.to_string());
+    let seconds = usize::try_from(start.elapsed().as_secs())?;
+    assert!(seconds >= 7, "{seconds}");
+    let asked = count(&emulator, "GetRegistryToken");
+    assert!(
+        (3..=2 * seconds + 2).contains(&asked),
+        "{asked} in {seconds} s"
+    );
+    Ok(())
+}
+
+/// All tokens are taken back while four uploads are under way: all four are refused,
+/// and one new token does for them.
+#[tokio::test]
+async fn uploads_share_a_new_token() -> anyhow::Result<()> {
+    let (emulator, client) = ready().await?;
+    let layers: Vec<Vec<u8>> = (0..8).map(|i| layer(50_000 + i, i)).collect();
+    let image = image(&layers);
+    for _ in 0..4 {
+        emulator.fail_next("PutBlobUpload", Fault::delay(Duration::from_millis(500)));
+    }
+    let (pushed, ()) = tokio::join!(push(&emulator, &client, "web", &image), async {
+        while count(&emulator, "PostBlobUpload") < 4 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        emulator.expire_tokens();
+    });
+    assert_eq!(pushed?.uploaded.0, 9);
+    assert_eq!(count(&emulator, "PutBlobUpload"), 4 + 9);
+    assert_eq!(count(&emulator, "GetRegistryToken"), 2);
     Ok(())
 }
 

@@ -4,9 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail loudly")]
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     convert::Infallible,
     sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -41,6 +42,10 @@ pub enum Act {
     Header(&'static str, String),
     /// The tokens given so far end, and the call is refused for that.
     EndTokens,
+    /// The same, a while after the call was read.
+    After(Duration, Box<Act>),
+    /// The usual answer a while after the call was read.
+    Slow(Duration),
 }
 
 /// How one signs in.
@@ -70,7 +75,8 @@ pub struct Seen {
 #[derive(Default)]
 struct State {
     sign_in: SignIn,
-    tokens: HashSet<String>,
+    /// Tokens, and when they end.
+    tokens: HashMap<String, Option<Instant>>,
     tokens_made: usize,
     mounts: bool,
     delete_needs_scope: bool,
@@ -80,6 +86,8 @@ struct State {
     manifests: BTreeMap<(String, String), (String, Bytes)>,
     faults: Vec<(&'static str, String, Act)>,
     seen: Vec<Seen>,
+    /// Calls that were read and are to be answered later.
+    waiting: Vec<(String, String)>,
 }
 
 /// A running registry; ends when dropped.
@@ -144,7 +152,15 @@ impl Fake {
         self.state().faults.clear();
     }
     pub fn accept(&self, token: &str) {
-        self.state().tokens.insert(token.into());
+        self.state().tokens.insert(token.into(), None);
+    }
+    /// What makes tokens known to the registry, for as long as they live.
+    pub fn acceptance(&self) -> impl Fn(&str, Duration) + Send + Sync + 'static {
+        let state = self.state.clone();
+        move |token, life| {
+            let end = Instant::now().checked_add(life);
+            state.lock().unwrap().tokens.insert(token.into(), end);
+        }
     }
     pub fn without_mounts(&self) {
         self.state().mounts = false;
@@ -192,6 +208,13 @@ impl Fake {
             .iter()
             .filter(|seen| seen.method == method && seen.path.contains(path))
             .count()
+    }
+    /// Calls of a method whose path has this in it, that were read and had, or
+    /// have, to wait for their answer.
+    pub fn waited(&self, method: &str, path: &str) -> usize {
+        let state = self.state();
+        let like = |(wanted, there): &&(String, String)| wanted == method && there.contains(path);
+        state.waiting.iter().filter(like).count()
     }
     /// Calls as lines, digests and sessions shortened.
     pub fn story(&self) -> String {
@@ -243,6 +266,11 @@ async fn handle(
             .position(|(wanted, part, _)| *wanted == method && path.contains(part.as_str()));
         at.map(|at| state.faults.remove(at).2)
     };
+    let (pause, act) = match act {
+        Some(Act::After(pause, act)) => (pause, Some(*act)),
+        Some(Act::Slow(pause)) => (pause, None),
+        act => (Duration::ZERO, act),
+    };
     let limit = match act {
         Some(Act::Cut(after)) => after,
         Some(Act::Early(..) | Act::Stall) => 0,
@@ -253,6 +281,14 @@ async fn handle(
         && let Some(Ok(frame)) = body.frame().await
     {
         bytes.extend_from_slice(&frame.into_data().unwrap_or_default());
+    }
+    if !pause.is_zero() {
+        state
+            .lock()
+            .unwrap()
+            .waiting
+            .push((method.clone(), path.clone()));
+        tokio::time::sleep(pause).await;
     }
     let body_bytes = bytes.len();
     let note = |status: u16| {
@@ -294,6 +330,7 @@ async fn handle(
             note(0);
             std::future::pending().await
         }
+        Some(Act::After(..) | Act::Slow(_)) => unreachable!("taken apart above"),
         Some(act @ (Act::Cut(_) | Act::CutAnswer)) => {
             if matches!(act, Act::CutAnswer) {
                 usual();
@@ -334,7 +371,7 @@ impl State {
                 .collect::<Vec<_>>()
                 .join(" ");
             let token = format!("{}-{}", self.tokens_made, STANDARD.encode(scope));
-            self.tokens.insert(token.clone());
+            self.tokens.insert(token.clone(), None);
             return plain(200, &format!(r#"{{"token":"{token}","expires_in":3600}}"#));
         }
         let allowed = match self.sign_in {
@@ -343,7 +380,9 @@ impl State {
             SignIn::Bearer | SignIn::Token => authorization
                 .and_then(|text| text.strip_prefix("Bearer "))
                 .is_some_and(|token| {
-                    self.tokens.contains(token)
+                    self.tokens
+                        .get(token)
+                        .is_some_and(|end| end.is_none_or(|end| Instant::now() < end))
                         && (method != "DELETE"
                             || !self.delete_needs_scope
                             || token

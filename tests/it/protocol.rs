@@ -194,10 +194,11 @@ async fn what_is_not_offered_is_said() -> Result<()> {
     let functions: wire::GetFunctionsResponse =
         call(&channel, "/tfplugin6.Provider/GetFunctions", ()).await?;
     assert_eq!(functions, Default::default());
-    let request = wire::EphemeralResourceRequest {
+    let request = wire::OpenEphemeralResourceRequest {
         type_name: "probe_secret".to_owned(),
+        ..Default::default()
     };
-    let opened: wire::EphemeralResourceResponse = call(
+    let opened: wire::OpenEphemeralResourceResponse = call(
         &channel,
         "/tfplugin6.Provider/OpenEphemeralResource",
         request,

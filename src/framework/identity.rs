@@ -57,19 +57,14 @@ impl Identities {
         self.schema.block.ty()
     }
 
-    /// The identity of a planned object; parts may be known after apply only.
-    pub(super) fn planned(&self, state: &Value) -> Value {
+    /// The identity of an object, when the state says all of it. An object
+    /// that was only half made may have none yet.
+    pub(super) fn whole(&self, state: &Value) -> Value {
         if state.is_null() {
             return Value::Null;
         }
         // A state that cannot be read has a message of its own.
-        (self.of)(state).unwrap_or(Value::Null)
-    }
-
-    /// The identity of an object, when the state says all of it. An object
-    /// that was only half made may have none yet.
-    pub(super) fn whole(&self, state: &Value) -> Value {
-        let identity = self.planned(state);
+        let identity = (self.of)(state).unwrap_or(Value::Null);
         let whole = identity.is_wholly_known()
             && self.schema.block.attributes.iter().all(|attribute| {
                 attribute.mode != super::Mode::Required

@@ -93,7 +93,7 @@ pub struct PlanResponse {
     pub planned: Value,
     /// Attributes that require replacement.
     pub replace: Vec<Path>,
-    /// Planned identity; that of a new object may be unknown.
+    /// Planned identity; null while that of a new object is not known.
     pub identity: Value,
     /// Planned private state.
     pub private: Private,
@@ -441,10 +441,12 @@ impl Server {
             Ok((resource, clients)) => resource.plan(clients, &mut cx, &request).await,
             Err(diagnostics) => Err(diagnostics),
         };
-        // A host that plans a replacement asks a second time, without a prior state.
+        // A host that plans a replacement asks a second time, without a prior state. The protocol lets
+        // a new identity be unknown, but Terraform up to 1.15 then cannot show the plan ("Failed to
+        // marshal plan to json").
         let identity = match &result {
             Ok(change) if change.planned.is_null() => Value::Null,
-            Ok(change) if request.prior.is_null() => self.planned_identity(name, &change.planned),
+            Ok(change) if request.prior.is_null() => self.identity(name, &change.planned),
             _ if request.identity.is_null() => self.identity(name, &request.prior),
             _ => request.identity,
         };
@@ -654,6 +656,7 @@ impl Server {
         if !request.config.is_wholly_known() {
             return OpenResponse {
                 result: resource.planned(&request.config),
+                private: not_open(),
                 deferred: later(Deferred::ResourceConfigUnknown),
                 ..OpenResponse::failed(Diagnostics::default())
             };
@@ -666,19 +669,23 @@ impl Server {
             Ok(opened) => opened,
             Err(diagnostics) => return OpenResponse::failed(with_warnings(&mut cx, diagnostics)),
         };
-        let mut deferred = None;
         if !opened.unknown.is_empty() {
             if !self.arguments_unknown.load(Ordering::Relaxed) {
                 return OpenResponse::failed(with_warnings(&mut cx, opened.unknown));
             }
-            deferred = later(Deferred::ProviderConfigUnknown);
+            return OpenResponse {
+                result: opened.result,
+                private: not_open(),
+                deferred: later(Deferred::ProviderConfigUnknown),
+                ..OpenResponse::failed(cx.take_warnings())
+            };
         }
         OpenResponse {
             result: opened.result,
             renew_at: opened.renew_at,
             diagnostics: cx.take_warnings(),
             private: cx.private,
-            deferred,
+            deferred: None,
         }
     }
 
@@ -703,20 +710,15 @@ impl Server {
 
     /// CloseEphemeralResource.
     pub async fn close_ephemeral(&self, name: &str, private: Private) -> Diagnostics {
+        if private == not_open() {
+            return Diagnostics::default();
+        }
         let mut cx = self.context(private);
         let result = match self.ready_ephemeral(name) {
             Ok((resource, clients)) => resource.close(clients, &mut cx).await,
             Err(diagnostics) => Err(diagnostics),
         };
         with_warnings(&mut cx, result.err().unwrap_or_default())
-    }
-
-    fn planned_identity(&self, name: &str, planned: &Value) -> Value {
-        let identities = self
-            .resources
-            .get(name)
-            .and_then(|found| found.identities());
-        identities.map_or(Value::Null, |identities| identities.planned(planned))
     }
 
     fn ephemeral(&self, name: &str) -> Result<&dyn ErasedEphemeral, Diagnostics> {
@@ -780,6 +782,14 @@ impl OpenResponse {
             diagnostics,
         }
     }
+}
+
+/// What a host gets to remember of something that will be opened later: it
+/// closes also what had unknown results.
+fn not_open() -> Private {
+    let mut private = Private::default();
+    private.set("", "not open");
+    private
 }
 
 /// An object became another one while it lived, which no object does.

@@ -653,7 +653,7 @@ impl Resource {
         let mut answer = self.ask_for_plan(prior, config).await?;
         let mut warnings = diagnose(&answer.diagnostics)?;
         let mut planned = self.check_plan(&answer, prior, config)?;
-        let mut identity = self.planned_identity(&answer)?;
+        let mut identity = self.identity_of(answer.planned_identity.as_ref())?;
 
         // An attribute that does not change does not replace anything.
         let paths = answer.requires_replace.iter().map(path);
@@ -675,7 +675,7 @@ impl Resource {
                 answer = self.ask_for_plan(&Value::Null, config).await?;
                 warnings.extend(diagnose(&answer.diagnostics)?);
                 planned = self.check_plan(&answer, &Value::Null, config)?;
-                identity = self.planned_identity(&answer)?;
+                identity = self.identity_of(answer.planned_identity.as_ref())?;
                 Action::Replace
             }
             true if rules::same(prior, &planned) => Action::Noop,
@@ -686,12 +686,6 @@ impl Resource {
         }
         if matches!(action, Action::Update | Action::Noop) {
             self.check_same_identity(&identity)?;
-            if !identity.is_wholly_known() {
-                return Err(bug(
-                    "Identity is unknown in the plan of an update",
-                    &self.type_name,
-                ));
-            }
         }
         warnings.dedup();
         Ok(PlannedChange {
@@ -729,15 +723,8 @@ impl Resource {
         self.host.call("PlanResourceChange", request).await
     }
 
-    fn planned_identity(&self, answer: &wire::PlanResourceChangeResponse) -> Result<Value> {
-        match (&self.identity_ty, &answer.planned_identity) {
-            (Some(ty), Some(sent)) => decode(sent.identity.as_ref(), ty),
-            // A host that did not ask for the schemas passes over what it does not know.
-            _ => Ok(Value::Null),
-        }
-    }
-
-    /// An identity from an answer: known, and not sent to hosts that never asked.
+    /// An identity from an answer. One in a plan may be unknown by the protocol,
+    /// but then Terraform 1.12 to 1.15 cannot show the plan.
     fn identity_of(&self, sent: Option<&wire::ResourceIdentity>) -> Result<Value> {
         let (ty, sent) = match (&self.identity_ty, sent) {
             (Some(ty), Some(sent)) => (ty, sent),
@@ -1691,7 +1678,7 @@ mod tests {
         let (host, _) = host().await?;
         let mut one = host.resource("box");
         let planned = one.plan(json!({ "name": "a" })).await?;
-        assert!(!planned.identity.is_wholly_known());
+        assert!(planned.identity.is_null());
         one.apply(json!({ "name": "a" })).await?;
         let identity = json!({ "id": "box-a", "revision": null });
         assert_eq!(one.identity(), identity);

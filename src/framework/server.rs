@@ -101,7 +101,7 @@ pub struct PlanResponse {
     pub diagnostics: Diagnostics,
 }
 /// ApplyResourceChange.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct ApplyRequest {
     /// Configuration, with write-only values.
     pub config: Value,
@@ -471,15 +471,15 @@ impl Server {
     }
 
     /// ApplyResourceChange. What exists is in the answer, also after an error.
-    pub async fn apply_resource(&self, name: &str, request: ApplyRequest) -> ApplyResponse {
+    pub async fn apply_resource(&self, name: &str, request: &ApplyRequest) -> ApplyResponse {
         let mut cx = self.context(request.private.clone());
         cx.kept = request.kept.clone();
         let (state, diagnostics) = match self.ready_resource(name) {
-            Ok((resource, clients)) => resource.apply(clients, &mut cx, &request).await,
+            Ok((resource, clients)) => resource.apply(clients, &mut cx, request).await,
             Err(diagnostics) => (request.prior.clone(), diagnostics),
         };
         let diagnostics = with_warnings(&mut cx, diagnostics);
-        self.applied(name, &request, state, cx.private, diagnostics)
+        self.applied(name, request, state, cx.private, diagnostics)
     }
 
     /// The answer to an apply that panicked: what had been recorded of the
@@ -591,11 +591,7 @@ impl Server {
     /// over as it is; from another provider the resource decides.
     pub fn move_resource(&self, target: &str, request: MoveRequest) -> Result<Value, Diagnostics> {
         let resource = self.resource(target)?;
-        let ours = request.provider_address.rsplit('/').next() == Some("ocir");
-        if ours
-            && let Some(source) = self.resources.get(request.type_name.as_str())
-            && source.kind() == resource.kind()
-        {
+        if self.is_renamed(target, &request) {
             let json = request.json.to_string().into_bytes();
             return self.upgrade_resource(target, request.schema_version, RawState::Json(json));
         }
@@ -610,6 +606,15 @@ impl Server {
             )
             .into())
         })
+    }
+
+    /// Whether a move is between two names of one resource of ours: then what
+    /// we remembered beside the state comes along. What another provider
+    /// remembered means nothing to us.
+    pub fn is_renamed(&self, target: &str, source: &MoveRequest) -> bool {
+        let kind = |name| self.resources.get(name).map(|resource| resource.kind());
+        let ours = source.provider_address.rsplit('/').next() == Some("ocir");
+        ours && kind(target).is_some() && kind(source.type_name.as_str()) == kind(target)
     }
 
     /// ValidateDataResourceConfig.
@@ -1275,7 +1280,7 @@ mod tests {
             private: planned.private,
             ..Default::default()
         };
-        server.apply_resource("ocir_probe", request).await
+        server.apply_resource("ocir_probe", &request).await
     }
 
     async fn read(server: &Server, current: &Value) -> ReadResponse {
@@ -1492,7 +1497,7 @@ mod tests {
             private: updated.private,
             ..Default::default()
         };
-        let deleted = server.apply_resource("ocir_probe", request).await;
+        let deleted = server.apply_resource("ocir_probe", &request).await;
         assert_eq!(deleted.state, Value::Null);
         assert_eq!(deleted.diagnostics, Diagnostics::default());
     }
@@ -1696,7 +1701,7 @@ mod tests {
             private: Private::default(),
             ..Default::default()
         };
-        let response = server.apply_resource("ocir_probe", request).await;
+        let response = server.apply_resource("ocir_probe", &request).await;
         assert_eq!(response.state, stored("fail"));
         assert!(response.diagnostics.has_errors());
     }
@@ -1888,6 +1893,27 @@ mod tests {
                 let moved = server.move_resource(target, request(address, source, 2));
                 assert_eq!(moved, Ok(stored("x")));
             }
+        }
+        // What is remembered comes along within the provider, and from nowhere else.
+        let oracle = "registry.terraform.io/oracle/oci";
+        for (address, source, expected) in [
+            ("registry.opentofu.org/motando/ocir", "oci_probe", true),
+            ("registry.opentofu.org/motando/ocir", "ocir_other", false),
+            (oracle, "oci_probe", false),
+        ] {
+            let renamed = server.is_renamed("ocir_probe", &request(address, source, 2));
+            assert_eq!(renamed, expected, "{address} {source}");
+        }
+        for (address, expected) in [
+            (oracle, true),
+            ("registry.opentofu.org/hashicorp/oci", true),
+            ("oracle/oci", true),
+            ("registry.terraform.io/other/oci", false),
+            ("oci", false),
+            ("", false),
+        ] {
+            let of = request(address, "x", 0).is_of(&["oracle/oci", "hashicorp/oci"]);
+            assert_eq!(of, expected, "{address}");
         }
         let theirs = SourceState {
             json: serde_json::json!({"display_name": "theirs"}),

@@ -145,7 +145,7 @@ impl Context {
         };
         let mut diagnostics: Vec<_> = diagnostics.into_iter().collect();
         let is_error = |diagnostic: &&mut Diagnostic| diagnostic.severity == Severity::Error;
-        if let Some(last) = diagnostics.iter_mut().filter(is_error).next_back() {
+        if let Some(last) = diagnostics.iter_mut().rfind(is_error) {
             last.detail = format!("{}\n\n{advice}", last.detail.trim_end());
         }
         diagnostics.into_iter().collect()

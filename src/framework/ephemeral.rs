@@ -10,8 +10,11 @@ use super::{
 /// An ephemeral resource: something that is opened in each plan and each apply
 /// that needs it, renewed while they last, and closed.
 ///
-/// What [`Context::private`] holds at the end of [`open`](EphemeralResource::open) is there in `renew` and
-/// `close`. The host keeps it in memory only, so it may hold a secret.
+/// What [`Context::private`] holds at the end of
+/// [`open`](EphemeralResource::open) is there in `renew` and `close`. The host
+/// keeps it in memory only, so it may hold a secret. What a renewal changes in
+/// it reaches the next one; at the end Terraform gives what opening left, and
+/// OpenTofu what the last renewal did.
 pub trait EphemeralResource: Send + Sync + Sized + 'static {
     /// What it works with; the provider makes it once.
     type Clients: Send + Sync + 'static;
@@ -156,6 +159,12 @@ mod tests {
         for (allowed, why) in [(false, None), (true, Some(Deferred::ProviderConfigUnknown))] {
             let later = open(&server, "us".into(), allowed).await;
             assert!(!later.diagnostics.has_errors());
+            let text = sample::lines(&later.diagnostics);
+            assert_eq!(
+                text.contains("Warning: Cannot open yet: "),
+                !allowed,
+                "{text}"
+            );
             assert_eq!(later.result.get("password"), Some(&Value::UNKNOWN));
             assert_eq!(later.deferred, why);
             let closed = server.close_ephemeral("ocir_login", later.private).await;

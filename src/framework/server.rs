@@ -140,8 +140,8 @@ pub struct ImportResponse {
     /// Messages.
     pub diagnostics: Diagnostics,
 }
-/// OpenEphemeralResource.
-#[derive(Debug, Default)]
+/// OpenEphemeralResource. Not to be printed: arguments may be secret.
+#[derive(Default)]
 pub struct OpenRequest {
     /// Configuration.
     pub config: Value,
@@ -678,10 +678,14 @@ impl Server {
             if !self.arguments_unknown.load(Ordering::Relaxed) {
                 return OpenResponse::failed(with_warnings(&mut cx, opened.unknown));
             }
+            let deferred = later(Deferred::ProviderConfigUnknown);
+            if deferred.is_none() {
+                cx.warn(not_yet(name));
+            }
             return OpenResponse {
                 result: opened.result,
                 private: not_open(),
-                deferred: later(Deferred::ProviderConfigUnknown),
+                deferred,
                 ..OpenResponse::failed(cx.take_warnings())
             };
         }
@@ -795,6 +799,18 @@ fn not_open() -> Private {
     let mut private = Private::default();
     private.set("", "not open");
     private
+}
+
+/// Terraform goes on with unknown results. OpenTofu does not, and calls them a
+/// bug; nothing in the protocol tells the two apart.
+fn not_yet(name: &str) -> Diagnostic {
+    Diagnostic::warning(
+        "Cannot open yet",
+        format!(
+            "An argument of the provider is known after apply only, so the results of {name} are unknown until then. \
+             OpenTofu cannot plan with that: there, apply first what the argument depends on, with -target."
+        ),
+    )
 }
 
 /// An object became another one while it lived, which no object does.

@@ -5,7 +5,6 @@ use std::{process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use expect_test::expect;
 use serde_json::{Value as Json, json};
 
 use super::{Run, Workspace, signal};
@@ -33,7 +32,7 @@ fn a_login_is_opened_used_and_closed() -> Result<()> {
         }}
         resource "probe_thing" "slow" {{
           provider = probe.signed_in
-          delay_ms = 1000
+          delay_ms = 2000
         }}
         "#
     ))?

@@ -548,13 +548,21 @@ impl Server {
         match id {
             Ok(id) => {
                 let response = self.import_resource(name, &id).await;
-                match response.identity {
+                if response.state.is_none() {
+                    return response;
+                }
+                let mut diagnostics = response.diagnostics;
+                if identity::contradicts(&identity, &response.identity) {
+                    diagnostics.append(changed_identity("It is not imported."));
+                }
+                ImportResponse {
                     // The object says all of it once it is read.
-                    Value::Null if response.state.is_some() => ImportResponse {
-                        identity,
-                        ..response
+                    identity: match response.identity {
+                        Value::Null => identity,
+                        whole => whole,
                     },
-                    _ => response,
+                    diagnostics,
+                    ..response
                 }
             }
             Err(diagnostics) => ImportResponse {
@@ -813,13 +821,15 @@ fn not_yet(name: &str) -> Diagnostic {
     )
 }
 
-/// An object became another one while it lived, which no object does.
+/// An object became another one while it lived, which no object does. A host
+/// that imports by identity takes for the earlier one what the user wrote.
 fn changed_identity(consequence: &str) -> Diagnostics {
     Diagnostic::error(
         "Identity changed",
         format!(
             "The object is another one than before, though nothing replaced it. {consequence}\n\n\
-             This is a bug in the ocir provider."
+             If it is being imported by its identity, the import asks for something that the object is not. \
+             Otherwise this is a bug in the ocir provider."
         ),
     )
     .into()

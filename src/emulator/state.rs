@@ -29,6 +29,8 @@ pub(super) struct State {
     pub sequence: u64,
     /// Signs registry tokens, in hexadecimal.
     pub token_secret: String,
+    /// Counts how often all tokens were declared to have expired.
+    pub token_generation: u64,
     pub repositories: BTreeMap<String, Repository>,
     pub images: BTreeMap<String, Image>,
     pub auth_tokens: BTreeMap<String, AuthToken>,
@@ -150,6 +152,19 @@ impl State {
     pub(super) fn next_sequence(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence
+    }
+
+    /// An identifier for a new token, with its generation in front.
+    pub(super) fn token_id(&self) -> String {
+        format!("{}.{:032x}", self.token_generation, rand::random::<u128>())
+    }
+
+    /// Whether a token of this identifier was declared to have expired.
+    pub(super) fn is_void(&self, token_id: &str) -> bool {
+        token_id
+            .split_once('.')
+            .and_then(|(generation, _)| generation.parse().ok())
+            .is_none_or(|generation: u64| generation < self.token_generation)
     }
 
     /// The repository of a name, without namespace, in a region.

@@ -1,5 +1,8 @@
 //! The emulator, seen by a client that shares no code with ours.
 
+mod policy;
+mod sign_in;
+
 use std::{
     fs,
     io::{BufRead as _, BufReader},
@@ -26,6 +29,9 @@ struct Person {
     url: String,
     seed: Seed,
     key: RsaKeyPair,
+    key_id: String,
+    /// Sent along, and signed.
+    delegation_token: Option<String>,
 }
 
 /// What a request is signed with, for tests that sign it wrong.
@@ -98,13 +104,16 @@ impl Person {
     }
 
     fn new(url: String, seed: Seed, http: reqwest::Client) -> Result<Self> {
-        let base64: String = seed
-            .private_key_pem
-            .lines()
-            .filter(|line| !line.starts_with("-----"))
-            .collect();
+        let Seed {
+            tenancy_id,
+            user_id,
+            fingerprint,
+            ..
+        } = &seed;
         Ok(Self {
-            key: RsaKeyPair::from_pkcs8(&STANDARD.decode(base64)?)?,
+            key: private_key(&seed.private_key_pem)?,
+            key_id: format!("{tenancy_id}/{user_id}/{fingerprint}"),
+            delegation_token: None,
             http,
             url,
             seed,
@@ -112,14 +121,8 @@ impl Person {
     }
 
     fn signing(&self) -> Signing<'static> {
-        let Seed {
-            tenancy_id,
-            user_id,
-            fingerprint,
-            ..
-        } = &self.seed;
         Signing {
-            key_id: format!("{tenancy_id}/{user_id}/{fingerprint}"),
+            key_id: self.key_id.clone(),
             date: SystemTime::now(),
             leave_out: &[],
             body_for_digest: None,
@@ -145,6 +148,9 @@ impl Person {
             ),
             ("host", authority.to_owned()),
         ];
+        if let Some(token) = &self.delegation_token {
+            headers.push(("opc-obo-token", token.clone()));
+        }
         if with_body {
             let hashed = signing.body_for_digest.unwrap_or(&body);
             headers.push(("content-length", body.len().to_string()));
@@ -329,6 +335,15 @@ impl Tool {
         ensure!(got.header("docker-content-digest") == digest);
         Ok(digest)
     }
+}
+
+/// The key in a PKCS#8 file.
+fn private_key(pem: &str) -> Result<RsaKeyPair> {
+    let base64: String = pem
+        .lines()
+        .filter(|line| !line.starts_with("-----"))
+        .collect();
+    Ok(RsaKeyPair::from_pkcs8(&STANDARD.decode(base64)?)?)
 }
 
 fn image(config: Value, layers: Vec<Value>) -> Value {
@@ -2024,10 +2039,15 @@ async fn config_folder() -> Result<()> {
         ..
     } = seed;
     let key = fs::canonicalize(folder.path())?.join("key.pem");
+    // Its second half is what a session is told by.
+    let session = config
+        .find("[SESSION]")
+        .map(|start| &config[start..])
+        .context("no session")?;
     assert_eq!(
         config,
         format!(
-            "[DEFAULT]\nuser={user_id}\nfingerprint={fingerprint}\ntenancy={tenancy_id}\nregion=eu-frankfurt-1\nkey_file={}\n",
+            "[DEFAULT]\nuser={user_id}\nfingerprint={fingerprint}\ntenancy={tenancy_id}\nregion=eu-frankfurt-1\nkey_file={}\n\n{session}",
             key.display()
         )
     );

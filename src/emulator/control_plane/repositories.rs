@@ -87,7 +87,7 @@ pub(in super::super) fn add(state: &mut State, input: &Input<'_>, new: New) -> S
         let automatic = BTreeMap::from([
             (
                 "CreatedBy".to_owned(),
-                json!(format!("default/{}", seed.user_name)),
+                json!(input.caller.tag(input.tenancy)),
             ),
             ("CreatedOn".to_owned(), json!(input.now.rfc3339())),
         ]);
@@ -103,7 +103,7 @@ pub(in super::super) fn add(state: &mut State, input: &Input<'_>, new: New) -> S
         freeform_tags: new.freeform_tags,
         defined_tags,
         system_tags: BTreeMap::new(),
-        created_by: seed.user_id.clone(),
+        created_by: input.caller.id.clone(),
         namespace: seed.namespace.clone(),
         lifecycle_state: AVAILABLE.into(),
         time_created: input.now.rfc3339(),

@@ -99,28 +99,24 @@ pub(super) fn intermediate_pem() -> io::Result<&'static str> {
     Ok(&authorities()?.intermediate_pem)
 }
 
-/// A certificate and a key for the cluster's service at an address, and who vouches for them.
+/// Who vouches for the cluster's service.
+pub(super) fn cluster_pem() -> io::Result<&'static str> {
+    Ok(&authorities()?.cluster_pem)
+}
+
+/// A certificate and a key for the cluster's service at an address.
 pub(super) fn cluster(
     address: IpAddr,
-) -> io::Result<(
-    CertificateDer<'static>,
-    PrivateKeyDer<'static>,
-    &'static str,
-)> {
-    let authorities = authorities()?;
+) -> io::Result<(CertificateDer<'static>, PrivateKeyDer<'static>)> {
     let mut params = params(common_name("kubernetes"))?;
     params.subject_alt_names = vec![SanType::IpAddress(address)];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let pair = KeyPair::generate().map_err(io::Error::other)?;
     let certificate = params
-        .signed_by(&pair, &authorities.cluster)
+        .signed_by(&pair, &authorities()?.cluster)
         .map_err(io::Error::other)?;
     let key = PrivatePkcs8KeyDer::from(pair.serialize_der());
-    Ok((
-        certificate.der().clone(),
-        key.into(),
-        &authorities.cluster_pem,
-    ))
+    Ok((certificate.der().clone(), key.into()))
 }
 
 /// Who a certificate is about, when a chain leads from it to our root at this moment.
@@ -211,7 +207,7 @@ impl Authorities {
         let root = root_params
             .self_signed(&root_key)
             .map_err(io::Error::other)?;
-        let (params, key) = authority("PKISVC Identity Intermediate sa-saopaulo-1")?;
+        let (params, key) = authority("PKISVC Identity Intermediate")?;
         let issuer = Issuer::new(root_params, root_key);
         let intermediate_pem = params
             .signed_by(&key, &issuer)

@@ -89,16 +89,16 @@ impl Emulator {
     /// A pod of an OKE cluster, with its service account in a folder. Calling it again writes a new
     /// service account token, as the cluster does.
     ///
-    /// The cluster's service listens on a free address in 127.0.0.0/8, because its port is fixed.
+    /// The cluster's service listens on a free address in 127.0.0.0/8, because its port is fixed. Systems
+    /// other than Linux have only one address there, and answer with an error.
     pub fn workload(&self, folder: &Path) -> io::Result<Environment> {
         let folder = Folder::open(folder)?;
         let address = self.cluster()?;
-        let (_, _, authority) = certificate::cluster(address)?;
         Ok(environment([
             ("KUBERNETES_SERVICE_HOST", address.to_string()),
             (
                 "OCI_KUBERNETES_SERVICE_ACCOUNT_CERT_PATH",
-                folder.write("ca.crt", authority)?,
+                folder.write("ca.crt", certificate::cluster_pem()?)?,
             ),
             (
                 "OCI_KUBERNETES_SERVICE_ACCOUNT_TOKEN_PATH",
@@ -197,7 +197,7 @@ impl Emulator {
         let listener = bind()?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?.ip();
-        let (certificate, key, _) = certificate::cluster(address)?;
+        let (certificate, key) = certificate::cluster(address)?;
         let config = rustls::ServerConfig::builder_with_provider(certificate::provider())
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?

@@ -2125,6 +2125,7 @@ impl Program {
             .arg(folder.join("config"))
             .arg("--data")
             .arg(folder.join("data"))
+            .args(["--session-lifetime", "90"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?;
@@ -2177,6 +2178,10 @@ fn program() -> Result<()> {
         "{}",
         program.url
     );
+    let session = fs::read_to_string(folder.path().join("config/session/token"))?;
+    let claims = sign_in::claims(&session)?;
+    let lifetime = claims["exp"].as_i64().zip(claims["iat"].as_i64());
+    assert_eq!(lifetime.map(|(end, start)| end - start), Some(90));
     let env = fs::read_to_string(folder.path().join("config/env.sh"))?;
     let compartment = env
         .lines()

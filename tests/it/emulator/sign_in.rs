@@ -36,7 +36,7 @@ fn public(key: &RsaKeyPair) -> Result<String> {
     Ok(STANDARD.encode(der.as_ref()))
 }
 
-fn claims(token: &str) -> Result<Value> {
+pub(super) fn claims(token: &str) -> Result<Value> {
     let payload = token.split('.').nth(1).context("not a token")?;
     Ok(serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload)?)?)
 }
@@ -366,10 +366,9 @@ fn forged(seed: &Seed, key: &RsaKeyPair) -> Result<(String, String)> {
     let authority_key = KeyPair::generate()?;
     let mut params = CertificateParams::new(Vec::new())?;
     params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    params.distinguished_name.push(
-        DnType::CommonName,
-        "PKISVC Identity Intermediate sa-saopaulo-1",
-    );
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "PKISVC Identity Intermediate");
     let authority = params.self_signed(&authority_key)?.pem();
     let issuer = Issuer::new(params, authority_key);
 

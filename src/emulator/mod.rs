@@ -260,8 +260,22 @@ impl Emulator {
         self.shared.locked(&self.shared.log).clone()
     }
 
+    /// How often an operation was asked for since the requests were last
+    /// forgotten, those that have no answer yet included.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such operation.
+    #[track_caller]
+    pub fn begun(&self, operation: &str) -> usize {
+        check_operation(operation);
+        let begun = self.shared.locked(&self.shared.begun);
+        begun.get(operation).copied().unwrap_or_default()
+    }
+
     /// Forgets the requests so far.
     pub fn clear_requests(&self) {
+        self.shared.locked(&self.shared.begun).clear();
         self.shared.locked(&self.shared.log).clear();
     }
 
@@ -633,6 +647,7 @@ impl Builder {
             clock,
             faults: Mutex::default(),
             log: Mutex::default(),
+            begun: Mutex::default(),
             panics: Mutex::default(),
             throttle: Mutex::default(),
             withdrawn: Mutex::default(),

@@ -5,6 +5,7 @@
 
 use std::{
     any::Any,
+    collections::BTreeMap,
     collections::BTreeSet,
     fmt,
     panic::AssertUnwindSafe,
@@ -56,6 +57,8 @@ pub(super) struct Shared {
     pub clock: Clock,
     pub faults: Mutex<Faults>,
     pub log: Mutex<Vec<Request>>,
+    /// How often each operation was asked for, answered or not.
+    pub begun: Mutex<BTreeMap<&'static str, usize>>,
     pub panics: Mutex<Vec<String>>,
     pub throttle: Mutex<Throttle>,
     pub withdrawn: Mutex<BTreeSet<Permission>>,
@@ -307,6 +310,10 @@ async fn answer(shared: Arc<Shared>, request: http::Request<Incoming>) -> Result
         },
         caller: None,
     };
+    *shared
+        .locked(&shared.begun)
+        .entry(call.operation)
+        .or_default() += 1;
     let mut entry = Entry {
         shared: shared.clone(),
         request: Some(Request {

@@ -163,6 +163,9 @@ impl Workspace {
             .env("CHECKPOINT_DISABLE", "1")
             .env("TF_IN_AUTOMATION", "1")
             .env("HOME", self.directory.path())
+            // Who has nobody to sign in as looks for an instance, and not at a
+            // real address.
+            .env("OCI_METADATA_BASE_URL", "http://127.0.0.1:1/opc/v2")
             .envs(&self.variables);
         command
     }

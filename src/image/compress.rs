@@ -697,12 +697,20 @@ mod tests {
     }
 
     fn compress(bytes: &[u8], threads: usize) -> anyhow::Result<(Compressed, Vec<u8>)> {
+        compress_with(Algorithm::Gzip, bytes, threads)
+    }
+
+    fn compress_with(
+        algorithm: Algorithm,
+        bytes: &[u8],
+        threads: usize,
+    ) -> anyhow::Result<(Compressed, Vec<u8>)> {
         let directory = tempfile::tempdir()?;
         let path = directory.path().join("layer.tar");
         std::fs::write(&path, bytes)?;
         let (file, _) = InputFile::open(&path)?;
         let (pool, extent) = (Arc::new(Pool::new(threads)), Extent::whole(file));
-        let (algorithm, stop) = (Algorithm::Gzip, CancellationToken::new());
+        let stop = CancellationToken::new();
         let mut sunk = Vec::new();
         let mut sink = |bytes: &[u8]| sunk.extend_from_slice(bytes);
         let measured = measure(&pool, algorithm, &extent, &stop, &mut sink)?;
@@ -732,6 +740,60 @@ mod tests {
             )
         "#]]
         .assert_debug_eq(&(ALGORITHM, measured));
+        Ok(())
+    }
+
+    /// The same for zstd.
+    #[test]
+    fn golden_zstd_digest() -> anyhow::Result<()> {
+        let (one, bytes) = compress_with(Algorithm::Zstd, &sample(), 1)?;
+        let (four, four_bytes) = compress_with(Algorithm::Zstd, &sample(), 4)?;
+        assert_eq!(one, four);
+        assert!(bytes == four_bytes);
+        assert!(zstd::stream::decode_all(bytes.as_slice())? == sample());
+        expect![[r#"
+            (
+                "zstd-1m-libzstd-3",
+                Digest(
+                    "sha256:59d4b5d911b45830ad51c55fa615b0cfb17dbfc27aa0056089dad84c806d1411",
+                ),
+                551579,
+            )
+        "#]].assert_debug_eq(&(ZSTD_ALGORITHM, one.digest, one.size));
+        Ok(())
+    }
+
+    /// A stream and a file of the same bytes become the same, whatever the stream's
+    /// pieces are.
+    #[test]
+    fn streams_and_files_agree() -> anyhow::Result<()> {
+        struct Trickle<'a>(&'a [u8]);
+        impl Read for Trickle<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                let count = buffer.len().min(700_001);
+                self.0.read(&mut buffer[..count])
+            }
+        }
+        let (pool, stop) = (Arc::new(Pool::new(2)), CancellationToken::new());
+        for size in [0, 1, MEMBER - 1, MEMBER, MEMBER + 1, 2 * MEMBER, 5 << 19] {
+            let plain = &sample()[..size];
+            let (expected, bytes) = compress(plain, 2)?;
+            let mut sunk = Vec::new();
+            let measured = measure_stream(
+                &pool,
+                Algorithm::Gzip,
+                &mut Trickle(plain),
+                "a stream",
+                &stop,
+                &mut |bytes| sunk.extend_from_slice(bytes),
+            )?;
+            assert_eq!(measured, expected, "{size}");
+            assert!(sunk == bytes, "{size}");
+            let mut read = Vec::new();
+            CompressingReader::stream(&pool, Algorithm::Gzip, plain, String::new())
+                .read_to_end(&mut read)?;
+            assert!(read == bytes, "{size}");
+        }
         Ok(())
     }
 

@@ -549,3 +549,301 @@ const ANSWER: Duration = Duration::from_secs(60);
 /// Docker's own store is copied to a directory first: minutes for a large image.
 const FIRST_BYTE: Duration = Duration::from_secs(30 * 60);
 const IDLE: Duration = Duration::from_secs(10 * 60);
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::net::UnixListener,
+        sync::{Arc, Mutex},
+    };
+
+    use expect_test::expect;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::image::{
+        Cache, LoadOptions, Loader, Source,
+        testing::{chain, check, docker_archive, gzip, layer},
+    };
+
+    /// A daemon that answers requests with fixed bytes.
+    struct Fake {
+        directory: tempfile::TempDir,
+        requests: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Fake {
+        fn start(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> anyhow::Result<Self> {
+            let directory = tempfile::tempdir()?;
+            let listener = UnixListener::bind(directory.path().join("docker.sock"))?;
+            let requests = Arc::new(Mutex::new(Vec::new()));
+            let log = Arc::clone(&requests);
+            std::thread::spawn(move || {
+                for connection in listener.incoming() {
+                    let Ok(mut connection) = connection else {
+                        return;
+                    };
+                    let mut reader = BufReader::new(&connection);
+                    let mut first = String::new();
+                    let mut line = String::new();
+                    while reader.read_line(&mut line).is_ok_and(|count| count > 2) {
+                        if first.is_empty() {
+                            first = line.trim().to_owned();
+                        }
+                        line.clear();
+                    }
+                    log.lock().expect("nobody panics").push(first.clone());
+                    // Whoever asked may be gone.
+                    let _ = connection.write_all(&answer(&first));
+                }
+            });
+            Ok(Self {
+                directory,
+                requests,
+            })
+        }
+
+        fn options(&self) -> LoadOptions {
+            let socket = self.directory.path().join("docker.sock");
+            LoadOptions {
+                daemon: at(&format!("unix://{}", socket.display())),
+                ..LoadOptions::default()
+            }
+        }
+
+        fn error(&self) -> String {
+            let error = load(&self.options()).expect_err("it does not answer well");
+            chain(&error, self.directory.path())
+        }
+
+        fn requests(&self) -> Vec<String> {
+            std::mem::take(&mut self.requests.lock().expect("nobody panics"))
+        }
+    }
+
+    fn at(host: &str) -> Daemon {
+        Daemon::from_environment(|name| (name == "DOCKER_HOST").then(|| host.into()))
+    }
+
+    fn load(options: &LoadOptions) -> Result<Image, Error> {
+        let source = Source::parse("docker-daemon:team/web:1.0")?;
+        Loader::default().load_with(&source, options, &CancellationToken::new())
+    }
+
+    fn plain(status: &str, body: &[u8]) -> Vec<u8> {
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        [head.as_bytes(), body].concat()
+    }
+
+    fn chunked(body: &[u8], size: usize) -> Vec<u8> {
+        let mut bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        for chunk in body.chunks(size) {
+            bytes.extend(format!("{:x}\r\n", chunk.len()).bytes());
+            bytes.extend(chunk);
+            bytes.extend(b"\r\n");
+        }
+        bytes.extend(b"0\r\n\r\n");
+        bytes
+    }
+
+    fn saved() -> Vec<u8> {
+        let raw = layer("raw", &[b'x'; 3_000_000]);
+        let mut state = 1_u32;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .take(300_000)
+        .collect();
+        let packed = gzip(&layer("packed", &noise));
+        docker_archive(&[&raw, &packed], &[&raw, &layer("packed", &noise)]).bytes()
+    }
+
+    fn docker(request: &str) -> Vec<u8> {
+        match request {
+            "GET /images/team/web:1.0/json HTTP/1.1" => plain(
+                "200 OK",
+                br#"{"Id":"sha256:1234","RepoTags":["team/web:1.0"]}"#,
+            ),
+            "GET /images/team/web:1.0/get HTTP/1.1" => chunked(&saved(), 99_999),
+            other => plain("400 Bad Request", other.as_bytes()),
+        }
+    }
+
+    /// The image is the one that `docker save` writes; it can be read as often as needed, with
+    /// a cache and without; and with one it comes once.
+    #[test]
+    fn images_come_out() -> anyhow::Result<()> {
+        let expected = crate::image::testing::ArchiveFile::new(&saved())?.load(None)?;
+        let fake = Fake::start(docker)?;
+        let mut options = fake.options();
+        let image = load(&options)?;
+        check(&image)?;
+        check(&image)?;
+        assert_eq!(image.root().digest, expected.root().digest);
+        assert_eq!(image.layers, expected.layers);
+        assert_eq!(fake.requests().len(), 2);
+
+        let directory = tempfile::tempdir()?;
+        options.cache = Some(Cache::new(directory.path(), 1 << 30));
+        check(&load(&options)?)?;
+        assert_eq!(fake.requests().len(), 2);
+        let again = load(&options)?;
+        check(&again)?;
+        assert_eq!(again.root().digest, expected.root().digest);
+        assert_eq!(fake.requests(), ["GET /images/team/web:1.0/json HTTP/1.1"]);
+        // Without the blobs it has to come again.
+        std::fs::remove_dir_all(directory.path().join("images-1/blobs"))?;
+        std::fs::create_dir(directory.path().join("images-1/blobs"))?;
+        check(&load(&options)?)?;
+        assert_eq!(fake.requests().len(), 2);
+        // Neither does a cache that has no room for it matter.
+        options.cache = Some(Cache::new(directory.path(), 1000));
+        check(&load(&options)?)?;
+        Ok(())
+    }
+
+    /// Answers that are none, or say no.
+    #[test]
+    fn bad_answers() -> anyhow::Result<()> {
+        let inspect = |answer: &'static [u8]| anyhow::Ok(Fake::start(|_| answer.to_vec())?.error());
+        let export = |answer: &'static [u8]| {
+            anyhow::Ok(
+                Fake::start(|request| match request.contains("/get ") {
+                    true => answer.to_vec(),
+                    false => docker(request),
+                })?
+                .error(),
+            )
+        };
+        let found = [
+            inspect(b"")?,
+            inspect(b"SSH-2.0-OpenSSH_9.2\r\n")?,
+            inspect(b"HTTP/1.1 404 Not Found\r\nContent-Length: 27\r\n\r\n{\"message\":\"No such image\"}")?,
+            inspect(b"HTTP/1.1 500 Oops\r\n\r\n{\"message\":\"disk \x1b[2J is full\"}")?,
+            inspect(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")?,
+            inspect(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n{}")?,
+            inspect(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}")?,
+            export(b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\ncut")?,
+            export(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")?,
+            export(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabcd\r\n")?,
+            export(b"HTTP/1.1 200 OK\r\n\r\nno archive")?,
+        ];
+        expect![[r#"
+            unix://DIR/docker.sock does not answer as Docker does: unexpected end of file
+            unix://DIR/docker.sock does not answer as Docker does: it is no HTTP
+            unix://DIR/docker.sock has no image "team/web:1.0"; build or pull it first, or write a name that docker images lists
+            unix://DIR/docker.sock does not give the image "team/web:1.0" (status 500: {\"message\":\"disk \u{1b}[2J is full\"})
+            unix://DIR/docker.sock does not answer as Docker does
+            unix://DIR/docker.sock does not answer as Docker does: an unknown transfer encoding
+            unix://DIR/docker.sock does not answer as Docker does: two lengths
+            cannot read "docker-daemon:team/web:1.0": the connection was closed before the end
+            cannot read "docker-daemon:team/web:1.0": a chunk without a size
+            cannot read "docker-daemon:team/web:1.0": its head is too long
+            "docker-daemon:team/web:1.0" is not a tar archive"#]].assert_eq(&found.join("\n"));
+        Ok(())
+    }
+
+    /// An image that is not there may be built later in the run.
+    #[test]
+    fn missing_images() -> anyhow::Result<()> {
+        let fake = Fake::start(|_| plain("404 Not Found", b"{}"))?;
+        assert!(load(&fake.options()).is_err_and(|error| error.is_missing()));
+        let fake = Fake::start(|_| plain("500 Oops", b"{}"))?;
+        assert!(load(&fake.options()).is_err_and(|error| !error.is_missing()));
+        Ok(())
+    }
+
+    /// Nobody listens, or in a way that is not spoken here.
+    #[test]
+    fn nobody_listens() -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let error = |daemon: Daemon| {
+            let options = LoadOptions {
+                daemon,
+                ..LoadOptions::default()
+            };
+            chain(
+                &load(&options).expect_err("nobody listens"),
+                directory.path(),
+            )
+        };
+        drop(UnixListener::bind(directory.path().join("dead.sock"))?);
+        let socket = |name: &str| format!("unix://{}/{name}", directory.path().display());
+        let nowhere = Daemon {
+            host: None,
+            sockets: vec![
+                directory.path().join("one.sock"),
+                directory.path().join("two.sock"),
+            ],
+        };
+        let found = [
+            error(nowhere),
+            error(at(&socket("none.sock"))),
+            error(at(&socket("dead.sock"))),
+            error(at("ssh://user@host")),
+            error(at("tcp://host")),
+            error(at("tcp://host:1/x y:2")),
+            error(at("/var/run/docker.sock")),
+        ];
+        expect![[r#"
+            Docker is not found: there is no DIR/one.sock, no DIR/two.sock; start Docker or podman's service, or set DOCKER_HOST, or save the image to a file and write docker-archive:FILE
+            unix://DIR/none.sock cannot be reached: No such file or directory (os error 2); start it, or set DOCKER_HOST, or save the image to a file and write docker-archive:FILE
+            unix://DIR/dead.sock cannot be reached: Connection refused (os error 111); start it, or set DOCKER_HOST, or save the image to a file and write docker-archive:FILE
+            DOCKER_HOST "ssh://user@host" is of the kind ssh, and only unix:// and tcp:// are spoken; save the image to a file and write docker-archive:FILE
+            DOCKER_HOST "tcp://host" is no host and port
+            DOCKER_HOST "tcp://host:1/x y:2" is no host and port
+            DOCKER_HOST "/var/run/docker.sock" is no address such as unix:///var/run/docker.sock"#]].assert_eq(&found.join("\n"));
+        Ok(())
+    }
+
+    /// A wait for a daemon that does not answer ends with the run.
+    #[test]
+    fn stops() -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("docker.sock");
+        let _silent = UnixListener::bind(&path)?;
+        let stop = CancellationToken::new();
+        let source = Source::parse("docker-daemon:team/web:1.0")?;
+        let options = LoadOptions {
+            daemon: at(&format!("unix://{}", path.display())),
+            ..LoadOptions::default()
+        };
+        let start = Instant::now();
+        let cancel = stop.clone();
+        let canceller = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            cancel.cancel();
+        });
+        let result = Loader::default().load_with(&source, &options, &stop);
+        canceller.join().expect("it only sleeps");
+        assert!(matches!(result, Err(Error::Stopped)), "{result:?}");
+        assert!(start.elapsed() < Duration::from_secs(5));
+        Ok(())
+    }
+
+    proptest! {
+        /// No answer makes the reader panic or take more than its bound, and a
+        /// chunked one is put together whatever the chunks are.
+        #[test]
+        fn any_answer(bytes in prop::collection::vec(any::<u8>(), 0..300), size in 1..50_usize) {
+            let mut reader = bytes.as_slice();
+            if let Ok((_, framing)) = head(&mut reader) {
+                let _ = Body { reader, framing }.read_to_end(&mut Vec::new());
+            }
+            for framing in [Framing::Chunked(None), Framing::Length(100)] {
+                let _ = Body { reader: bytes.as_slice(), framing }.read_to_end(&mut Vec::new());
+            }
+            let answer = chunked(&bytes, size);
+            let mut reader = answer.as_slice();
+            let (status, framing) = head(&mut reader).expect("it is whole");
+            prop_assert_eq!((status, framing), (200, Framing::Chunked(None)));
+            let mut read = Vec::new();
+            Body { reader, framing }.read_to_end(&mut read).expect("it is whole");
+            prop_assert_eq!(read, bytes);
+        }
+    }
+}

@@ -170,8 +170,16 @@ impl FromStr for Platform {
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::image::{
+        ALGORITHM, DOCKER_INDEX, Image, ZSTD_ALGORITHM,
+        manifest::{DOCKER_MANIFEST, OCI_MANIFEST},
+        testing::{
+            Layout, OCI_GZIP, OCI_TAR, check, docker_archive, gunzip, gzip, image_json, layer, read,
+        },
+    };
 
     /// What is written is printed back; anything else is refused by name.
     #[test]
@@ -213,6 +221,463 @@ mod tests {
         assert!(includes("linux/arm/v7", ("linux", "arm", ""))?);
         assert!(!includes("linux/amd64/v3", ("linux", "amd64", ""))?);
         assert!(!includes("linux/amd64", ("windows", "amd64", ""))?);
+        Ok(())
+    }
+
+    fn platforms(names: &[&str]) -> anyhow::Result<LoadOptions> {
+        let platforms = names
+            .iter()
+            .map(|it| it.parse())
+            .collect::<Result<_, _>>()?;
+        Ok(LoadOptions {
+            platforms,
+            ..LoadOptions::default()
+        })
+    }
+
+    /// Images for three platforms, the last one in an index of its own; the first
+    /// two with attestations.
+    fn several() -> anyhow::Result<Layout> {
+        let mut layout = Layout::new()?;
+        let mut children = Vec::new();
+        for (architecture, variant) in [("amd64", ""), ("arm64", "v8"), ("s390x", "")] {
+            let blob = layout.blob(OCI_GZIP, &gzip(&layer(architecture, b"content")))?;
+            let config = json!({
+                "os": "linux", "architecture": architecture, "variant": variant,
+                "rootfs": {"diff_ids": [Digest::of(&layer(architecture, b"content")).as_str()]},
+            });
+            let config = layout.blob(OCI_CONFIG, config.to_string().as_bytes())?;
+            let mut child = layout.document(OCI_MANIFEST, &image_json(&config, &[blob]))?;
+            if architecture == "s390x" {
+                // Only its configuration says what it is for.
+                children.push(layout.index(&[child])?);
+                continue;
+            }
+            let about = child["digest"].clone();
+            child["platform"] =
+                json!({"os": "linux", "architecture": architecture, "variant": variant});
+            children.push(child);
+            let statement = layout.blob("application/vnd.in-toto+json", architecture.as_bytes())?;
+            let mut attestation = layout.image(&[statement])?;
+            attestation["platform"] = json!({"os": "unknown", "architecture": "unknown"});
+            attestation["annotations"] = json!({
+                "vnd.docker.reference.type": "attestation-manifest",
+                "vnd.docker.reference.digest": about,
+            });
+            children.push(attestation);
+        }
+        let index = layout.index(&children)?;
+        layout.add(index, None)?;
+        Ok(layout)
+    }
+
+    const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+
+    fn manifests(image: &Image) -> anyhow::Result<Vec<String>> {
+        let root: Value = serde_json::from_slice(&image.root().bytes)?;
+        let name = |child: &Value| match child["platform"]["architecture"].as_str() {
+            Some("unknown") => "attestation".to_owned(),
+            Some(architecture) => architecture.to_owned(),
+            None => "index".to_owned(),
+        };
+        Ok(root["manifests"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(name)
+            .collect())
+    }
+
+    /// Platforms are chosen, attestations go with their images, and an index
+    /// of which nothing is left out keeps its bytes.
+    #[test]
+    fn platforms_are_chosen() -> anyhow::Result<()> {
+        let layout = several()?;
+        let all = layout.load(None)?;
+        let one = layout.load_with(&platforms(&["linux/arm64"])?)?;
+        check(&one)?;
+        assert_eq!(manifests(&one)?, ["arm64", "attestation"]);
+        assert_ne!(one.root().digest, all.root().digest);
+        let again = layout.load_with(&platforms(&["linux/arm64/v8"])?)?;
+        assert_eq!(one.root().bytes, again.root().bytes);
+        let two = layout.load_with(&platforms(&["linux/s390x", "linux/amd64"])?)?;
+        check(&two)?;
+        assert_eq!(manifests(&two)?, ["amd64", "attestation", "index"]);
+        let three = layout.load_with(&platforms(&[
+            "linux/s390x",
+            "linux/amd64",
+            "linux/arm64/v8",
+        ])?)?;
+        assert_eq!(three.root().bytes, all.root().bytes);
+        assert_eq!(three.blobs.len(), all.blobs.len());
+        Ok(())
+    }
+
+    /// A platform that is not there: the error lists what is.
+    #[test]
+    fn platforms_that_are_not_there() -> anyhow::Result<()> {
+        let layout = several()?;
+        expect![[r#""DIR" holds no image for the platform linux/riscv64; what it holds: linux/amd64, linux/arm64/v8, linux/s390x"#]]
+            .assert_eq(&layout.error_with(&platforms(&["linux/amd64", "linux/riscv64"])?));
+        let mut single = Layout::new()?;
+        let config = single.blob(OCI_CONFIG, br#"{"os":"linux","architecture":"amd64"}"#)?;
+        let image = single.document(OCI_MANIFEST, &image_json(&config, &[]))?;
+        single.add(image, None)?;
+        single.load_with(&platforms(&["linux/amd64"])?)?;
+        expect![[
+            r#""DIR" holds no image for the platform linux/arm64; what it holds: linux/amd64"#
+        ]]
+        .assert_eq(&single.error_with(&platforms(&["linux/arm64"])?));
+        let plain = layer("file", b"content");
+        let archive = docker_archive(&[&plain], &[&plain]).save()?;
+        archive.load_with(&platforms(&["linux/amd64"])?)?;
+        expect![[r#""DIR/image.tar" holds no image for the platform linux/arm64; what it holds: linux/amd64"#]]
+            .assert_eq(&archive.error_with(&platforms(&["linux/arm64"])?));
+        Ok(())
+    }
+
+    /// What was not fetched of an index does not matter when it is not asked for.
+    #[test]
+    fn platforms_that_were_not_fetched() -> anyhow::Result<()> {
+        let layout = several()?;
+        let root = layout.load(None)?.root().bytes.clone();
+        let root: Value = serde_json::from_slice(&root)?;
+        let digest = root["manifests"][0]["digest"].as_str().unwrap_or_default();
+        std::fs::remove_file(layout.blob_path(digest))?;
+        assert!(layout.load(None).is_err());
+        let image = layout.load_with(&platforms(&["linux/arm64"])?)?;
+        assert_eq!(manifests(&image)?, ["arm64", "attestation"]);
+        Ok(())
+    }
+
+    fn format(format: ManifestFormat) -> LoadOptions {
+        LoadOptions {
+            format,
+            ..LoadOptions::default()
+        }
+    }
+
+    /// An image becomes Docker's and comes back, with the same blobs; what is in the right
+    /// format keeps its bytes.
+    #[test]
+    fn formats_are_converted() -> anyhow::Result<()> {
+        let layout = several()?;
+        let oci = layout.load_with(&format(ManifestFormat::Oci))?;
+        assert_eq!(oci.root().digest, layout.load(None)?.root().digest);
+
+        let mut single = Layout::new()?;
+        let plain = layer("file", b"content");
+        let layers = [
+            single.blob(OCI_GZIP, &gzip(&plain))?,
+            single.blob(OCI_TAR, &plain)?,
+            json!({
+                "mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+                "digest": Digest::of(b"elsewhere").as_str(), "size": 9,
+                "urls": ["https://example.com/layer"],
+            }),
+        ];
+        let config = single.blob(OCI_CONFIG, b"{}")?;
+        let mut manifest = image_json(&config, &layers);
+        manifest["annotations"] = json!({"a": "b"});
+        let image = single.document(OCI_MANIFEST, &manifest)?;
+        single.add(image, None)?;
+        let docker = single.load_with(&format(ManifestFormat::Docker))?;
+        let text = std::str::from_utf8(&docker.root().bytes)?;
+        expect![[r#"{"config":{"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","mediaType":"application/vnd.docker.container.image.v1+json","size":2},"layers":[{"digest":"sha256:37e823b0e900ff0963b9086aa98ef6d590f2748cf11b1e355f22cb2729769a48","mediaType":"application/vnd.docker.image.rootfs.diff.tar.gzip","size":83},{"digest":"sha256:3cde344e3969c067028f10ca164858d3b4845559a00d516e29e6c0c468f09ee7","mediaType":"application/vnd.docker.image.rootfs.diff.tar.gzip","size":86},{"digest":"sha256:7b1b763ee8f62eb88e4742a760f912d0b19bcd58b2b948999784bacc15a7f4d7","mediaType":"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip","size":9,"urls":["https://example.com/layer"]}],"mediaType":"application/vnd.docker.distribution.manifest.v2+json","schemaVersion":2}"#]].assert_eq(text);
+        assert_eq!(docker.root().media_type, DOCKER_MANIFEST);
+        let described: Value = serde_json::from_slice(&docker.root().bytes)?;
+        assert_eq!(
+            described["layers"][0]["mediaType"],
+            docker.root().layers[0].media_type
+        );
+
+        // Back again: all but the annotation.
+        let mut back = Layout::new()?;
+        for blob in &docker.blobs {
+            back.blob("", &read(blob)?)?;
+        }
+        let image = back.blob(DOCKER_MANIFEST, &docker.root().bytes)?;
+        back.add(image, None)?;
+        assert_eq!(back.load(None)?.root().digest, docker.root().digest);
+        let oci = back.load_with(&format(ManifestFormat::Oci))?;
+        let direct: Value = serde_json::from_slice(&single.load(None)?.root().bytes)?;
+        let mut expected = direct.clone();
+        expected
+            .as_object_mut()
+            .expect("it is one")
+            .remove("annotations");
+        assert_eq!(
+            serde_json::from_slice::<Value>(&oci.root().bytes)?,
+            expected
+        );
+        assert_eq!(oci.root().media_type, OCI_MANIFEST);
+        Ok(())
+    }
+
+    /// A list of Docker has no attestations, and no index in it.
+    #[test]
+    fn indexes_are_converted() -> anyhow::Result<()> {
+        let layout = several()?;
+        let mut options = platforms(&["linux/amd64", "linux/arm64"])?;
+        options.format = ManifestFormat::Docker;
+        let image = layout.load_with(&options)?;
+        assert_eq!(manifests(&image)?, ["amd64", "arm64"]);
+        assert_eq!(image.root().media_type, DOCKER_INDEX);
+        let root: Value = serde_json::from_slice(&image.root().bytes)?;
+        for (child, manifest) in root["manifests"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .zip(&image.manifests)
+        {
+            assert_eq!(child["mediaType"], DOCKER_MANIFEST);
+            assert_eq!(child["digest"], manifest.digest.as_str());
+            assert_eq!(child["size"], manifest.bytes.len());
+        }
+        options.platforms.clear();
+        let error = layout.error_with(&options);
+        assert!(
+            error.ends_with(
+                "cannot become an image of Docker's format: it has an index within an index"
+            ),
+            "{error}"
+        );
+        Ok(())
+    }
+
+    /// What has no form in Docker's format says so.
+    #[test]
+    fn formats_that_cannot_be() -> anyhow::Result<()> {
+        let zstd = zstd::bulk::compress(&layer("file", b"content"), 3)?;
+        let shown = |layout: &Layout| {
+            let text = layout.error_with(&format(ManifestFormat::Docker));
+            text.split_once(" cannot ")
+                .map(|(_, rest)| rest.to_owned())
+                .unwrap_or(text)
+        };
+        let mut found = Vec::new();
+        for (config, layer, bytes) in [
+            (
+                OCI_CONFIG,
+                "application/vnd.oci.image.layer.v1.tar+zstd",
+                zstd.as_slice(),
+            ),
+            (OCI_CONFIG, OCI_GZIP, zstd.as_slice()),
+            (OCI_CONFIG, "application/vnd.example.model", b"weights"),
+            ("application/vnd.oci.empty.v1+json", OCI_GZIP, &gzip(b"x")),
+        ] {
+            let mut layout = Layout::new()?;
+            let layers = [layout.blob(layer, bytes)?];
+            let config = layout.blob(config, b"{}")?;
+            let image = layout.document(OCI_MANIFEST, &image_json(&config, &layers))?;
+            layout.add(image, None)?;
+            found.push(shown(&layout));
+        }
+        let archive = docker_archive(&[&zstd], &[&layer("file", b"content")]).save()?;
+        let text = archive.error_with(&format(ManifestFormat::Docker));
+        found.push(
+            text.split_once(" cannot ")
+                .map(|(_, rest)| rest.to_owned())
+                .unwrap_or(text),
+        );
+        expect![[r#"
+            become an image of Docker's format: it has a layer that is compressed with zstd, and that format has none
+            become an image of Docker's format: it has a layer that is compressed with zstd, and that format has none
+            become an image of Docker's format: it has a layer of the media type "application/vnd.example.model", and that format has none
+            become an image of Docker's format: its configuration has the media type "application/vnd.oci.empty.v1+json", so it is an artifact and no image
+            become a layer of Docker's format: it is compressed with zstd, and that format has no such layers"#]].assert_eq(&found.join("\n"));
+        Ok(())
+    }
+
+    /// Layers that come uncompressed become zstd, or stay what they are; a docker
+    /// archive becomes an image of the other format.
+    #[test]
+    fn compression_is_chosen() -> anyhow::Result<()> {
+        let plain = layer("file", &[b'x'; 3 << 20]);
+        let archive = docker_archive(&[&plain], &[&plain]).save()?;
+        let load = |compression, format| {
+            archive.load_with(&LoadOptions {
+                compression,
+                format,
+                ..LoadOptions::default()
+            })
+        };
+        let zstd = load(Compression::Zstd, ManifestFormat::Oci)?;
+        check(&zstd)?;
+        assert_eq!(zstd.root().media_type, OCI_MANIFEST);
+        let descriptor = &zstd.root().layers[0];
+        assert_eq!(
+            descriptor.media_type,
+            "application/vnd.oci.image.layer.v1.tar+zstd"
+        );
+        let blob = zstd.blobs.iter().find(|it| it.digest == descriptor.digest);
+        let bytes = read(blob.expect("it is there"))?;
+        assert!(zstd::stream::decode_all(bytes.as_slice())? == plain);
+        assert_eq!(zstd.layers[0].algorithm.as_deref(), Some(ZSTD_ALGORITHM));
+
+        let none = load(Compression::None, ManifestFormat::Source)?;
+        check(&none)?;
+        let descriptor = &none.root().layers[0];
+        assert_eq!(descriptor.digest, Digest::of(&plain));
+        assert_eq!(
+            descriptor.media_type,
+            "application/vnd.docker.image.rootfs.diff.tar"
+        );
+        assert_eq!(none.layers[0].to_remember(), None);
+        assert_eq!(none.layers[0].diff_id, Some(Digest::of(&plain)));
+
+        let gzip = load(Compression::Gzip, ManifestFormat::Oci)?;
+        check(&gzip)?;
+        let blob = gzip
+            .blobs
+            .iter()
+            .find(|it| it.digest == gzip.root().layers[0].digest);
+        assert!(gunzip(&read(blob.expect("it is there"))?)? == plain);
+
+        let error = archive.error_with(&LoadOptions {
+            compression: Compression::Zstd,
+            ..LoadOptions::default()
+        });
+        assert!(error.ends_with("cannot become a zstd layer: Docker's format has no zstd layers; ask for the format oci as well"), "{error}");
+        Ok(())
+    }
+
+    /// A layer that is known is not read while planning, and must come out as it did when
+    /// it has to be sent.
+    #[test]
+    fn known_layers_are_not_read() -> anyhow::Result<()> {
+        let plain = layer("file", &[b'x'; 2 << 20]);
+        let archive = docker_archive(&[&plain], &[&plain]).save()?;
+        let first = archive.load(None)?;
+        let remembered: Vec<KnownLayer> =
+            first.layers.iter().filter_map(Layer::to_remember).collect();
+        assert_eq!(remembered.len(), 1);
+        assert_eq!(remembered[0].algorithm, ALGORITHM);
+        assert_eq!(remembered[0].diff_id, Digest::of(&plain));
+
+        let known = |known: Vec<KnownLayer>| LoadOptions {
+            known,
+            ..LoadOptions::default()
+        };
+        let again = archive.load_with(&known(remembered.clone()))?;
+        assert_eq!(again.root().digest, first.root().digest);
+        assert_eq!(again.layers, first.layers);
+        check(&again)?;
+
+        // An older version compressed it differently: its digest stays.
+        let mut older = remembered.clone();
+        older[0].algorithm = "gzip-1m-libdeflate-0".to_owned();
+        older[0].descriptor.digest = Digest::of(b"what the older one made");
+        let image = archive.load_with(&known(older.clone()))?;
+        assert_eq!(image.root().layers[0].digest, older[0].descriptor.digest);
+        assert_eq!(
+            image.layers[0].to_remember().as_ref(),
+            Some(&older[0])
+                .map(|it| KnownLayer {
+                    descriptor: image.root().layers[0].clone(),
+                    ..it.clone()
+                })
+                .as_ref()
+        );
+        let blob = image
+            .blobs
+            .iter()
+            .find(|it| it.digest == older[0].descriptor.digest);
+        let error = blob
+            .expect("it is there")
+            .source
+            .open()
+            .err()
+            .expect("it cannot be made");
+        expect![[r#"entry "blobs/sha256/f6759f83cd1781fbe55e1f2edc04c038153dbcac2926ed2e1367cf6d60060222" of "FILE" was compressed with gzip-1m-libdeflate-0 when its digest sha256:89254436ad25f922787a3bbf0934eacecc38dada8dafe55852285ddb8fc6ff22 was recorded, and this version, which compresses with gzip-1m-libdeflate-1, cannot make the same bytes again, which a registry without that layer needs"#]].assert_eq(
+            &error
+                .to_string()
+                .replace(&archive.path.display().to_string(), "FILE"),
+        );
+
+        // What is known about gzip says nothing about zstd.
+        let mut zstd = known(older);
+        (zstd.compression, zstd.format) = (Compression::Zstd, ManifestFormat::Oci);
+        check(&archive.load_with(&zstd)?)?;
+
+        // Nobody looked at the layer's bytes; the upload does.
+        let mut bytes = std::fs::read(&archive.path)?;
+        let at = bytes
+            .windows(8)
+            .position(|it| it == b"xxxxxxxx")
+            .expect("it is there");
+        bytes[at] = b'y';
+        std::fs::write(&archive.path, bytes)?;
+        let spoilt = archive.load_with(&known(remembered))?;
+        assert_eq!(spoilt.root().digest, first.root().digest);
+        let blob = spoilt
+            .blobs
+            .iter()
+            .find(|it| it.digest == first.root().layers[0].digest);
+        let error = read(blob.expect("it is there")).expect_err("it is another layer");
+        let error = Error::find(error.as_ref()).expect("it is ours");
+        assert!(matches!(error, Error::Recompressed { .. }), "{error}");
+        Ok(())
+    }
+
+    /// With a cache the image is the same, and its layers can be sent when the
+    /// source is gone; a cache that is spoilt or deleted costs nothing but time.
+    #[test]
+    fn a_cache_changes_nothing() -> anyhow::Result<()> {
+        let plain = layer("file", &[b'x'; 2 << 20]);
+        let archive = docker_archive(&[&plain], &[&plain]).save()?;
+        let without = archive.load(None)?;
+        let directory = tempfile::tempdir()?;
+        let options = LoadOptions {
+            cache: Some(Cache::new(directory.path(), 1 << 30)),
+            ..LoadOptions::default()
+        };
+        let layer_of = |image: &Image| {
+            let digest = &image.root().layers[0].digest;
+            let blob = image.blobs.iter().find(|it| it.digest == *digest);
+            blob.cloned().expect("it is there")
+        };
+        let first = archive.load_with(&options)?;
+        assert_eq!(first.root().digest, without.root().digest);
+        let bytes = read(&layer_of(&first))?;
+        // Before an upload, between two, and in the middle of the file.
+        let blobs = directory.path().join("images-1/blobs");
+        let cached = std::fs::read_dir(&blobs)?
+            .next()
+            .expect("it is there")?
+            .path();
+        let spoil: [&dyn Fn() -> std::io::Result<()>; 4] = [
+            &|| Ok(()),
+            &|| std::fs::write(&cached, b"cut"),
+            &|| std::fs::write(&cached, vec![0; bytes.len()]),
+            &|| std::fs::remove_dir_all(&blobs),
+        ];
+        for spoil in spoil {
+            spoil()?;
+            let again = archive.load_with(&options)?;
+            assert_eq!(again.root().digest, without.root().digest);
+            assert!(read(&layer_of(&again))? == bytes);
+        }
+        std::fs::create_dir_all(&blobs)?;
+        let last = archive.load_with(&options)?;
+        // What had to be made again for sending was kept.
+        read(&layer_of(&last))?;
+        assert_eq!(std::fs::read_dir(&blobs)?.count(), 1);
+        std::fs::remove_file(&archive.path)?;
+        assert!(read(&layer_of(&last))? == bytes);
+        // Bits that flip without a trace are found out at the end, and not sent again.
+        let file = std::fs::File::options().write(true).open(&cached)?;
+        std::os::unix::fs::FileExt::write_all_at(&file, b"!", 500)?;
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1))?;
+        let error = read(&layer_of(&last)).expect_err("it is damaged");
+        assert!(
+            matches!(
+                Error::find(error.as_ref()),
+                Some(Error::CacheDamaged { .. })
+            ),
+            "{error}"
+        );
+        assert!(!cached.exists());
         Ok(())
     }
 }

@@ -897,3 +897,231 @@ mod base64_bytes {
 const SMALL: u64 = 64 << 10;
 /// All that are kept, together.
 const MAX_KEPT: u64 = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::image::{
+        Image, LoadOptions, Loader, Source,
+        testing::{
+            ArchiveFile, Layout, OCI_GZIP, OCI_TAR, Tar, chain, check, docker_archive, gzip, layer,
+            read,
+        },
+    };
+
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        zstd::bulk::compress(bytes, 3).expect("memory takes everything")
+    }
+
+    /// A docker archive with a layer of each kind: large and uncompressed, small, compressed
+    /// and large, empty, and one that is there twice.
+    fn sample() -> anyhow::Result<Vec<u8>> {
+        let mut state = 1_u64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        })
+        .take(300_000)
+        .collect();
+        let raw = layer("raw", &[&noise[..], &[b'x'; 2_000_000]].concat());
+        let packed = gzip(&layer("packed", &noise));
+        let (small, empty) = (layer("small", b"small"), vec![0; 1024]);
+        let inner = layer("packed", &noise);
+        let diff_ids = [&raw, &inner, &small, &empty, &raw].map(|it| Digest::of(it).to_string());
+        let config = serde_json::json!({
+            "os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": diff_ids},
+        })
+        .to_string();
+        Ok(Tar::new()
+            .file("a/layer.tar", &raw)
+            .file(&format!("{}/layer.tar", "long".repeat(40)), &small)
+            .file("c/layer.tar", &packed)
+            .file("d/layer.tar", &empty)
+            .link(tar::EntryType::Symlink, "e/layer.tar", "../a/layer.tar")
+            .file("config.json", config.as_bytes())
+            .json(
+                "manifest.json",
+                &serde_json::json!([{
+                    "Config": "config.json",
+                    "Layers": ["a/layer.tar", "c/layer.tar",
+                        format!("{}/layer.tar", "long".repeat(40)), "d/layer.tar", "e/layer.tar"],
+                }]),
+            )
+            .bytes())
+    }
+
+    fn same(one: &Image, other: &Image) -> anyhow::Result<()> {
+        assert_eq!(one.root().digest, other.root().digest);
+        assert_eq!(one.layers, other.layers);
+        assert_eq!(one.blobs.len(), other.blobs.len());
+        for (one, other) in one.blobs.iter().zip(&other.blobs) {
+            assert_eq!(one.digest, other.digest);
+            assert!(read(one)? == read(other)?);
+        }
+        Ok(())
+    }
+
+    /// An archive that is compressed as a whole holds the image that the plain one holds,
+    /// with a cache and without.
+    #[test]
+    fn packed_archives() -> anyhow::Result<()> {
+        let bytes = sample()?;
+        let plain_file = ArchiveFile::new(&bytes)?;
+        let plain = plain_file.load(None)?;
+        let members: Vec<u8> = bytes.chunks(700_000).flat_map(gzip).collect();
+        let frames: Vec<u8> = bytes.chunks(700_000).flat_map(zstd).collect();
+        let mut garbage = gzip(&bytes);
+        garbage.extend(b"\0\0\0garbage");
+        for packed in [gzip(&bytes), zstd(&bytes), members, frames, garbage] {
+            let file = ArchiveFile::new(&packed)?;
+            same(&plain, &file.load(None)?)?;
+            let directory = tempfile::tempdir()?;
+            let options = LoadOptions {
+                cache: Some(Cache::new(directory.path(), 1 << 30)),
+                ..LoadOptions::default()
+            };
+            let image = file.load_with(&options)?;
+            same(&plain, &image)?;
+            // Only what was compressed here is in the cache, once.
+            let blobs = directory.path().join("images-1/blobs");
+            assert_eq!(std::fs::read_dir(&blobs)?.count(), 3);
+            std::fs::remove_dir_all(&blobs)?;
+            same(&plain, &image)?;
+        }
+        Ok(())
+    }
+
+    /// What a pass found out is remembered by the process and by the cache, until the
+    /// file changes.
+    #[test]
+    fn passes_are_remembered() -> anyhow::Result<()> {
+        let bytes = sample()?;
+        let file = ArchiveFile::new(&gzip(&bytes))?;
+        let (directory, stop) = (tempfile::tempdir()?, CancellationToken::new());
+        let options = LoadOptions {
+            cache: Some(Cache::new(directory.path(), 1 << 30)),
+            ..LoadOptions::default()
+        };
+        // Files that were written just now are read every time.
+        std::thread::sleep(std::time::Duration::from_millis(3100));
+        let source = Source::Path {
+            path: file.path.clone(),
+            reference: None,
+        };
+        let (one, other) = (Loader::default(), Loader::default());
+        let first = one.load_with(&source, &options, &stop)?;
+        let scans = directory.path().join("images-1/scans");
+        assert_eq!(std::fs::read_dir(&scans)?.count(), 1);
+        let blobs = directory.path().join("images-1/blobs");
+        for loader in [&one, &other] {
+            // Another pass would compress into the cache again.
+            std::fs::remove_dir_all(&blobs)?;
+            std::fs::create_dir(&blobs)?;
+            let again = loader.load_with(&source, &options, &stop)?;
+            assert_eq!(again.root().digest, first.root().digest);
+            assert_eq!(std::fs::read_dir(&blobs)?.count(), 0);
+            same(&first, &again)?;
+        }
+        let changed = docker_archive(&[&layer("x", b"y")], &[&layer("x", b"y")]).bytes();
+        std::fs::write(&file.path, gzip(&changed))?;
+        let changed = other.load_with(&source, &options, &stop)?;
+        assert_ne!(changed.root().digest, first.root().digest);
+        let error = first.blobs.iter().find_map(|blob| read(blob).err());
+        let error = error.expect("the compressed layer is not in the cache");
+        assert!(
+            matches!(
+                Error::find(error.as_ref()),
+                Some(Error::SourceChanged { .. })
+            ),
+            "{error}"
+        );
+        Ok(())
+    }
+
+    /// A layout in an archive is the layout, plain or compressed, named or found out.
+    #[test]
+    fn layouts_in_archives() -> anyhow::Result<()> {
+        let mut layout = Layout::new()?;
+        for tag in ["v1", "v2"] {
+            let plain = layer(tag, &[b'x'; 200_000]);
+            let layers = [
+                layout.blob(OCI_TAR, &plain)?,
+                layout.blob(OCI_GZIP, &gzip(&plain))?,
+            ];
+            let image = layout.image(&layers)?;
+            layout.add(image, Some(tag))?;
+        }
+        let bytes = layout.archive()?.bytes();
+        for bytes in [bytes.clone(), gzip(&bytes), zstd(&bytes)] {
+            let file = ArchiveFile::new(&bytes)?;
+            let load = |text: String| {
+                let source = Source::parse(&text)?;
+                Loader::default().load(&source, &CancellationToken::new())
+            };
+            for kind in ["oci-archive:", ""] {
+                let named = load(format!("{kind}{}:v2", file.path.display()))?;
+                check(&named)?;
+                same(&layout.load(Some("v2"))?, &named)?;
+                let by_digest = layout.load(Some("@1"))?;
+                assert_eq!(by_digest.root().digest, named.root().digest);
+                let error = load(format!("{kind}{}", file.path.display())).expect_err("which one?");
+                expect![[r#""DIR/image.tar" holds several images; choose one by writing oci-archive:FILE:TAG, or oci-archive:FILE:@NUMBER with its place in index.json: @0 is "v1", @1 is "v2""#]].assert_eq(&chain(&error, file.directory.path()));
+            }
+        }
+        let directory = Source::parse(&format!("{}:v1", layout.path().display()))?;
+        let image = Loader::default().load(&directory, &CancellationToken::new())?;
+        same(&layout.load(Some("v1"))?, &image)?;
+        Ok(())
+    }
+
+    /// What is no image at all, and archives that are spoilt below their compression.
+    #[test]
+    fn spoilt() -> anyhow::Result<()> {
+        let bytes = sample()?;
+        let error = |bytes: &[u8]| -> anyhow::Result<String> {
+            Ok(ArchiveFile::new(bytes)?.error_with(&LoadOptions::default()))
+        };
+        let packed = gzip(&bytes);
+        let mut flipped = packed.clone();
+        let at = flipped.len() - 5;
+        flipped[at] ^= 1;
+        let huge = vec![0; 100 << 20];
+        let mut window = Vec::new();
+        let mut encoder = zstd::stream::write::Encoder::new(&mut window, 1)?;
+        encoder.window_log(27)?;
+        encoder.include_contentsize(false)?;
+        std::io::Write::write_all(&mut encoder, &huge)?;
+        encoder.finish()?;
+        let found = [
+            error(&gzip(b"no archive"))?,
+            error(&gzip(&Tar::new().file("a", b"b").bytes()))?,
+            error(&Tar::new().file("a", b"b").bytes())?,
+            error(&packed[..packed.len() / 2])?,
+            error(&packed[..packed.len() - 4])?,
+            error(&gzip(&bytes[..bytes.len() / 2]))?,
+            error(&gzip(&bytes[..1000]))?,
+            error(&flipped)?,
+            error(&zstd(&bytes)[..1000])?,
+            error(&window)?,
+            error(&gzip(&gzip(&bytes)))?,
+        ];
+        expect![[r#"
+            "DIR/image.tar" is not a tar archive
+            "DIR/image.tar" has no entry "manifest.json" and none "index.json", so it is no image
+            "DIR/image.tar" has no entry "manifest.json" and none "index.json", so it is no image
+            "DIR/image.tar" is truncated
+            "DIR/image.tar" is truncated
+            "DIR/image.tar" is truncated within its entry "a/layer.tar"
+            "DIR/image.tar" is truncated within its entry "a/layer.tar"
+            "DIR/image.tar" cannot be decompressed with gzip: corrupt gzip stream does not have a matching checksum
+            "DIR/image.tar" is truncated
+            "DIR/image.tar" cannot be decompressed with zstd: Frame requires too much memory for decoding
+            "DIR/image.tar" is not a tar archive"#]].assert_eq(&found.join("\n").replace(&"long".repeat(40), "long…"));
+        Ok(())
+    }
+}

@@ -759,7 +759,8 @@ mod tests {
                 ),
                 551579,
             )
-        "#]].assert_debug_eq(&(ZSTD_ALGORITHM, one.digest, one.size));
+        "#]]
+        .assert_debug_eq(&(ZSTD_ALGORITHM, one.digest, one.size));
         Ok(())
     }
 

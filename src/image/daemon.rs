@@ -110,7 +110,11 @@ pub(super) fn load(work: &Work<'_>, name: &str) -> Result<Image, Error> {
             if answer.status != 200 {
                 return Err(connection.refused(name, &mut answer));
             }
-            stream::open_stream(work, Some(&key), Path::new(work.shown), &mut answer.body)?
+            let mut body = Named {
+                body: answer.body,
+                connection: &connection,
+            };
+            stream::open_stream(work, Some(&key), Path::new(work.shown), &mut body)?
         }
     };
     docker::load(work, &archive, None)
@@ -173,6 +177,29 @@ impl fmt::Display for Address {
 struct Connection<'a> {
     address: &'a Address,
     stop: &'a CancellationToken,
+}
+
+/// A body whose errors say where it came from.
+struct Named<'a> {
+    body: Body,
+    connection: &'a Connection<'a>,
+}
+
+impl Read for Named<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.body.read(buffer).map_err(|error| {
+            if error.kind() == io::ErrorKind::Interrupted {
+                return error;
+            }
+            match error.downcast::<Error>() {
+                Ok(error) => error.into(),
+                Err(error) => self
+                    .connection
+                    .failed(format!("broke off while it sent the image: {error}"))
+                    .into(),
+            }
+        })
+    }
 }
 
 struct Answer {
@@ -520,8 +547,10 @@ impl<R: BufRead> Read for Body<R> {
             Framing::Chunked(_) if left > 0 => Framing::Chunked(Some(left)),
             Framing::Chunked(_) => {
                 let mut budget = 2;
-                if !line(&mut self.reader, &mut budget)?.is_empty() {
-                    return Err(bad("a chunk that is longer than its size"));
+                match line(&mut self.reader, &mut budget) {
+                    Ok(rest) if rest.is_empty() => {}
+                    Err(error) if error.kind() != io::ErrorKind::InvalidData => return Err(error),
+                    _ => return Err(bad("a chunk that is longer than its size")),
                 }
                 Framing::Chunked(None)
             }
@@ -740,9 +769,9 @@ mod tests {
             unix://DIR/docker.sock does not answer as Docker does
             unix://DIR/docker.sock does not answer as Docker does: an unknown transfer encoding
             unix://DIR/docker.sock does not answer as Docker does: two lengths
-            cannot read "docker-daemon:team/web:1.0": the connection was closed before the end
-            cannot read "docker-daemon:team/web:1.0": a chunk without a size
-            cannot read "docker-daemon:team/web:1.0": its head is too long
+            unix://DIR/docker.sock broke off while it sent the image: the connection was closed before the end
+            unix://DIR/docker.sock broke off while it sent the image: a chunk without a size
+            unix://DIR/docker.sock broke off while it sent the image: a chunk that is longer than its size
             "docker-daemon:team/web:1.0" is not a tar archive"#]].assert_eq(&found.join("\n"));
         Ok(())
     }

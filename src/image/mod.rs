@@ -29,6 +29,8 @@ mod manifest;
 mod memo;
 mod options;
 mod part;
+#[cfg(test)]
+mod properties;
 mod source;
 mod stream;
 #[cfg(test)]

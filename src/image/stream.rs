@@ -710,6 +710,13 @@ fn failure(path: &Path, packing: Packing, cause: io::Error) -> Error {
             within: String::new(),
         };
     }
+    let is_too_large = packing == Packing::Zstd && cause.to_string().contains("too much memory");
+    let cause = match is_too_large {
+        true => io::Error::other(
+            "it needs a window of more than 8 MiB; compress it without --long and --ultra",
+        ),
+        false => cause,
+    };
     Error::Decompress {
         file: path.to_owned(),
         format: match packing {
@@ -1120,7 +1127,7 @@ mod tests {
             "DIR/image.tar" is truncated within its entry "a/layer.tar"
             "DIR/image.tar" cannot be decompressed with gzip: corrupt gzip stream does not have a matching checksum
             "DIR/image.tar" is truncated
-            "DIR/image.tar" cannot be decompressed with zstd: Frame requires too much memory for decoding
+            "DIR/image.tar" cannot be decompressed with zstd: it needs a window of more than 8 MiB; compress it without --long and --ultra
             "DIR/image.tar" is not a tar archive"#]].assert_eq(&found.join("\n").replace(&"long".repeat(40), "long…"));
         Ok(())
     }

@@ -72,6 +72,11 @@ impl BlobSource for Packed {
         {
             return Ok(reader);
         }
+        if let Promise::Known(then) = &self.promise
+            && then != self.algorithm.name()
+        {
+            return Err(self.recompressed(then));
+        }
         let inner: Box<dyn Read + Send> = match &self.part {
             Part::InPlace(extent) => {
                 Box::new(CompressingReader::open(&self.pool, self.algorithm, extent)?)
@@ -83,11 +88,6 @@ impl BlobSource for Packed {
                 streamed.place(),
             )),
         };
-        if let Promise::Known(then) = &self.promise
-            && then != self.algorithm.name()
-        {
-            return Err(self.recompressed(then));
-        }
         let origin = Origin::Source(self.part.clone(), self.promise.clone());
         let reader = self.verifying(inner, origin);
         let Some((cache, writer)) = self

@@ -410,8 +410,9 @@ struct Scanner<'a> {
     /// The archive cannot be read again.
     is_gone: bool,
     spool: Option<(Arc<File>, u64)>,
-    /// Bytes of small entries, which are held in memory.
-    kept: u64,
+    /// Bytes of documents and of other small entries, which are held in memory.
+    documents: u64,
+    small: u64,
 }
 
 impl<'a> Scanner<'a> {
@@ -421,7 +422,8 @@ impl<'a> Scanner<'a> {
             path,
             is_gone,
             spool: None,
-            kept: 0,
+            documents: 0,
+            small: 0,
         }
     }
 
@@ -441,8 +443,13 @@ impl<'a> Scanner<'a> {
         let is_document = format == Format::Other
             && matches!(head.trim_ascii_start().first(), Some(b'{' | b'['))
             && size <= MAX_DOCUMENT;
-        if (size <= SMALL || is_document) && self.kept + size <= MAX_KEPT {
-            return self.keep(&mut whole, format);
+        let (budget, limit) = match is_document {
+            true => (&mut self.documents, MAX_DOCUMENTS),
+            false => (&mut self.small, MAX_SMALL),
+        };
+        if (size <= SMALL || is_document) && *budget + size <= limit {
+            *budget += size;
+            return keep(&mut whole, format);
         }
         match self.work.options.compression.algorithm() {
             Some(algorithm) if matches!(format, Format::Tar | Format::Other) => {
@@ -450,21 +457,6 @@ impl<'a> Scanner<'a> {
             }
             _ => self.pass(size, &mut whole, format),
         }
-    }
-
-    fn keep(&mut self, content: &mut dyn Read, format: Format) -> Result<Scanned, Error> {
-        let mut bytes = Vec::new();
-        content
-            .read_to_end(&mut bytes)
-            .map_err(|error| Error::unwrap_io(error, "an entry"))?;
-        self.kept += bytes.len() as u64;
-        Ok(Scanned {
-            format,
-            digest: Digest::of(&bytes),
-            kept: Some(bytes.into()),
-            packed: None,
-            held: Held::Nowhere,
-        })
     }
 
     /// Something that is sent as it is.
@@ -625,6 +617,21 @@ impl<'a> Scanner<'a> {
             }
         }
     }
+}
+
+/// A document, or something else that is small.
+fn keep(content: &mut dyn Read, format: Format) -> Result<Scanned, Error> {
+    let mut bytes = Vec::new();
+    content
+        .read_to_end(&mut bytes)
+        .map_err(|error| Error::unwrap_io(error, "an entry"))?;
+    Ok(Scanned {
+        format,
+        digest: Digest::of(&bytes),
+        kept: Some(bytes.into()),
+        packed: None,
+        held: Held::Nowhere,
+    })
 }
 
 /// Where bytes go that will be sent later.
@@ -902,8 +909,10 @@ mod base64_bytes {
 
 /// Entries of this size are kept, whatever they are.
 const SMALL: u64 = 64 << 10;
-/// All that are kept, together.
-const MAX_KEPT: u64 = 8 << 20;
+/// All of them, together.
+const MAX_SMALL: u64 = 2 << 20;
+/// All documents, together: as much as a layout's manifests may have.
+const MAX_DOCUMENTS: u64 = 8 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -32,18 +32,37 @@ impl BlobSource for Memory {
 pub(super) struct Stored {
     pub(super) part: Part,
     pub(super) digest: Digest,
+    /// Whether the digest is left to the registry.
+    pub(super) trusts: bool,
+}
+
+impl Stored {
+    fn reader(&self, check: Check) -> Result<Verifying<Box<dyn Read + Send>>, Error> {
+        Ok(Verifying {
+            inner: self.part.open()?,
+            left: self.part.length(),
+            check,
+            expected: self.digest.clone(),
+            origin: Origin::Source(self.part.clone(), Promise::Name),
+        })
+    }
 }
 
 impl BlobSource for Stored {
     fn open(&self) -> Result<Box<dyn Read + Send>, Error> {
-        Ok(Box::new(Verifying {
-            inner: self.part.open()?,
-            left: self.part.length(),
-            hasher: Some(Hasher::new()),
-            expected: self.digest.clone(),
-            origin: Origin::Source(self.part.clone(), Promise::Name),
-        }))
+        Ok(Box::new(self.reader(Check::new(self.trusts))?))
     }
+
+    fn verify(&self) -> Result<(), Error> {
+        read_through(self.reader(Check::new(false))?, &self.part.place())
+    }
+}
+
+/// Reads to the end, for the sake of what the reader checks.
+fn read_through(mut reader: impl Read, place: &str) -> Result<(), Error> {
+    io::copy(&mut reader, &mut io::sink())
+        .map(drop)
+        .map_err(|error| Error::unwrap_io(error, place))
 }
 
 /// A layer that is compressed: it comes out of the cache, or is compressed
@@ -56,6 +75,8 @@ pub(super) struct Packed {
     pub(super) part: Part,
     pub(super) compressed: Compressed,
     pub(super) promise: Promise,
+    /// Whether the digest of what is in the cache is left to the registry.
+    pub(super) trusts: bool,
 }
 
 impl BlobSource for Packed {
@@ -65,7 +86,7 @@ impl BlobSource for Packed {
             && let Some(file) = cache.open(digest, *size)
         {
             let origin = Origin::Cache(cache.clone());
-            return Ok(Box::new(self.verifying(file, origin)));
+            return Ok(Box::new(self.verifying(file, origin, self.trusts)));
         }
         if let Part::Streamed(streamed) = &self.part
             && let Some(reader) = streamed.open_spooled(&self.compressed)
@@ -89,7 +110,7 @@ impl BlobSource for Packed {
             )),
         };
         let origin = Origin::Source(self.part.clone(), self.promise.clone());
-        let reader = self.verifying(inner, origin);
+        let reader = self.verifying(inner, origin, false);
         let Some((cache, writer)) = self
             .cache
             .as_ref()
@@ -106,14 +127,28 @@ impl BlobSource for Packed {
             compressed: self.compressed.clone(),
         }))
     }
+
+    fn verify(&self) -> Result<(), Error> {
+        let Compressed { digest, size, .. } = &self.compressed;
+        match &self.cache {
+            Some(cache) => match cache.open(digest, *size) {
+                Some(file) => {
+                    let origin = Origin::Cache(cache.clone());
+                    read_through(self.verifying(file, origin, false), &self.part.place())
+                }
+                None => Ok(()),
+            },
+            None => Ok(()),
+        }
+    }
 }
 
 impl Packed {
-    fn verifying<R>(&self, inner: R, origin: Origin) -> Verifying<R> {
+    fn verifying<R>(&self, inner: R, origin: Origin, trusts: bool) -> Verifying<R> {
         Verifying {
             inner,
             left: self.compressed.size,
-            hasher: Some(Hasher::new()),
+            check: Check::new(trusts),
             expected: self.compressed.digest.clone(),
             origin,
         }
@@ -189,10 +224,27 @@ struct Verifying<R> {
     inner: R,
     /// Bytes to come.
     left: u64,
-    /// Gone when the digest has been checked.
-    hasher: Option<Hasher>,
+    check: Check,
     expected: Digest,
     origin: Origin,
+}
+
+/// What is checked at the end.
+enum Check {
+    /// It was.
+    Done,
+    Digest(Box<Hasher>),
+    /// That the file did not change, and that there is enough of it.
+    Unchanged,
+}
+
+impl Check {
+    fn new(trusts: bool) -> Self {
+        match trusts {
+            true => Self::Unchanged,
+            false => Self::Digest(Box::new(Hasher::new())),
+        }
+    }
 }
 
 /// Where the bytes come from.
@@ -203,8 +255,17 @@ enum Origin {
 
 impl<R: Read> Verifying<R> {
     fn finish(&mut self) -> Result<(), Error> {
-        let Some(hasher) = self.hasher.take() else {
-            return Ok(());
+        let hasher = match std::mem::replace(&mut self.check, Check::Done) {
+            Check::Done => return Ok(()),
+            Check::Digest(hasher) => hasher,
+            Check::Unchanged => {
+                return match &self.origin {
+                    Origin::Cache(_) => Ok(()),
+                    Origin::Source(part, _) => {
+                        part.file().map(|file| file.reopen()).transpose().map(drop)
+                    }
+                };
+            }
         };
         let actual = hasher.finish();
         if actual == self.expected {
@@ -252,8 +313,10 @@ impl<R: Read> Read for Verifying<R> {
             return Ok(0);
         }
         let count = self.inner.read(&mut buffer[..wanted])?;
-        if let Some(hasher) = &mut self.hasher {
+        if let Check::Digest(hasher) = &mut self.check {
             hasher.update(&buffer[..count]);
+        } else if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.left -= count as u64;
         // An inner reader that ends early leaves a digest that is wrong.

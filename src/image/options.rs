@@ -23,6 +23,10 @@ pub struct LoadOptions {
     pub cache: Option<Cache>,
     /// Where Docker listens, for sources of the kind `docker-daemon:`.
     pub daemon: Daemon,
+    /// Do not hash once more, while it is sent, what lies on disk as it is sent: the registry
+    /// verifies every digest. When it refuses one, [`BlobSource::verify`](super::BlobSource::verify)
+    /// says what is wrong.
+    pub trust_registry: bool,
 }
 
 /// Media types of what is pushed.
@@ -617,6 +621,43 @@ mod tests {
         let error = read(blob.expect("it is there")).expect_err("it is another layer");
         let error = Error::find(error.as_ref()).expect("it is ours");
         assert!(matches!(error, Error::Recompressed { .. }), "{error}");
+        Ok(())
+    }
+
+    /// When checking is left to the registry, a blob that is not what its name says is
+    /// sent, and found out when somebody asks; one whose file changed is not sent.
+    #[test]
+    fn the_registry_is_trusted() -> anyhow::Result<()> {
+        let mut layout = Layout::new()?;
+        let blob = layout.blob(OCI_GZIP, &gzip(&layer("file", b"content")))?;
+        let image = layout.image(std::slice::from_ref(&blob))?;
+        layout.add(image, None)?;
+        let path = layout.blob_path(blob["digest"].as_str().unwrap_or_default());
+        let mut bytes = std::fs::read(&path)?;
+        let options = LoadOptions {
+            trust_registry: true,
+            ..LoadOptions::default()
+        };
+        check(&layout.load_with(&options)?)?;
+        bytes[20] ^= 1;
+        std::fs::write(&path, &bytes)?;
+        let image = layout.load_with(&options)?;
+        let mut sent = Vec::new();
+        std::io::Read::read_to_end(&mut image.blobs[1].source.open()?, &mut sent)?;
+        assert!(sent == bytes);
+        assert!(matches!(
+            image.blobs[1].source.verify(),
+            Err(Error::Digest { .. })
+        ));
+        assert!(image.blobs[0].source.verify().is_ok());
+        let mut reader = image.blobs[1].source.open()?;
+        std::io::Read::read_exact(&mut reader, &mut [0; 10])?;
+        std::fs::write(&path, [&bytes[..], b"more"].concat())?;
+        let error = std::io::Read::read_to_end(&mut reader, &mut sent).expect_err("it changed");
+        assert!(matches!(
+            Error::find(&error),
+            Some(Error::SourceChanged { .. })
+        ));
         Ok(())
     }
 

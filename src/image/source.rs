@@ -26,10 +26,16 @@ use super::{
 pub trait BlobSource: Send + Sync + std::fmt::Debug {
     /// Opens the blob. Blocking, as is reading it.
     ///
-    /// Readers check what they give: when the digest is wrong or the file has
-    /// changed, they fail before the last bytes. The [`Error`] is inside the
+    /// Readers check what they give: when the digest is wrong (unless that is left to the
+    /// registry) or the file has changed, they fail before the last bytes. The [`Error`] is inside the
     /// [`std::io::Error`]; [`Error::find`] gets it out, from below other errors too.
     fn open(&self) -> Result<Box<dyn Read + Send>, Error>;
+
+    /// Says what is wrong with a blob that a registry refuses because of its digest: reads all of
+    /// it where that was not done while it was sent.
+    fn verify(&self) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// Where an image comes from, as the user wrote it.

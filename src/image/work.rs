@@ -89,6 +89,7 @@ impl Work<'_> {
             part: part.clone(),
             compressed: compressed.clone(),
             promise,
+            trusts: self.options.trust_registry,
         };
         Ok(Made {
             compressed,
@@ -185,6 +186,7 @@ impl Work<'_> {
         Arc::new(Stored {
             part: part.clone(),
             digest: digest.clone(),
+            trusts: self.options.trust_registry,
         })
     }
 

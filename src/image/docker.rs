@@ -527,6 +527,57 @@ mod tests {
         Ok(())
     }
 
+    /// What crane, kaniko and jib write: compressed layers, named after what they unpack
+    /// to or after nothing in particular. All three are the same image, whose
+    /// layers are sent as they are.
+    #[test]
+    fn compressed_savers_agree() -> anyhow::Result<()> {
+        let (one, two) = layers();
+        let (packed_one, packed_two) = (gzip(&one), gzip(&two));
+        let config = config(&[&one, &two]);
+        let hex = |bytes: &[u8]| Digest::of(bytes).hex().to_owned();
+        let archive = |config_name: &str, names: [&str; 2], tags: Value| {
+            Tar::new()
+                .file(config_name, &config)
+                .file(names[0], &packed_one)
+                .file(names[1], &packed_two)
+                .json(
+                    LIST,
+                    &json!([{"Config": config_name, "RepoTags": tags, "Layers": names}]),
+                )
+                .save()
+        };
+        let by_content = [&packed_one, &packed_two].map(|it| format!("{}.tar.gz", hex(it)));
+        let by_content = [by_content[0].as_str(), by_content[1].as_str()];
+        let by_diff_id = [&one, &two].map(|it| format!("{}.tar.gz", hex(it)));
+        let by_diff_id = [by_diff_id[0].as_str(), by_diff_id[1].as_str()];
+        let id = Digest::of(&config);
+        let crane = archive(id.as_str(), by_content, json!(["gru.ocir.io/ns/web:1.0"]))?;
+        let kaniko = archive(id.as_str(), by_content, Value::Null)?;
+        let jib = archive("config.json", by_diff_id, json!(["web"]))?;
+        let image = crane.load(None)?;
+        check(&image)?;
+        for other in [&kaniko, &jib] {
+            assert_eq!(other.load(None)?.root().digest, image.root().digest);
+        }
+        let digests: Vec<&Digest> = image.root().layers.iter().map(|it| &it.digest).collect();
+        assert_eq!(
+            digests,
+            [&Digest::of(&packed_one), &Digest::of(&packed_two)]
+        );
+        let diff_ids: Vec<_> = image.layers.iter().map(|it| it.diff_id.clone()).collect();
+        assert_eq!(diff_ids, [Some(Digest::of(&one)), Some(Digest::of(&two))]);
+        assert!(image.layers.iter().all(|it| it.to_remember().is_none()));
+        // By its name, by what Docker calls its id, and by its place.
+        jib.load(Some("web:latest"))?;
+        for reference in ["@0".to_owned(), id.to_string(), format!("@{id}")] {
+            kaniko.load(Some(&reference))?;
+        }
+        let other = Digest::of(b"other").to_string();
+        assert!(kaniko.load(Some(&other)).is_err());
+        Ok(())
+    }
+
     /// An archive of containerd's store holds compressed layers and the manifest
     /// they were pulled or built with, which is pushed as it is.
     fn containerd(platforms: &[&str], is_missing: impl Fn(&str) -> bool) -> (Tar, String) {

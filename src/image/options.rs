@@ -624,6 +624,45 @@ mod tests {
         Ok(())
     }
 
+    /// Resources that push the same archive at the same time get the same image, and the
+    /// layer is compressed by one of them.
+    #[test]
+    fn many_at_once() -> anyhow::Result<()> {
+        let plain = layer("file", &[b'x'; 3 << 20]);
+        let archive = docker_archive(&[&plain], &[&plain]).save()?;
+        let expected = archive.load(None)?.root().digest.clone();
+        let directory = tempfile::tempdir()?;
+        let loader = crate::image::Loader::default();
+        let source = crate::image::Source::parse(&archive.path.display().to_string())?;
+        let options = LoadOptions {
+            cache: Some(Cache::new(directory.path(), 1 << 30)),
+            ..LoadOptions::default()
+        };
+        std::thread::scope(|scope| {
+            let load = || {
+                loader.load_with(
+                    &source,
+                    &options,
+                    &tokio_util::sync::CancellationToken::new(),
+                )
+            };
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(load)).collect();
+            for thread in threads {
+                let image = thread.join().expect("it does not panic")?;
+                assert_eq!(image.root().digest, expected);
+                check(&image)?;
+            }
+            anyhow::Ok(())
+        })?;
+        let blobs = directory.path().join("images-1/blobs");
+        assert_eq!(std::fs::read_dir(blobs)?.count(), 1);
+        assert_eq!(
+            std::fs::read_dir(directory.path().join("images-1/tmp"))?.count(),
+            0
+        );
+        Ok(())
+    }
+
     /// When checking is left to the registry, a blob that is not what its name says is
     /// sent, and found out when somebody asks; one whose file changed is not sent.
     #[test]

@@ -537,7 +537,7 @@ const NAME: &str = "terraform-provider-ocir";
 const VERSION: &str = "images-1";
 const DEFAULT_LIMIT: u64 = 10 << 30;
 /// Documents are small; an archive's largest may be some megabytes.
-const MAX_RECORD: u64 = 24 << 20;
+const MAX_RECORD: u64 = 16 << 20;
 const ABANDONED: Duration = Duration::from_secs(3600);
 const OUTDATED: Duration = Duration::from_secs(30 * 86_400);
 

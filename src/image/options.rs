@@ -1,6 +1,6 @@
 //! What a user may ask for besides the source, and what the caller remembers.
 
-use std::{fmt, str::FromStr};
+use std::{ffi::OsString, fmt, str::FromStr};
 
 use super::{Cache, Daemon, Descriptor, Digest, Error, compress::Algorithm};
 
@@ -27,6 +27,18 @@ pub struct LoadOptions {
     /// verifies every digest. When it refuses one, [`BlobSource::verify`](super::BlobSource::verify)
     /// says what is wrong.
     pub trust_registry: bool,
+}
+
+impl LoadOptions {
+    /// The default, with the cache and the Docker of this user: `OCIR_CACHE_DIR`,
+    /// `OCIR_CACHE_SIZE`, `DOCKER_HOST`, and what they stand in for.
+    pub fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        Self {
+            cache: Cache::from_environment(&variable),
+            daemon: Daemon::from_environment(&variable),
+            ..Self::default()
+        }
+    }
 }
 
 /// Media types of what is pushed.

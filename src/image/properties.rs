@@ -1,5 +1,6 @@
 //! What holds for every archive, however it is put together, and for every file
-//! that only looks like one. Cases that once failed are kept in `proptest-regressions/`.
+//! that only looks like one. Cases that once failed are kept in `proptest-regressions/`;
+//! `PROPTEST_CASES=20000` looks for more of them.
 
 use std::collections::BTreeMap;
 
@@ -249,8 +250,6 @@ fn the_sample_is_an_image() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
     /// Entries in any order, with names of any length, links, directories, any padding
     /// and anything after the end: each has its content, read in place or in one pass.
     #[test]

@@ -24,31 +24,47 @@ use super::{Error, Image, docker, stream, work::Work};
 pub struct Daemon {
     /// `DOCKER_HOST`, when it is set.
     host: Option<String>,
+    /// `DOCKER_TLS_VERIFY` is set.
+    wants_tls: bool,
     /// Sockets to look for otherwise.
     sockets: Vec<PathBuf>,
 }
 
 impl Daemon {
-    /// What the environment says: `DOCKER_HOST`, or else the sockets of Docker and of podman.
+    /// What the environment says: `DOCKER_HOST`, or else the sockets of Docker (the machine's, and
+    /// this user's own) and of podman.
     pub fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let set = |name: &str| {
             variable(name)
                 .filter(|value| !value.is_empty())
                 .map(|value| value.to_string_lossy().into_owned())
         };
-        let mut sockets = vec![PathBuf::from(SOCKETS[0])];
-        let runtime = set("XDG_RUNTIME_DIR").map(PathBuf::from);
-        sockets.extend(runtime.map(|it| it.join("podman/podman.sock")));
-        sockets.extend(SOCKETS[1..].iter().map(PathBuf::from));
+        let below = |variable: &str, path: &str| set(variable).map(|it| Path::new(&it).join(path));
+        let [docker, podman] = SOCKETS.map(|path| Some(PathBuf::from(path)));
+        let sockets = [
+            docker,
+            below("XDG_RUNTIME_DIR", "docker.sock"),
+            below("HOME", ".docker/run/docker.sock"),
+            below("XDG_RUNTIME_DIR", "podman/podman.sock"),
+            podman,
+        ];
         Self {
             host: set("DOCKER_HOST"),
-            sockets,
+            wants_tls: set("DOCKER_TLS_VERIFY").is_some(),
+            sockets: sockets.into_iter().flatten().collect(),
         }
     }
 
     fn address(&self) -> Result<Address, Error> {
         if let Some(host) = &self.host {
-            return Address::parse(host);
+            return match Address::parse(host)? {
+                Address::Tcp(_) if self.wants_tls => Err(Error::Daemon {
+                    address: format!("DOCKER_HOST {host:?}"),
+                    problem: "is to be spoken to over TLS (DOCKER_TLS_VERIFY), which is not done; save the image to a file and write docker-archive:FILE".to_owned(),
+                    is_missing: false,
+                }),
+                address => Ok(address),
+            };
         }
         let usual = SOCKETS.map(PathBuf::from);
         let sockets = match self.sockets.as_slice() {
@@ -803,16 +819,20 @@ mod tests {
         drop(UnixListener::bind(directory.path().join("dead.sock"))?);
         let socket = |name: &str| format!("unix://{}/{name}", directory.path().display());
         let nowhere = Daemon {
-            host: None,
             sockets: vec![
                 directory.path().join("one.sock"),
                 directory.path().join("two.sock"),
             ],
+            ..Daemon::default()
         };
         let found = [
             error(nowhere),
             error(at(&socket("none.sock"))),
             error(at(&socket("dead.sock"))),
+            error(Daemon {
+                wants_tls: true,
+                ..at("tcp://host:2376")
+            }),
             error(at("ssh://user@host")),
             error(at("tcp://host")),
             error(at("tcp://host:1/x y:2")),
@@ -822,11 +842,32 @@ mod tests {
             Docker is not found: there is no DIR/one.sock, no DIR/two.sock; start Docker or podman's service, or set DOCKER_HOST, or save the image to a file and write docker-archive:FILE
             unix://DIR/none.sock cannot be reached: No such file or directory (os error 2); start it, or set DOCKER_HOST, or save the image to a file and write docker-archive:FILE
             unix://DIR/dead.sock cannot be reached: Connection refused (os error 111); start it, or set DOCKER_HOST, or save the image to a file and write docker-archive:FILE
+            DOCKER_HOST "tcp://host:2376" is to be spoken to over TLS (DOCKER_TLS_VERIFY), which is not done; save the image to a file and write docker-archive:FILE
             DOCKER_HOST "ssh://user@host" is of the kind ssh, and only unix:// and tcp:// are spoken; save the image to a file and write docker-archive:FILE
             DOCKER_HOST "tcp://host" is no host and port
             DOCKER_HOST "tcp://host:1/x y:2" is no host and port
             DOCKER_HOST "/var/run/docker.sock" is no address such as unix:///var/run/docker.sock"#]].assert_eq(&found.join("\n"));
         Ok(())
+    }
+
+    /// The machine's Docker comes first, then this user's, then podman.
+    #[test]
+    fn follows_the_environment() {
+        let sockets = |variables: &[(&str, &str)]| {
+            let daemon = Daemon::from_environment(|name| {
+                let found = variables.iter().find(|(it, _)| *it == name);
+                found.map(|(_, value)| OsString::from(value))
+            });
+            let shown = daemon.sockets.iter().map(|it| it.display().to_string());
+            shown.collect::<Vec<_>>().join(" ")
+        };
+        let found = [
+            sockets(&[]),
+            sockets(&[("XDG_RUNTIME_DIR", "/run/user/1"), ("HOME", "/h")]),
+        ];
+        expect![[r#"
+            /var/run/docker.sock /run/podman/podman.sock
+            /var/run/docker.sock /run/user/1/docker.sock /h/.docker/run/docker.sock /run/user/1/podman/podman.sock /run/podman/podman.sock"#]].assert_eq(&found.join("\n"));
     }
 
     /// A wait for a daemon that does not answer ends with the run.

@@ -1012,6 +1012,51 @@ mod tests {
         Ok(())
     }
 
+    /// Every option means the same for an archive that goes by, and what is known
+    /// of a layer from before spares compressing it here, too.
+    #[test]
+    fn options_for_packed_archives() -> anyhow::Result<()> {
+        use crate::image::{Compression, Layer as ImageLayer, ManifestFormat};
+        let bytes = sample()?;
+        let (plain, packed) = (ArchiveFile::new(&bytes)?, ArchiveFile::new(&gzip(&bytes))?);
+        for compression in [Compression::Gzip, Compression::Zstd, Compression::None] {
+            let mut options = LoadOptions {
+                compression,
+                format: ManifestFormat::Oci,
+                platforms: vec!["linux/amd64".parse()?],
+                ..LoadOptions::default()
+            };
+            let expected = plain.load_with(&options)?;
+            same(&expected, &packed.load_with(&options)?)?;
+            let known = expected.layers.iter().filter_map(ImageLayer::to_remember);
+            options.known = known.collect();
+            same(&expected, &packed.load_with(&options)?)?;
+            options.trust_registry = true;
+            let directory = tempfile::tempdir()?;
+            options.cache = Some(Cache::new(directory.path(), 1 << 30));
+            same(&expected, &packed.load_with(&options)?)?;
+            same(&expected, &packed.load_with(&options)?)?;
+        }
+        // A layer whose name is its digest is not compressed when it is known.
+        let raw = layer("raw", &[b'x'; 2_000_000]);
+        let packed = ArchiveFile::new(&gzip(&docker_archive(&[&raw], &[&raw]).bytes()))?;
+        let mut options = LoadOptions::default();
+        let expected = packed.load_with(&options)?;
+        options.known = expected
+            .layers
+            .iter()
+            .filter_map(ImageLayer::to_remember)
+            .collect();
+        let directory = tempfile::tempdir()?;
+        options.cache = Some(Cache::new(directory.path(), 1 << 30));
+        let image = packed.load_with(&options)?;
+        let blobs = || std::fs::read_dir(directory.path().join("images-1/blobs"));
+        assert_eq!(blobs()?.count(), 0);
+        same(&expected, &image)?;
+        assert_eq!(blobs()?.count(), 1);
+        Ok(())
+    }
+
     /// What a pass found out is remembered by the process and by the cache, until the
     /// file changes.
     #[test]

@@ -1,21 +1,42 @@
 //! Sources: what the user wrote, and how it is read.
 
-use std::{fmt, io::Read, path::PathBuf, sync::Arc};
+use std::{
+    fmt,
+    io::Read,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Error, Image, archive::Archive, aside::aside, compress::Pool, docker, layout, memo::Memo,
+    Error, Image, LoadOptions,
+    aside::aside,
+    archive::{Archive, Opened},
+    compress::Pool,
+    daemon, docker,
+    file::InputFile,
+    layout,
+    memo::Memo,
+    stream,
+    walk::Store,
+    work::{Scans, Turns, Work},
 };
 
 /// Something that gives the bytes of a blob, from the start, each time.
 pub trait BlobSource: Send + Sync + std::fmt::Debug {
     /// Opens the blob. Blocking, as is reading it.
     ///
-    /// Readers check what they give: when the digest is wrong or the file has
-    /// changed, they fail before the last bytes. The [`Error`] is inside the
+    /// Readers check what they give: when the digest is wrong (unless that is left to the
+    /// registry) or the file has changed, they fail before the last bytes. The [`Error`] is inside the
     /// [`std::io::Error`]; [`Error::find`] gets it out, from below other errors too.
     fn open(&self) -> Result<Box<dyn Read + Send>, Error>;
+
+    /// Says what is wrong with a blob that a registry refuses because of its digest: reads all of
+    /// it where that was not done while it was sent.
+    fn verify(&self) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// Where an image comes from, as the user wrote it.
@@ -27,17 +48,25 @@ pub enum Source {
         file: PathBuf,
         reference: Option<String>,
     },
+    /// `docker-daemon:NAME[:TAG]`, or an image's id.
+    DockerDaemon { name: String },
     /// `oci:DIR[:TAG]`: an image layout directory.
     Layout {
         directory: PathBuf,
         tag: Option<String>,
     },
+    /// `oci-archive:FILE[:TAG]`: an image layout in an archive.
+    LayoutArchive { file: PathBuf, tag: Option<String> },
+    /// A path that says by its content which of the others it is.
+    Path {
+        path: PathBuf,
+        reference: Option<String>,
+    },
 }
 
 impl Source {
-    /// Reads `docker-archive:FILE[:REF]` or `oci:DIR[:TAG]`. As with skopeo, the
-    /// first colon ends the path, and `@NUMBER` instead of a name chooses by
-    /// place.
+    /// Reads what the user wrote. As with skopeo, the first colon after the kind ends the
+    /// path, and `@NUMBER` instead of a name chooses by place.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let syntax = |problem: String| Error::Syntax {
             text: text.to_owned(),
@@ -45,13 +74,25 @@ impl Source {
         };
         let transport = text.split_once(':').map(|(transport, _)| transport);
         let (transport, rest) = match (transport, text.split_once(':')) {
-            (Some("docker-archive" | "oci"), Some(parts)) => parts,
+            (Some("docker-daemon"), Some((_, name))) => {
+                return daemon::checked_name(name)
+                    .map(|name| Self::DockerDaemon { name })
+                    .map_err(syntax);
+            }
+            (Some("docker-archive" | "oci" | "oci-archive"), Some(parts)) => parts,
             (Some(other), _) if LATER.contains(&other) => {
                 return Err(syntax(format!(
                     "sources of the kind {other}: are not read by this version"
                 )));
             }
-            _ => return Err(syntax("it does not say what it is".to_owned())),
+            // A name of an image has a colon, too; a path has to look like one.
+            (Some(_), _) if !text.starts_with(['/', '.']) => {
+                return Err(syntax("it does not say what it is".to_owned()));
+            }
+            _ if text.is_empty() => {
+                return Err(syntax("it does not say what it is".to_owned()));
+            }
+            _ => ("", text),
         };
         let (path, name) = match rest.split_once(':') {
             Some((path, name)) => (path, Some(name)),
@@ -64,6 +105,7 @@ impl Source {
             return Err(syntax("nothing follows the last colon".to_owned()));
         }
         if let Some(number) = name.and_then(|name| name.strip_prefix('@'))
+            && !number.starts_with("sha256:")
             && number.parse::<usize>().is_err()
         {
             return Err(syntax(format!("{number:?} after @ is no number")));
@@ -74,8 +116,16 @@ impl Source {
                 directory: path,
                 tag: name,
             },
-            _ => Self::DockerArchive {
+            "oci-archive" => Self::LayoutArchive {
                 file: path,
+                tag: name,
+            },
+            "docker-archive" => Self::DockerArchive {
+                file: path,
+                reference: name,
+            },
+            _ => Self::Path {
+                path,
                 reference: name,
             },
         })
@@ -85,10 +135,13 @@ impl Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (transport, path, name) = match self {
-            Self::DockerArchive { file, reference } => ("docker-archive", file, reference),
-            Self::Layout { directory, tag } => ("oci", directory, tag),
+            Self::DockerArchive { file, reference } => ("docker-archive:", file, reference),
+            Self::DockerDaemon { name } => return write!(f, "docker-daemon:{name}"),
+            Self::Layout { directory, tag } => ("oci:", directory, tag),
+            Self::LayoutArchive { file, tag } => ("oci-archive:", file, tag),
+            Self::Path { path, reference } => ("", path, reference),
         };
-        write!(f, "{transport}:{}", path.display())?;
+        write!(f, "{transport}{}", path.display())?;
         match name {
             Some(name) => write!(f, ":{name}"),
             None => Ok(()),
@@ -102,27 +155,55 @@ impl fmt::Display for Source {
 pub struct Loader {
     memo: Arc<Memo>,
     pool: Arc<Pool>,
+    scans: Arc<Scans>,
+    turns: Arc<Turns>,
 }
 
 impl Loader {
-    /// Reads a source to the point where its digest is known: checks what it
-    /// reads, and compresses (to learn digest and size) layers that come
-    /// uncompressed. Blocking; ends with [`Error::Stopped`] soon after `stop`,
-    /// also while a read hangs.
+    /// Reads a source with the default options, see [`load_with`](Self::load_with).
     pub fn load(&self, source: &Source, stop: &CancellationToken) -> Result<Image, Error> {
-        let (loader, source, stopping) = (self.clone(), source.clone(), stop.clone());
-        aside(stop, move || loader.read(&source, &stopping))
+        self.load_with(source, &LoadOptions::default(), stop)
     }
 
-    fn read(&self, source: &Source, stop: &CancellationToken) -> Result<Image, Error> {
+    /// Reads a source to the point where its digest is known: checks what it
+    /// reads, and compresses (into the cache, if there is one) layers that come
+    /// uncompressed and are not known. Blocking; ends with [`Error::Stopped`]
+    /// soon after `stop`, also while a read hangs.
+    pub fn load_with(
+        &self,
+        source: &Source,
+        options: &LoadOptions,
+        stop: &CancellationToken,
+    ) -> Result<Image, Error> {
+        let (loader, source, options) = (self.clone(), source.clone(), options.clone());
+        let stopping = stop.clone();
+        aside(stop, move || loader.read(&source, &options, &stopping))
+    }
+
+    fn read(
+        &self,
+        source: &Source,
+        options: &LoadOptions,
+        stop: &CancellationToken,
+    ) -> Result<Image, Error> {
+        let shown = source.to_string();
+        let work = Work {
+            loader: self,
+            options,
+            stop,
+            shown: &shown,
+        };
         match source {
             Source::DockerArchive { file, reference } => {
-                let archive = Archive::open(file, stop)?;
-                docker::load(self, &archive, reference.as_deref(), stop)
+                docker::load(&work, &*work.archive(file)?, reference.as_deref())
             }
-            Source::Layout { directory, tag } => {
-                layout::load(self, directory, tag.as_deref(), stop)
+            Source::DockerDaemon { name } => daemon::load(&work, name),
+            Source::Layout { directory, tag } => layout::load(&work, directory, tag.as_deref()),
+            Source::LayoutArchive { file, tag } => {
+                let archive = work.archive(file)?;
+                layout::load_from(&work, &Store::Archive(&archive), tag.as_deref())
             }
+            Source::Path { path, reference } => work.recognise(path, reference.as_deref()),
         }
     }
 
@@ -133,15 +214,57 @@ impl Loader {
     pub(super) fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
+
+    pub(super) fn scans(&self) -> &Scans {
+        &self.scans
+    }
+
+    pub(super) fn turns(&self) -> &Turns {
+        &self.turns
+    }
+}
+
+impl Work<'_> {
+    /// An archive, plain or compressed as a whole.
+    fn archive(&self, path: &Path) -> Result<Arc<Archive>, Error> {
+        match Archive::open(path, self.stop)? {
+            Opened::Archive(archive) => Ok(Arc::new(archive)),
+            Opened::Packed(file, packing) => {
+                let _turn = self
+                    .loader
+                    .turns()
+                    .take(&InputFile::key(&file), self.stop)?;
+                stream::open_file(self, file, packing)
+            }
+        }
+    }
+
+    /// Reads whatever is at a path.
+    fn recognise(&self, path: &Path, reference: Option<&str>) -> Result<Image, Error> {
+        let metadata = std::fs::metadata(path).map_err(|cause| Error::Read {
+            place: format!("{path:?}"),
+            cause,
+        })?;
+        if metadata.is_dir() {
+            return layout::load(self, path, reference);
+        }
+        let archive = self.archive(path)?;
+        // Docker's archives have both lists, and only one of them always tells the whole.
+        if archive.find(docker::LIST)?.is_some() {
+            return docker::load(self, &archive, reference);
+        }
+        if archive.find(layout::INDEX)?.is_some() {
+            return layout::load_from(self, &Store::Archive(&archive), reference);
+        }
+        Err(archive.missing(docker::LIST, " and none \"index.json\", so it is no image"))
+    }
 }
 
 /// What skopeo knows, and this version does not read.
-const LATER: [&str; 8] = [
+const LATER: [&str; 6] = [
     "containers-storage",
     "dir",
     "docker",
-    "docker-daemon",
-    "oci-archive",
     "ostree",
     "sif",
     "tarball",
@@ -168,6 +291,14 @@ mod tests {
             "oci:dir",
             "oci:/some/dir:v1.0",
             "oci:dir:host/name:v1",
+            "oci:dir:@sha256:01",
+            "oci-archive:x.tar.gz:v1",
+            "docker-daemon:alpine",
+            "docker-daemon:localhost:5000/team/web:1.0",
+            "docker-daemon:sha256:0123",
+            "image.tar",
+            "./image.tar:name:tag",
+            "/p/layout:v1",
         ] {
             let source = Source::parse(text)?;
             assert_eq!(source.to_string(), text);
@@ -181,6 +312,14 @@ mod tests {
             Layout { directory: "dir", tag: None }
             Layout { directory: "/some/dir", tag: Some("v1.0") }
             Layout { directory: "dir", tag: Some("host/name:v1") }
+            Layout { directory: "dir", tag: Some("@sha256:01") }
+            LayoutArchive { file: "x.tar.gz", tag: Some("v1") }
+            DockerDaemon { name: "alpine" }
+            DockerDaemon { name: "localhost:5000/team/web:1.0" }
+            DockerDaemon { name: "sha256:0123" }
+            Path { path: "image.tar", reference: None }
+            Path { path: "./image.tar", reference: Some("name:tag") }
+            Path { path: "/p/layout", reference: Some("v1") }
         "#]]
         .assert_eq(&found);
         Ok(())
@@ -224,7 +363,7 @@ mod tests {
                 Instant::now()
             });
             // Not `load`, which would leave the work behind.
-            let result = Loader::default().read(&source, &stop);
+            let result = Loader::default().read(&source, &LoadOptions::default(), &stop);
             let stopped = stopping.join().map_err(|_| anyhow::anyhow!("panic"))?;
             assert!(
                 matches!(result, Err(Error::Stopped)),
@@ -308,32 +447,40 @@ mod tests {
         let mut found = String::new();
         for text in [
             "",
-            "image.tar",
-            "/p/image.tar:latest",
+            "alpine:latest",
+            "registry.example.com/team/web:1.0",
+            "./image.tar:",
             "docker-archive:",
             "docker-archive::tag",
             "docker-archive:x.tar:",
             "docker-archive:x.tar:@one",
             "oci:",
-            "oci-archive:x.tar",
-            "docker-daemon:alpine:latest",
+            "oci-archive:",
+            "docker-daemon:",
+            "docker-daemon:--help",
+            "docker-daemon:../x y",
+            "dir:x",
             "docker://docker.io/library/alpine:latest",
         ] {
             let error = Source::parse(text).expect_err("it is no source");
             found += &format!("{error}\n");
         }
         expect![[r#"
-            "" is not understood: it does not say what it is; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
-            "image.tar" is not understood: it does not say what it is; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
-            "/p/image.tar:latest" is not understood: it does not say what it is; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
-            "docker-archive:" is not understood: it has no path; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
-            "docker-archive::tag" is not understood: it has no path; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
-            "docker-archive:x.tar:" is not understood: nothing follows the last colon; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
-            "docker-archive:x.tar:@one" is not understood: "one" after @ is no number; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
-            "oci:" is not understood: it has no path; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
-            "oci-archive:x.tar" is not understood: sources of the kind oci-archive: are not read by this version; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
-            "docker-daemon:alpine:latest" is not understood: sources of the kind docker-daemon: are not read by this version; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
-            "docker://docker.io/library/alpine:latest" is not understood: sources of the kind docker: are not read by this version; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout
+            "" is not understood: it does not say what it is; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
+            "alpine:latest" is not understood: it does not say what it is; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
+            "registry.example.com/team/web:1.0" is not understood: it does not say what it is; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
+            "./image.tar:" is not understood: nothing follows the last colon; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
+            "docker-archive:" is not understood: it has no path; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
+            "docker-archive::tag" is not understood: it has no path; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
+            "docker-archive:x.tar:" is not understood: nothing follows the last colon; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
+            "docker-archive:x.tar:@one" is not understood: "one" after @ is no number; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
+            "oci:" is not understood: it has no path; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
+            "oci-archive:" is not understood: it has no path; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
+            "docker-daemon:" is not understood: it names no image; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
+            "docker-daemon:--help" is not understood: what follows docker-daemon: is no name of an image; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
+            "docker-daemon:../x y" is not understood: what follows docker-daemon: is no name of an image; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
+            "dir:x" is not understood: sources of the kind dir: are not read by this version; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
+            "docker://docker.io/library/alpine:latest" is not understood: sources of the kind docker: are not read by this version; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
         "#]].assert_eq(&found);
     }
 }

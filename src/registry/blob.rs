@@ -564,6 +564,7 @@ mod tests {
             layers: vec![],
         };
         let image = Image {
+            layers: Vec::new(),
             manifests: vec![manifest],
             blobs: vec![blob],
         };

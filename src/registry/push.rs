@@ -513,6 +513,7 @@ mod tests {
         let image = Image {
             manifests: vec![],
             blobs: vec![],
+            layers: vec![],
         };
         let job = Job::new(&Push {
             repository: "ns/web",

@@ -908,13 +908,13 @@ async fn documents_that_are_no_json() -> anyhow::Result<()> {
 #[tokio::test]
 async fn source_that_is_something_else() -> anyhow::Result<()> {
     let files = Files::new()?;
-    let path = files.write("image.tar.gz", b"\x1f\x8b\x08\0\0\0\0\0\0\0")?;
+    let path = files.write("image.tar.xz", b"\xfd7zXZ\0\0\x04")?;
     let source = format!("docker-archive:{}", path.display());
     files.source_fails(&source, expect![[r#"
         Error: Cannot read image source
 
-        "DIRECTORY/image.tar.gz" is compressed with gzip, and only plain tar files are read; decompress it first:
-            gzip --decompress --keep DIRECTORY/image.tar.gz
+        "DIRECTORY/image.tar.xz" is compressed with xz, and is read plain, or compressed with gzip or zstd; decompress it first:
+            xz --decompress --keep DIRECTORY/image.tar.xz
           with source"#]]).await?;
     let source = format!("docker-archive:{}", files.path("").display());
     files
@@ -930,7 +930,7 @@ async fn source_that_is_something_else() -> anyhow::Result<()> {
     files.source_fails("docker://gru.ocir.io/ns/web", expect![[r#"
         Error: Invalid value
 
-        Argument "source" cannot be used: "docker://gru.ocir.io/ns/web" is not understood: sources of the kind docker: are not read by this version; write docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout.
+        Argument "source" cannot be used: "docker://gru.ocir.io/ns/web" is not understood: sources of the kind docker: are not read by this version; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
           with source"#]]).await
 }
 

@@ -5,6 +5,7 @@ mod cli;
 mod client;
 mod docs;
 mod emulator;
+mod image;
 mod layers;
 mod network;
 mod peers;

@@ -6,8 +6,8 @@
 
 mod docker_registry;
 mod emulator;
-mod images;
-mod programs;
+pub mod images;
+pub mod programs;
 mod pulled;
 
 use std::{collections::BTreeSet, fs};

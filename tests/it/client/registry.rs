@@ -85,6 +85,7 @@ fn image(layers: &[Vec<u8>]) -> Image {
             layers: layers.iter().map(describe).collect(),
         }],
         blobs: layers.into_iter().chain([config]).collect(),
+        layers: vec![],
     }
 }
 

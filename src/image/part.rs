@@ -1,0 +1,85 @@
+//! A blob of a source, wherever it is.
+
+use std::{io::Read, sync::Arc};
+
+use super::{
+    Error,
+    blob::ExtentReader,
+    file::{Extent, InputFile},
+    layer::{Format, HEAD},
+    stream::Streamed,
+};
+
+/// A file of a layout, or an entry of an archive.
+#[derive(Clone, Debug)]
+pub(super) enum Part {
+    /// It can be read in place.
+    InPlace(Extent),
+    /// It went by.
+    Streamed(Streamed),
+}
+
+impl Part {
+    /// How messages name it.
+    pub(super) fn place(&self) -> String {
+        match self {
+            Self::InPlace(extent) => extent.place(),
+            Self::Streamed(streamed) => streamed.place(),
+        }
+    }
+
+    pub(super) fn length(&self) -> u64 {
+        match self {
+            Self::InPlace(extent) => extent.length,
+            Self::Streamed(streamed) => streamed.length,
+        }
+    }
+
+    /// Where it begins in its archive, which tells entries apart.
+    pub(super) fn offset(&self) -> u64 {
+        match self {
+            Self::InPlace(extent) => extent.offset,
+            Self::Streamed(streamed) => streamed.offset,
+        }
+    }
+
+    /// Name of the entry, when it is in an archive.
+    pub(super) fn entry(&self) -> Option<&str> {
+        match self {
+            Self::InPlace(extent) => extent.entry.as_deref(),
+            Self::Streamed(streamed) => Some(&streamed.entry),
+        }
+    }
+
+    /// The file that it is in.
+    pub(super) fn file(&self) -> Option<&Arc<InputFile>> {
+        match self {
+            Self::InPlace(extent) => Some(&extent.file),
+            Self::Streamed(streamed) => streamed.stream.file(),
+        }
+    }
+
+    /// What its bytes are.
+    pub(super) fn format(&self) -> Result<Format, Error> {
+        match self {
+            Self::InPlace(extent) => Ok(Format::of_head(&extent.head(HEAD)?)),
+            Self::Streamed(streamed) => Ok(streamed.scanned.format),
+        }
+    }
+
+    /// All bytes of a document.
+    pub(super) fn document(&self) -> Result<Vec<u8>, Error> {
+        match self {
+            Self::InPlace(extent) => extent.document(),
+            Self::Streamed(streamed) => streamed.document(),
+        }
+    }
+
+    /// A reader of its bytes, which checks nothing.
+    pub(super) fn open(&self) -> Result<Box<dyn Read + Send>, Error> {
+        match self {
+            Self::InPlace(extent) => Ok(Box::new(ExtentReader::open(extent)?)),
+            Self::Streamed(streamed) => streamed.open(),
+        }
+    }
+}

@@ -37,7 +37,17 @@ pub struct Server {
     clients: RwLock<Option<AnyClients>>,
     /// Whether an argument of the provider is unknown, as it may be while planning.
     arguments_unknown: AtomicBool,
-    stop: Mutex<CancellationToken>,
+    stop: Mutex<Stops>,
+}
+
+/// What ends the calls that run.
+#[derive(Default)]
+struct Stops {
+    /// Of calls that may change something.
+    acting: CancellationToken,
+    /// Of calls that only look. Stays cancelled after an interrupt.
+    looking: CancellationToken,
+    interrupted: bool,
 }
 
 /// Stored state as the host hands it over.
@@ -276,16 +286,37 @@ impl Server {
 
     /// The signal of StopProvider: cancels what runs now; later calls run.
     pub fn stop(&self) {
-        let mut stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *stop).cancel();
+        let mut stops = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut stops.acting).cancel();
+        stops.looking.cancel();
+        if !stops.interrupted {
+            stops.looking = CancellationToken::new();
+        }
     }
 
-    /// The token of the calls that start now.
+    /// The person pressed Ctrl-C, and the signal reached this process too: ends
+    /// the calls that only look, now and from now on. What may have changed
+    /// something is left to the host, which says [`stop`](Self::stop).
+    ///
+    /// A host does not say that while it plans as the first half of an apply,
+    /// and would wait for a service that does not answer. It starts a process for
+    /// each walk through the configuration, and the walk is over.
+    pub fn interrupt(&self) {
+        let mut stops = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
+        stops.interrupted = true;
+        stops.looking.cancel();
+    }
+
+    /// The token of the calls that start now and may change something.
     pub fn stop_token(&self) -> CancellationToken {
-        self.stop
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let stops = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
+        stops.acting.clone()
+    }
+
+    /// The token of the calls that start now and only look.
+    fn looking_token(&self) -> CancellationToken {
+        let stops = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
+        stops.looking.clone()
     }
 
     /// ValidateProviderConfig.
@@ -403,7 +434,7 @@ impl Server {
 
     /// ReadResource. After an error the state is as it was.
     pub async fn read_resource(&self, name: &str, request: ReadRequest) -> ReadResponse {
-        let mut cx = self.context(request.private);
+        let mut cx = self.looking_context(request.private);
         let result = match self.ready_resource(name) {
             Ok((resource, clients)) if !request.current.is_null() => {
                 resource.read(clients, &mut cx, &request.current).await
@@ -436,7 +467,7 @@ impl Server {
 
     /// PlanResourceChange.
     pub async fn plan_resource(&self, name: &str, request: PlanRequest) -> PlanResponse {
-        let mut cx = self.context(request.private.clone());
+        let mut cx = self.looking_context(request.private.clone());
         let result = match self.ready_resource(name) {
             Ok((resource, clients)) => resource.plan(clients, &mut cx, &request).await,
             Err(diagnostics) => Err(diagnostics),
@@ -576,7 +607,7 @@ impl Server {
 
     /// ImportResourceState. The host reads the object afterwards.
     pub async fn import_resource(&self, name: &str, id: &str) -> ImportResponse {
-        let mut cx = self.context(Private::default());
+        let mut cx = self.looking_context(Private::default());
         let result = match self.ready_resource(name) {
             Ok((resource, clients)) => resource.import(clients, &mut cx, id).await,
             Err(diagnostics) => Err(diagnostics),
@@ -635,7 +666,7 @@ impl Server {
 
     /// ReadDataSource. The second member holds warnings, or errors when the first is null.
     pub async fn read_data_source(&self, name: &str, config: Value) -> (Value, Diagnostics) {
-        let mut cx = Context::new(self.stop_token());
+        let mut cx = Context::new(self.looking_token());
         let ready = self
             .data_source(name)
             .and_then(|data_source| Ok((data_source, self.ready_clients()?)));
@@ -660,7 +691,7 @@ impl Server {
     /// OpenEphemeralResource. What is not known yet is opened later; until then
     /// its results are unknown.
     pub async fn open_ephemeral(&self, name: &str, request: OpenRequest) -> OpenResponse {
-        let mut cx = Context::new(self.stop_token());
+        let mut cx = Context::new(self.looking_token());
         let later = |why| request.deferral_allowed.then_some(why);
         let resource = match self.ephemeral(name) {
             Ok(resource) => resource,
@@ -754,6 +785,13 @@ impl Server {
 
     fn context(&self, private: Private) -> Context {
         let mut cx = Context::new(self.stop_token());
+        cx.private = private;
+        cx
+    }
+
+    /// Of a call that changes nothing.
+    fn looking_context(&self, private: Private) -> Context {
+        let mut cx = Context::new(self.looking_token());
         cx.private = private;
         cx
     }
@@ -2018,6 +2056,20 @@ mod tests {
             .read_data_source("ocir_found", config("forget"))
             .await;
         assert_eq!(state.get("value"), Some(&Value::Null));
+    }
+
+    /// An interrupt ends what looks, then and later; what acts goes on until the
+    /// host says stop, and what acts after that runs.
+    #[tokio::test]
+    async fn an_interrupt_ends_what_looks() {
+        let server = server().await;
+        let (acting, looking) = (server.stop_token(), server.looking_token());
+        server.interrupt();
+        assert!(looking.is_cancelled() && server.looking_token().is_cancelled());
+        assert!(!acting.is_cancelled());
+        server.stop();
+        assert!(acting.is_cancelled() && server.looking_token().is_cancelled());
+        assert!(!server.stop_token().is_cancelled());
     }
 
     /// A stop ends what runs now, and later calls run; while a call waits,

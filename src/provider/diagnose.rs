@@ -211,7 +211,7 @@ fn source_advice(error: &image::Error) -> Option<&'static str> {
 pub(super) fn credentials(error: &credentials::Error) -> Diagnostics {
     match error {
         credentials::Error::UnknownRegion(_) => {
-            let detail = format!("{}\n\n{NEWER_REGIONS}", sentence(error));
+            let detail = format!("{}\n\n{CHECK_REGION}", sentence(error));
             Diagnostic::error("Unknown region", detail).into()
         }
         _ => Diagnostic::error(SIGN_IN, sentence(error)).into(),
@@ -627,9 +627,8 @@ fn registry_advice(error: &registry::Error, right: &str, registry: &Registry) ->
 
 const BROKEN: &str = "The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.";
 const CHANGED: &str = "Let whatever writes the source end before the run begins, then plan again.";
-const NEWER_REGIONS: &str = "Check the argument \"region\" of the provider, the environment variable OCI_REGION, or \"region\" in the profile, whichever \
-                             names it. A region that is newer than this version of the provider is described by ~/.oci/regions-config.json or the environment \
-                             variable OCI_REGION_METADATA, as for Oracle's own tools.";
+const CHECK_REGION: &str = "Check the argument \"region\" of the provider, the environment variable OCI_REGION, or \"region\" in the profile, whichever \
+                            names it.";
 const OWN_TOKENS: &str = "A user needs no policy for tokens of its own. Check that the user still exists and is active, and that an administrator has not \
                           switched off auth tokens for it (capability canUseAuthTokens).";
 const SIGN_IN: &str = "Cannot sign in to Oracle Cloud";

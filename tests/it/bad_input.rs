@@ -121,14 +121,20 @@ async fn nobody_to_sign_in_as() -> anyhow::Result<()> {
     trial.fails(nothing, expect![[r#"
         Error: Cannot sign in to Oracle Cloud
 
-        Nobody to sign in as: there is no tenancy, no user and no private key. Looked at, in this order:
-            tenancy: the argument tenancy_ocid, TF_VAR_tenancy_ocid, OCI_TENANCY_OCID, OCI_CLI_TENANCY
-            user: the argument user_ocid, TF_VAR_user_ocid, OCI_USER_OCID, OCI_CLI_USER
-            private key: the argument private_key, the argument private_key_path, TF_VAR_private_key, TF_VAR_private_key_path, OCI_PRIVATE_KEY, OCI_PRIVATE_KEY_PATH, OCI_CLI_KEY_CONTENT, OCI_CLI_KEY_FILE
-        There is no configuration file: there is no home directory to look for it in.
+        Nobody to sign in as. Tried, in this order:
+            API key: neither user_ocid nor private_key is an argument or a variable
+            token exchange: neither workload_identity_token_path nor token_exchange_domain_url is set
+            profile: there is no configuration file: there is no home directory to look for it in
+            Cloud Shell: neither OCI_CLI_CLOUD_SHELL nor OCI_obo_token_path is set, and there is no /etc/oci/delegation_token
+            resource principal: OCI_RESOURCE_PRINCIPAL_VERSION is not set
+            OKE workload identity: KUBERNETES_SERVICE_HOST is not set, as it is in a pod
+            instance principal: 169.254.169.254 answered 403, not as the metadata service of Oracle's instances does
 
-        A key and a configuration file are made by:
-            oci setup config"#]]).await?;
+        How they are set up:
+            a person: `oci setup config` makes a key and a profile, `oci session authenticate` a session
+            a pipeline elsewhere: OCI_CLI_TENANCY, OCI_CLI_USER and OCI_CLI_KEY_CONTENT, or a token exchange
+            an instance, a function, a pipeline or a pod in Oracle Cloud: a policy that allows it
+        The argument auth says which one is meant."#]]).await?;
     Ok(())
 }
 
@@ -164,9 +170,9 @@ async fn region_that_is_unknown() -> anyhow::Result<()> {
     trial.fails(argument, expect![[r#"
         Error: Unknown region
 
-        Unknown region "sa-saopolo-1"; the nearest by name: sa-saopaulo-1 (gru).
+        Unknown region "sa-saopolo-1"; the nearest by name: sa-saopaulo-1 (gru). A region that is newer than this provider is described in OCI_REGION_METADATA or ~/.oci/regions-config.json.
 
-        Check the argument "region" of the provider, the environment variable OCI_REGION, or "region" in the profile, whichever names it. A region that is newer than this version of the provider is described by ~/.oci/regions-config.json or the environment variable OCI_REGION_METADATA, as for Oracle's own tools."#]]).await?;
+        Check the argument "region" of the provider, the environment variable OCI_REGION, or "region" in the profile, whichever names it."#]]).await?;
     let file = trial.write("config", b"[DEFAULT]\nregion=Brazil\n")?;
     let profile = json!({ "region": null, "config_file": file });
     trial.fails(profile, expect![[r#"
@@ -174,7 +180,7 @@ async fn region_that_is_unknown() -> anyhow::Result<()> {
 
         Unknown region "Brazil": an identifier such as sa-saopaulo-1, or a key such as gru, is expected.
 
-        Check the argument "region" of the provider, the environment variable OCI_REGION, or "region" in the profile, whichever names it. A region that is newer than this version of the provider is described by ~/.oci/regions-config.json or the environment variable OCI_REGION_METADATA, as for Oracle's own tools."#]]).await?;
+        Check the argument "region" of the provider, the environment variable OCI_REGION, or "region" in the profile, whichever names it."#]]).await?;
     let nowhere = json!({ "region": null });
     trial.fails(nowhere, expect![[r#"
         Error: No region

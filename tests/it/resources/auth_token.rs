@@ -1,10 +1,13 @@
 //! `oci_auth_token` and `ocir_auth_token`.
 
 use expect_test::expect;
-use ocir::emulator::{Fault, Permission};
+use ocir::emulator::{Emulator, Fault, Permission};
 use serde_json::{Value as Json, json};
 
-use crate::support::{core::Action, provider::Cloud};
+use crate::support::{
+    core::Action,
+    provider::{Cloud, arguments},
+};
 
 /// The token of the stories: one for the caller.
 fn docker() -> Json {
@@ -321,7 +324,9 @@ async fn a_token_that_works_is_not_forgotten() -> anyhow::Result<()> {
 /// refresh as at a destroy.
 #[tokio::test]
 async fn the_list_is_refused() -> anyhow::Result<()> {
-    let cloud = Cloud::start().await?;
+    let emulator = Emulator::builder().start().await?;
+    let config = arguments(&emulator);
+    let cloud = Cloud::impatient(emulator, config).await?;
     let mut token = cloud.host.resource("oci_auth_token");
     let state = token.apply(docker()).await?;
     let id = state["id"].as_str().unwrap_or_default();
@@ -331,7 +336,7 @@ async fn the_list_is_refused() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot read auth token
 
-        Auth token ocid1.credential.OCID of user USER could not be read. ListAuthTokens of service identity at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+        Auth token ocid1.credential.OCID of user USER could not be read. ListAuthTokens of service identity at HOST was answered 404 NotAuthorizedOrNotFound in the last of 9 attempts: Authorization failed or requested resource not found.
 
         Either the right to list the user's tokens was lost, or the user itself was deleted, and the token with it. Oracle answers the same to both, so the token stays in the state. Users see their own tokens without a policy, so look whether the user is active.
 
@@ -346,7 +351,7 @@ async fn the_list_is_refused() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot delete auth token
 
-        Auth token ocid1.credential.OCID of user USER could not be deleted: DeleteAuthToken was answered 404, and whether it is gone could not be found out. ListAuthTokens of service identity at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+        Auth token ocid1.credential.OCID of user USER could not be deleted: DeleteAuthToken was answered 404, and whether it is gone could not be found out. ListAuthTokens of service identity at HOST was answered 404 NotAuthorizedOrNotFound in the last of 9 attempts: Authorization failed or requested resource not found.
 
         Either the right to list the user's tokens was lost, or the user itself was deleted, and the token with it. Oracle answers the same to both, so the token stays in the state. Users see their own tokens without a policy, so look whether the user is active.
 

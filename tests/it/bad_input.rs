@@ -21,7 +21,7 @@ use serde_json::{Value as Json, json};
 use crate::support::{
     core::{Host, Problems, Resource},
     images::Layout,
-    provider::{Cloud, arguments},
+    provider::{self, Cloud, arguments},
 };
 
 // Signing in.
@@ -128,7 +128,7 @@ async fn nobody_to_sign_in_as() -> anyhow::Result<()> {
             Cloud Shell: neither OCI_CLI_CLOUD_SHELL nor OCI_obo_token_path is set, and there is no /etc/oci/delegation_token
             resource principal: OCI_RESOURCE_PRINCIPAL_VERSION is not set
             OKE workload identity: KUBERNETES_SERVICE_HOST is not set, as it is in a pod
-            instance principal: 169.254.169.254 answered 403, not as the metadata service of Oracle's instances does
+            instance principal: no answer from 127.0.0.1:1 (Connection refused (os error 111))
 
         How they are set up:
             a person: `oci setup config` makes a key and a profile, `oci session authenticate` a session
@@ -1599,13 +1599,13 @@ impl SignIn {
 
 /// An environment of these variables, without a home directory.
 fn environment(variables: &[(&str, &str)]) -> Environment {
-    let variables = variables.iter();
-    Environment {
-        variables: variables
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect(),
-        home: None,
-    }
+    let mut environment = provider::environment();
+    environment.variables.extend(
+        variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+    );
+    environment
 }
 
 /// Images on the disk.

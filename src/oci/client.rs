@@ -170,7 +170,7 @@ impl Client {
         // service recognises a repetition.
         let client_request_id = format!("{:032X}", rand::random::<u128>());
         let retry_token = matches!(call.repeat, Repeat::WithToken)
-            .then(|| format!("{:032x}", rand::random::<u128>()));
+            .then(|| call.retry_token.clone().unwrap_or_else(new_retry_token));
         let request = Request {
             call,
             url: &url,
@@ -356,6 +356,11 @@ impl Client {
     }
 }
 
+/// A value for `opc-retry-token` that nobody used before.
+pub fn new_retry_token() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
 /// One call of an operation, as the operations describe it.
 pub(super) struct Call {
     operation: &'static str,
@@ -367,6 +372,8 @@ pub(super) struct Call {
     page: Option<String>,
     body: Option<Bytes>,
     repeat: Repeat,
+    /// The retry token of an earlier call that this one repeats.
+    retry_token: Option<String>,
     /// A path value that would change the path.
     refused: Option<String>,
 }
@@ -417,6 +424,7 @@ impl Call {
             },
             method,
             address,
+            retry_token: None,
             path: String::new(),
             query: Vec::new(),
             page: None,
@@ -467,6 +475,13 @@ impl Call {
     pub(super) fn with_retry_token(mut self) -> Self {
         self.repeat = Repeat::WithToken;
         self
+    }
+
+    /// Carries this retry token: the service answers an earlier call that carried
+    /// it once more, instead of doing the same a second time.
+    pub(super) fn repeating(mut self, retry_token: &str) -> Self {
+        self.retry_token = Some(retry_token.to_owned());
+        self.with_retry_token()
     }
 
     /// A POST that only looks something up may be sent again.

@@ -7,7 +7,11 @@ use std::collections::BTreeMap;
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::{Client, Error, client::Call, null_is_default};
+use super::{
+    Client, Error,
+    client::{Call, new_retry_token},
+    null_is_default,
+};
 use crate::region::Service;
 
 /// Labels of the user's own.
@@ -119,9 +123,20 @@ impl Client {
         &self,
         body: &CreateContainerRepository,
     ) -> Result<ContainerRepository, Error> {
+        self.create_container_repository_as(body, &new_retry_token())
+            .await
+    }
+
+    /// CreateContainerRepository with a retry token of the caller's, who can
+    /// repeat the call later: what it made the first time is then the answer.
+    pub async fn create_container_repository_as(
+        &self,
+        body: &CreateContainerRepository,
+        retry_token: &str,
+    ) -> Result<ContainerRepository, Error> {
         let call = call(self, "CreateContainerRepository", Method::POST)?
             .body(body)?
-            .with_retry_token();
+            .repeating(retry_token);
         self.json(&call).await
     }
 

@@ -13,7 +13,7 @@ mod user;
 use serde::{Deserialize, Deserializer};
 
 pub use auth_token::AuthToken;
-pub use client::{Client, Config};
+pub use client::{Client, Config, new_retry_token};
 pub use container_image::{
     ContainerImage, ContainerImageSummary, ContainerImageVersion, ListContainerImages,
 };

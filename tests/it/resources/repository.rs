@@ -324,7 +324,7 @@ async fn immutability_is_refused() -> anyhow::Result<()> {
 
         Repository "team/web" could not be created in compartment COMPARTMENT. CreateContainerRepository of service artifacts at HOST was answered 400 BAD_REQUEST: Setting isImmutable is not currently supported.
 
-        The service refuses is_immutable = true in this tenancy, although its API has the argument. Leave the argument out, and give every build a tag of its own.
+        The service refuses is_immutable = true in this tenancy, although its API has the argument. Leave the argument out, and give every build a tag of its own. What keeps a tag from being moved is on the side that pushes: if_exists = "error" of ocir_image_push.
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID
@@ -443,21 +443,23 @@ async fn images_keep_a_repository() -> anyhow::Result<()> {
     expect![[r#"
         Error: Container repository is not empty
 
-        Repository "team/web" (ocid1.containerrepo.OCID) holds 1 image (tag: 1.0.0). Deleting it would delete them too, so it was left alone.
+        Repository "team/web" (ocid1.containerrepo.OCID) holds 1 image of 11 bytes (tag: 1.0.0). Deleting it would delete them too, so it was left alone.
 
         To delete the repository with its images, set
             force_delete = true
-        in its block, apply that, and destroy it then."#]].assert_eq(&cloud.neutral(&problems.to_string()));
+        in its block, apply that, and destroy it then. To keep it, and only forget it here, run
+            terraform state rm ADDRESS"#]].assert_eq(&cloud.neutral(&problems.to_string()));
     cloud.push_small("team/web", "1.1.0").await?;
     let problems = repository.destroy().await.unwrap_err();
     expect![[r#"
         Error: Container repository is not empty
 
-        Repository "team/web" (ocid1.containerrepo.OCID) holds 2 images (newest tags: 1.1.0, 1.0.0). Deleting it would delete them too, so it was left alone.
+        Repository "team/web" (ocid1.containerrepo.OCID) holds 2 images of 16 bytes in all (newest tags: 1.1.0, 1.0.0). Deleting it would delete them too, so it was left alone.
 
         To delete the repository with its images, set
             force_delete = true
-        in its block, apply that, and destroy it then."#]].assert_eq(&cloud.neutral(&problems.to_string()));
+        in its block, apply that, and destroy it then. To keep it, and only forget it here, run
+            terraform state rm ADDRESS"#]].assert_eq(&cloud.neutral(&problems.to_string()));
     assert_eq!(cloud.emulator.repositories().len(), 1);
     assert_eq!(repository.state()["display_name"], json!("team/web"));
 
@@ -483,7 +485,11 @@ async fn images_in_another_compartment() -> anyhow::Result<()> {
         .emulator
         .edit_repository("team/web", json!({ "compartmentId": ops }));
     let problems = repository.apply_planned(&plan).await.unwrap_err();
-    assert!(problems.to_string().contains("holds 1 image (tag: 1.0.0)"));
+    assert!(
+        problems
+            .to_string()
+            .contains("holds 1 image of 11 bytes (tag: 1.0.0)")
+    );
 
     let denied = Fault::status(404);
     cloud.emulator.fail_next("ListContainerImages", denied);
@@ -868,7 +874,7 @@ async fn import_of_what_is_not_there() -> anyhow::Result<()> {
     expect![[r#"
         Error: Invalid import identifier
 
-        A repository is imported by its OCID, which begins with "ocid1.containerrepo.OCID."; "team/web" does not. The OCID of a repository is shown by:
+        A repository is imported by its OCID, which begins with "ocid1.containerrepo.OCID.", or by the OCID of its compartment and its name, as COMPARTMENT_OCID/NAME; "team/web" is neither. Both are shown by:
             oci artifacts container repository list --compartment-id COMPARTMENT --display-name NAME"#]].assert_eq(&cloud.neutral(&problems.to_string()));
     let problems = repository
         .import("ocid1.containerrepo.oc1.sa-saopaulo-1.aaaa")

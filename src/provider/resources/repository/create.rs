@@ -289,13 +289,17 @@ fn not_made(
     if outcome.is_empty() {
         return diagnostics;
     }
-    diagnostics
-        .into_iter()
-        .map(|diagnostic| Diagnostic {
-            detail: format!("{}\n\n{outcome}", diagnostic.detail),
+    let with_outcome = |diagnostic: Diagnostic| {
+        // Who asked, and the request id, stay the last lines.
+        let detail = diagnostic.detail;
+        let at = detail.rfind("\n\nSigned in as: ").unwrap_or(detail.len());
+        let (before, footer) = detail.split_at(at);
+        Diagnostic {
+            detail: format!("{before}\n\n{outcome}{footer}"),
             ..diagnostic
-        })
-        .collect()
+        }
+    };
+    diagnostics.into_iter().map(with_outcome).collect()
 }
 
 fn name_is_taken(

@@ -86,13 +86,13 @@ impl Repository {
             .filter_map(|image| image.version.as_deref())
             .take(5)
             .collect();
-        let mut holds = match images.len() {
-            1 => "1 image".to_owned(),
-            count => format!("{count} images"),
+        let bytes = repository.layers_size_in_bytes;
+        let holds = match (images.len(), bytes.map(size)) {
+            (1, None) => "1 image".to_owned(),
+            (1, Some(size)) => format!("1 image of {size}"),
+            (count, None) => format!("{count} images"),
+            (count, Some(size)) => format!("{count} images of {size} in all"),
         };
-        if let Some(bytes) = repository.layers_size_in_bytes {
-            holds.push_str(&format!(" of {}", size(bytes)));
-        }
         let tags = match tags.len() {
             0 => "without tags".to_owned(),
             1 => format!("tag: {}", tags[0]),
@@ -103,7 +103,7 @@ impl Repository {
             format!(
                 "Repository {} holds {holds} ({tags}). Deleting it would delete them too, so it was left alone.\n\n\
                  To delete the repository with its images, set\n    force_delete = true\nin its block, apply that, and destroy it then. To keep \
-                 both and only forget them here, run\n    terraform state rm ADDRESS",
+                 it, and only forget it here, run\n    terraform state rm ADDRESS",
                 name_or_id(state)
             ),
         )

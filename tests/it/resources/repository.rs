@@ -1,5 +1,13 @@
 //! `ocir_repository`.
 
+mod adoption;
+mod import;
+mod interrupted;
+mod moved;
+mod scale;
+mod tags;
+mod timeouts;
+
 use expect_test::expect;
 use ocir::emulator::{Emulator, Fault, Permission};
 use serde_json::{Value as Json, json};
@@ -416,15 +424,20 @@ async fn oracles_tags_stay() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Images move counters only, which are not part of the resource.
+/// Images move counters only, which are not part of the resource: a hundred pushes
+/// change nothing.
 #[tokio::test]
 async fn pushes_are_no_change() -> anyhow::Result<()> {
     let cloud = Cloud::start().await?;
     let mut repository = cloud.host.resource("ocir_repository");
     let before = repository.apply(cloud.web()).await?;
 
-    cloud.push_small("team/web", "1.0.0").await?;
-    assert_eq!(cloud.repository("team/web")["imageCount"], json!(1));
+    for build in 0..100 {
+        cloud
+            .push_small("team/web", &format!("1.0.{build}"))
+            .await?;
+    }
+    assert_eq!(cloud.repository("team/web")["imageCount"], json!(100));
     assert_eq!(repository.refresh().await?, before);
     repository.expect_noop(cloud.web()).await?;
     Ok(())

@@ -40,30 +40,36 @@ impl Repository {
             asked += 1;
             let retry_token = oci::new_retry_token();
             let made = oci.create_container_repository_as(&body, &retry_token);
-            let error = match made.await {
+            let mut error = match made.await {
                 Ok(repository) => break repository,
                 Err(error) => error,
             };
-            if error.is_name_conflict() {
-                match find(&oci, &planned).await {
-                    Holder::Leaving(leaving) => {
-                        wait(cx, &leaving, asked, start, &error, &oci).await?;
+            if error.is_ambiguous() {
+                let outcome = match settle(&oci, &planned, &body, &retry_token).await {
+                    Outcome::Made(repository) => break *repository,
+                    Outcome::Taken(taken) if cx.stopped().is_none() => {
+                        error = taken;
+                        ""
                     }
-                    Holder::There(there) if planned.adopt_existing == Attr::Known(true) => {
-                        return self.adopt(cx, &oci, &host, &there, planned).await;
-                    }
-                    holder => return Err(name_is_taken(&planned, &holder, &error, &oci).into()),
+                    Outcome::Taken(_) => TAKEN,
+                    Outcome::Absent => ABSENT,
+                    Outcome::Unknown => UNKNOWN,
+                };
+                if !outcome.is_empty() {
+                    return Err(not_made(cx, &planned, &error, &oci, outcome).into());
                 }
-            } else if error.is_ambiguous() {
-                match settle(&oci, &planned, &body, &retry_token).await {
-                    Ok(Some(repository)) => break repository,
-                    Ok(None) => return Err(not_made(cx, &planned, &error, &oci, ABSENT).into()),
-                    Err(Unsettled) => {
-                        return Err(not_made(cx, &planned, &error, &oci, UNSETTLED).into());
-                    }
-                }
-            } else {
+            }
+            if !error.is_name_conflict() {
                 return Err(not_made(cx, &planned, &error, &oci, "").into());
+            }
+            match find(&oci, &planned).await {
+                Holder::Leaving(leaving) => {
+                    wait(cx, &leaving, asked, start, &error, &oci).await?;
+                }
+                Holder::There(there) if planned.adopt_existing == Attr::Known(true) => {
+                    return self.adopt(cx, &oci, &host, &there, planned).await;
+                }
+                holder => return Err(name_is_taken(&planned, &holder, &error, &oci).into()),
             }
         };
         tags::remember_added(
@@ -234,19 +240,27 @@ async fn wait(
         .into())
 }
 
-/// Nobody could say whether the repository was made.
-struct Unsettled;
+/// What became of a create whose answer was not heard.
+enum Outcome {
+    /// It made this.
+    Made(Box<oci::ContainerRepository>),
+    /// It made nothing: there is no repository of the name.
+    Absent,
+    /// It made nothing: somebody else has the name.
+    Taken(oci::Error),
+    /// Nobody could say.
+    Unknown,
+}
 
-/// Finds out whether a create whose answer was not heard made something. The
-/// same call with the same retry token is answered with what it made then, and it
-/// is only asked when something of this name exists, so that nothing is made
-/// after the run was stopped.
+/// Finds out what became of a create. The same call with the same retry token is
+/// answered with what it made then, and it is only sent again when something of
+/// this name exists, so that nothing is made after the run was stopped.
 async fn settle(
     oci: &oci::Client,
     planned: &State,
     body: &oci::CreateContainerRepository,
     retry_token: &str,
-) -> Result<Option<oci::ContainerRepository>, Unsettled> {
+) -> Outcome {
     // The call was stopped, perhaps; this has a time of its own.
     let stop = CancellationToken::new();
     let _ends = stop.clone().drop_guard();
@@ -256,17 +270,17 @@ async fn settle(
         // A new repository is where it was asked for.
         match named(&oci, planned, compartment_id, false).await {
             Ok(Holder::There(_)) => {}
-            Ok(Holder::Leaving(_) | Holder::Unseen) => return Ok(None),
-            Err(_) => return Err(Unsettled),
+            Ok(Holder::Leaving(_) | Holder::Unseen) => return Outcome::Absent,
+            Err(_) => return Outcome::Unknown,
         }
         match oci.create_container_repository_as(body, retry_token).await {
-            Ok(repository) => Ok(Some(repository)),
-            Err(error) if error.is_name_conflict() => Ok(None),
-            Err(_) => Err(Unsettled),
+            Ok(repository) => Outcome::Made(Box::new(repository)),
+            Err(error) if error.is_name_conflict() => Outcome::Taken(error),
+            Err(_) => Outcome::Unknown,
         }
     };
     let settled = tokio::time::timeout(SETTLING, ask).await;
-    settled.unwrap_or(Err(Unsettled))
+    settled.unwrap_or(Outcome::Unknown)
 }
 
 /// The error about a create that failed, and what is known of the outcome.
@@ -340,7 +354,8 @@ fn name_is_taken(
 
 const CANNOT_CREATE: &str = "Cannot create container repository";
 const ABSENT: &str = "Nothing was created: the compartment has no repository of this name.";
-const UNSETTLED: &str = "Whether it was created all the same could not be found out. The next apply tells: if it was, the error there shows how \
+const TAKEN: &str = "Nothing was created: another repository of the compartment has the name.";
+const UNKNOWN: &str = "Whether it was created all the same could not be found out. The next apply tells: if it was, the error there shows how \
                          to import it.";
 /// How long the outcome of a create is looked for.
 const SETTLING: Duration = Duration::from_secs(15);

@@ -428,7 +428,7 @@ fn failed(
 ) -> Diagnostics {
     match (error, cx.stopped()) {
         (oci::Error::Stopped, Some(Stop::TimedOut)) => {
-            Diagnostic::error(summary, format!("{what} in time.")).into()
+            Diagnostic::error(summary, format!("{what}: there was no time left.")).into()
         }
         _ => diagnose::oci(summary, what, place, error, oci),
     }

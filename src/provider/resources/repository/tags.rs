@@ -132,9 +132,10 @@ pub(super) fn same_but_for_case(one: &Tags, other: &Tags) -> bool {
     folded(one) == folded(other)
 }
 
-/// No tags is null or an empty map, as the configuration had it.
+/// No tags is null, or an empty map where that is what was there before.
 pub(super) fn as_configured(tags: Tags, known: &Attr<Tags>) -> Attr<Tags> {
-    if tags.is_empty() && !known.is_known() {
+    let is_empty = tags.is_empty() && !known.known().is_some_and(BTreeMap::is_empty);
+    if is_empty {
         Attr::Null
     } else {
         Attr::Known(tags)

@@ -96,7 +96,8 @@ async fn from_oracles_provider() -> anyhow::Result<()> {
           "state": "AVAILABLE",
           "time_created": "2026-01-02T03:04:05.678Z",
           "timeouts": null
-        }"##]].assert_eq(&text);
+        }"##]]
+    .assert_eq(&text);
     Ok(())
 }
 

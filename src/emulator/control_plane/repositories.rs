@@ -138,7 +138,7 @@ pub(super) fn get(state: &State, input: &Input<'_>) -> Result<Output, Refusal> {
 }
 
 pub(super) fn update(state: &mut State, input: &Input<'_>) -> Result<Output, Refusal> {
-    let mut repository = find(state, input)?.clone();
+    let mut repository = available(state, input)?.clone();
     input.check_etag(&repository.etag)?;
     let mut members = Members::parse(input.body)?;
     if let Some(is_immutable) = members.flag("isImmutable")? {
@@ -163,11 +163,8 @@ pub(super) fn update(state: &mut State, input: &Input<'_>) -> Result<Output, Ref
 }
 
 pub(super) fn delete(state: &mut State, input: &Input<'_>) -> Result<Output, Refusal> {
-    let repository = find(state, input)?;
+    let repository = available(state, input)?;
     input.check_etag(&repository.etag)?;
-    if repository.lifecycle_state == DELETING {
-        return Err(Refusal::not_found());
-    }
     match input.settings.deletion_delay {
         None => state.remove_repository(input.parameter(0)),
         Some(delay) => {
@@ -180,7 +177,7 @@ pub(super) fn delete(state: &mut State, input: &Input<'_>) -> Result<Output, Ref
 }
 
 pub(super) fn change_compartment(state: &mut State, input: &Input<'_>) -> Result<Output, Refusal> {
-    let mut repository = find(state, input)?.clone();
+    let mut repository = available(state, input)?.clone();
     input.check_etag(&repository.etag)?;
     let mut members = Members::parse(input.body)?;
     let compartment_id = members.required("compartmentId")?;
@@ -260,6 +257,15 @@ fn find<'a>(state: &'a State, input: &Input<'_>) -> Result<&'a Repository, Refus
             repository.region == input.region.identifier && !repository.is_gone(input.now)
         })
         .ok_or_else(Refusal::not_found)
+}
+
+/// A repository that can be changed: not one that is being deleted.
+fn available<'a>(state: &'a State, input: &Input<'_>) -> Result<&'a Repository, Refusal> {
+    let repository = find(state, input)?;
+    match repository.lifecycle_state == DELETING {
+        true => Err(Refusal::not_found()),
+        false => Ok(repository),
+    }
 }
 
 fn put(state: &mut State, mut repository: Repository) {

@@ -225,6 +225,25 @@ async fn another_compartment_is_a_move() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Moved in the console it is drift, and an apply moves it back.
+#[tokio::test]
+async fn another_compartment_is_drift() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let ops = cloud.emulator.seed().ops_compartment_id.clone();
+    let mut repository = cloud.host.resource("ocir_repository");
+    let before = repository.apply(cloud.web()).await?;
+    cloud
+        .emulator
+        .edit_repository("team/web", json!({ "compartmentId": ops }));
+    let plan = repository.plan(cloud.web()).await?;
+    assert_eq!(plan.action, Action::Update);
+    assert_eq!(plan.before["compartment_id"], json!(ops));
+    assert_eq!(plan.after["compartment_id"], json!(cloud.compartment()));
+    repository.apply_planned(&plan).await?;
+    assert_eq!(repository.refresh().await?, before);
+    Ok(())
+}
+
 /// The move is done and the rest fails: the state says so, and the next apply
 /// does the rest only.
 #[tokio::test]

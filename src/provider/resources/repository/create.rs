@@ -69,6 +69,10 @@ impl Repository {
                 Holder::There(there) if planned.adopt_existing == Attr::Known(true) => {
                     return self.adopt(cx, &oci, &host, &there, planned).await;
                 }
+                Holder::Unseen if cx.stopped().is_some() => {
+                    let stopped = &oci::Error::Stopped;
+                    return Err(not_made(cx, &planned, stopped, &oci, "").into());
+                }
                 holder => return Err(name_is_taken(&planned, &holder, &error, &oci).into()),
             }
         };

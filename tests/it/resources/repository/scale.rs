@@ -63,7 +63,7 @@ async fn a_thousand_repositories() -> anyhow::Result<()> {
         held.extend(resident_mib());
     }
     if let (Some(first), Some(last)) = (held.first(), held.last()) {
-        println!("resident after each refresh, emulator and test included: {held:?} MiB");
+        eprintln!("resident after each refresh, emulator and test included: {held:?} MiB");
         // Other tests run beside this one in the same process.
         assert!(
             *last < first + 64,
@@ -95,7 +95,7 @@ async fn a_thousand_repositories() -> anyhow::Result<()> {
 fn report(phase: &str, cloud: &Cloud, start: Instant) {
     let requests: usize = cloud.operations().values().sum();
     let seconds = start.elapsed().as_secs_f64();
-    println!("{phase}: {requests} requests in {seconds:.2} s");
+    eprintln!("{phase}: {requests} requests in {seconds:.2} s");
     cloud.emulator.clear_requests();
 }
 

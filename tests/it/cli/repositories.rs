@@ -1,8 +1,7 @@
 //! Repositories that were there before, and a provider that was killed.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, path::Path};
 
-use ocir::emulator::Fault;
 use serde_json::{Value as Json, json};
 
 use super::root;
@@ -255,6 +254,7 @@ async fn newest_features(workspace: &Workspace) -> anyhow::Result<bool> {
 /// The provider is killed after the service made the repository and before anybody
 /// heard of it. The next apply finds the name taken and shows the way to import it;
 /// with `adopt_existing` it takes it over.
+#[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_before_the_answer() -> anyhow::Result<()> {
     let configuration = |more: &str| {
@@ -271,10 +271,11 @@ async fn killed_before_the_answer() -> anyhow::Result<()> {
     workspace.init().await?;
     let apply = ["apply", "-input=false", "-auto-approve"];
 
-    cloud
-        .emulator
-        .fail_next("CreateContainerRepository", Fault::cut_answer());
-    let silence = Fault::delay(Duration::from_secs(60));
+    cloud.emulator.fail_next(
+        "CreateContainerRepository",
+        ocir::emulator::Fault::cut_answer(),
+    );
+    let silence = ocir::emulator::Fault::delay(std::time::Duration::from_secs(60));
     cloud
         .emulator
         .fail_always("CreateContainerRepository", silence);
@@ -285,11 +286,11 @@ async fn killed_before_the_answer() -> anyhow::Result<()> {
     let mut host = command.spawn()?;
     while cloud.emulator.repositories().is_empty() {
         anyhow::ensure!(host.try_wait()?.is_none(), "the apply ended by itself");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     let provider = child_of(host.id(), "terraform-provider-ocir");
     let provider = provider.expect("the provider runs");
-    let killed = Command::new("kill")
+    let killed = std::process::Command::new("kill")
         .args(["-KILL", &provider.to_string()])
         .status()?;
     assert!(killed.success());
@@ -313,6 +314,7 @@ async fn killed_before_the_answer() -> anyhow::Result<()> {
 }
 
 /// The process of this name among those that a process started, directly or not.
+#[cfg(target_os = "linux")]
 fn child_of(ancestor: u32, name: &str) -> Option<u32> {
     // Names are cut after 15 letters.
     let name = &name[..name.len().min(15)];

@@ -36,6 +36,7 @@ impl Repository {
         let body = body(&planned);
         let start = Instant::now();
         let mut asked = 0;
+        let mut last_leaving = None;
         let repository = loop {
             asked += 1;
             let retry_token = oci::new_retry_token();
@@ -62,9 +63,15 @@ impl Repository {
             if !error.is_name_conflict() {
                 return Err(not_made(cx, &planned, &error, &oci, "").into());
             }
-            match find(&oci, &planned).await {
+            let holder = match (find(&oci, &planned).await, last_leaving.take()) {
+                // It went from the list before it gave its name back.
+                (Holder::Unseen, Some(leaving)) => Holder::Leaving(leaving),
+                (holder, _) => holder,
+            };
+            match holder {
                 Holder::Leaving(leaving) => {
                     wait(cx, &leaving, asked, start, &error, &oci).await?;
+                    last_leaving = Some(leaving);
                 }
                 Holder::There(there) if planned.adopt_existing == Attr::Known(true) => {
                     return self.adopt(cx, &oci, &host, &there, planned).await;
@@ -190,7 +197,8 @@ async fn named(
         display_name: Some(name.clone()),
     };
     let mut found = oci.list_container_repositories(&query).await?;
-    found.retain(|found| found.display_name == name);
+    // One that is deleted may be listed for days, and has no name any more.
+    found.retain(|found| found.display_name == name && found.lifecycle_state != "DELETED");
     let (mut leaving, mut there): (Vec<_>, Vec<_>) = found
         .into_iter()
         .partition(|found| absence::is_deleted(&found.lifecycle_state));

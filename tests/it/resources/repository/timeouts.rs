@@ -49,6 +49,40 @@ async fn a_name_that_is_not_free_yet() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Gone from the list before it gives its name back, it is waited for all the same.
+/// One that is deleted for good, and still listed, is not.
+#[tokio::test]
+async fn a_name_without_an_owner() -> anyhow::Result<()> {
+    let cloud = slow_to_delete(Duration::from_millis(1_500)).await?;
+    let mut repository = cloud.host.resource("ocir_repository");
+    repository.apply(cloud.web()).await?;
+    repository.destroy().await?;
+    let plan = repository.plan(cloud.web()).await?;
+    let listed = Fault::delay(Duration::ZERO);
+    cloud
+        .emulator
+        .fail_next("ListContainerRepositories", listed);
+    let empty = Fault::body(200, r#"{"items": []}"#);
+    cloud.emulator.fail_next("ListContainerRepositories", empty);
+    repository.apply_planned(&plan).await?;
+    assert_eq!(cloud.count("CreateContainerRepository"), 4);
+    repository.expect_noop(cloud.web()).await?;
+
+    let mut other = cloud.host.resource("ocir_repository");
+    let plan = other.plan(cloud.web()).await?;
+    let deleted = json!({ "items": [{
+        "id": "ocid1.containerrepo.oc1..a", "compartmentId": cloud.compartment(),
+        "displayName": "team/web", "lifecycleState": "DELETED",
+    }] });
+    let deleted = Fault::body(200, &deleted.to_string());
+    cloud
+        .emulator
+        .fail_next("ListContainerRepositories", deleted);
+    let problems = other.apply_planned(&plan).await.unwrap_err().to_string();
+    assert!(problems.contains("cannot be seen"), "{problems}");
+    Ok(())
+}
+
 /// While it is being deleted it counts as gone: for a refresh, an import, a destroy.
 #[tokio::test]
 async fn being_deleted_is_gone() -> anyhow::Result<()> {

@@ -170,7 +170,8 @@ impl Client {
         // service recognises a repetition.
         let client_request_id = format!("{:032X}", rand::random::<u128>());
         let retry_token = matches!(call.repeat, Repeat::WithToken)
-            .then(|| call.retry_token.clone().unwrap_or_else(new_retry_token));
+            .then(|| format!("{:032x}", rand::random::<u128>()))
+            .map(|token| call.retry_token.clone().unwrap_or(token));
         let request = Request {
             call,
             url: &url,
@@ -354,11 +355,6 @@ impl Client {
             after: failure.after,
         })
     }
-}
-
-/// A value for `opc-retry-token` that nobody used before.
-pub fn new_retry_token() -> String {
-    format!("{:032x}", rand::random::<u128>())
 }
 
 /// One call of an operation, as the operations describe it.

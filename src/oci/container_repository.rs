@@ -7,11 +7,7 @@ use std::collections::BTreeMap;
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Client, Error,
-    client::{Call, new_retry_token},
-    null_is_default,
-};
+use super::{Client, Error, client::Call, null_is_default};
 use crate::region::Service;
 
 /// Labels of the user's own.
@@ -115,6 +111,11 @@ pub struct ListContainerRepositories {
     pub compartment_id_in_subtree: bool,
     /// Exact.
     pub display_name: Option<String>,
+}
+
+/// A value for `opc-retry-token` that nobody used before.
+pub fn new_retry_token() -> String {
+    format!("{:032x}", rand::random::<u128>())
 }
 
 impl Client {

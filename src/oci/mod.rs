@@ -13,13 +13,13 @@ mod user;
 use serde::{Deserialize, Deserializer};
 
 pub use auth_token::AuthToken;
-pub use client::{Client, Config, new_retry_token};
+pub use client::{Client, Config};
 pub use container_image::{
     ContainerImage, ContainerImageSummary, ContainerImageVersion, ListContainerImages,
 };
 pub use container_repository::{
     ContainerRepository, ContainerRepositorySummary, CreateContainerRepository, DefinedTags,
-    FreeformTags, ListContainerRepositories, Readme, UpdateContainerRepository,
+    FreeformTags, ListContainerRepositories, Readme, UpdateContainerRepository, new_retry_token,
 };
 pub use error::Error;
 pub use registry_token::RegistryToken;

@@ -311,7 +311,8 @@ fn in_time(start: Instant, seconds: u64) {
     let took = start.elapsed();
     let expected = Duration::from_secs(seconds);
     assert!(
-        took >= expected && took < expected + Duration::from_secs(1),
+        // A machine that is busy with other tests is late by itself.
+        took >= expected && took < expected + Duration::from_millis(1_500),
         "took {took:?}, not {expected:?}"
     );
 }

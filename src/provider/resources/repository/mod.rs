@@ -35,6 +35,9 @@ pub(crate) struct Repository {
 /// It is private and its tags can be overwritten unless the configuration says
 /// otherwise, and a repository that somebody made public in the console is shown
 /// as a change, whether or not the configuration mentions it.
+///
+/// An `oci_artifacts_container_repository` of Oracle's provider becomes one of these
+/// with a `moved` block, without an import and without a change.
 #[derive(Clone, Debug, Default, Model)]
 pub(crate) struct State {
     /// OCID of the compartment. A change moves the repository.

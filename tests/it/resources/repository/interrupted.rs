@@ -201,6 +201,35 @@ async fn theirs_is_not_taken_for_ours() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The same, and Ctrl-C ends the wait: the error says that nothing was made.
+#[tokio::test]
+async fn interrupted_and_theirs() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let mut theirs = cloud.host.resource("ocir_repository");
+    theirs.apply(cloud.web()).await?;
+    cloud.emulator.clear_requests();
+    let mut repository = cloud.host.resource("ocir_repository");
+    let plan = repository.plan(cloud.web()).await?;
+    cloud
+        .emulator
+        .fail_next("CreateContainerRepository", Fault::cut_answer());
+    let stop = async {
+        until(&cloud, "CreateContainerRepository", 1).await;
+        cloud.host.stop().await
+    };
+    let (made, stopped) = tokio::join!(repository.apply_planned(&plan), stop);
+    stopped?;
+    expect![[r#"
+        Error: Cannot create container repository
+
+        Repository "team/web" could not be created in compartment COMPARTMENT: the run was interrupted.
+
+        Nothing was created: another repository of the compartment has the name."#]].assert_eq(&cloud.neutral(&made.unwrap_err().to_string()));
+    assert!(repository.state().is_null());
+    assert_eq!(cloud.emulator.repositories().len(), 1);
+    Ok(())
+}
+
 /// Ctrl-C while an update waits for another attempt, after the move: the state says
 /// what was done.
 #[tokio::test]

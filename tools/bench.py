@@ -80,6 +80,23 @@ resource "ocir_repository" "this" {
 }
 """
 
+MANY = REQUIRED + """
+variable "compartment_id" {}
+
+resource "ocir_repository" "this" {
+  count          = %d
+  compartment_id = var.compartment_id
+  display_name   = "bench/${count.index}"
+}
+"""
+
+FLOOR = """
+resource "terraform_data" "this" {
+  count = %d
+  input = "bench/${count.index}"
+}
+"""
+
 PUSH = REQUIRED + """
 variable "compartment_id" {}
 
@@ -99,11 +116,12 @@ resource "ocir_image_push" "this" {
 
 
 class Bench:
-    def __init__(self, folder, runs, pushes, megabytes):
+    def __init__(self, folder, runs, pushes, megabytes, repositories):
         self.folder = folder
         self.runs = runs
         self.pushes = pushes
         self.megabytes = megabytes
+        self.repositories = repositories
         self.provider = binary(PROVIDER, release=True)
         self.emulator = binary(EMULATOR, release=True)
         self.cli = terraform.bring(lambda message: print(message, file=sys.stderr))
@@ -119,6 +137,8 @@ class Bench:
         self.size()
         self.handshake()
         self.plans()
+        if self.repositories:
+            self.many()
         if self.pushes:
             self.push()
 
@@ -172,6 +192,25 @@ class Bench:
 
     def plan(self, folder, environment):
         return self.cli_run(folder, environment, "plan", "-input=false")
+
+    def many(self):
+        """Many repositories and as many terraform_data, ten at a time as a CLI does by itself: each phase once."""
+        count = self.repositories
+        emulator = self.start_emulator()
+        try:
+            environment = self.cli_environment(emulator, self.measuring_mirror())
+            ours = self.workspace("many", MANY % count, environment)
+            floor = self.workspace("floor", FLOOR % count, environment)
+            for title, words in (("plan", ("plan",)), ("apply", ("apply", "-auto-approve")), ("refresh and plan", ("plan",)),
+                                 ("destroy", ("destroy", "-auto-approve"))):
+                words = (*words, "-input=false", "-parallelism=10")
+                seconds = []
+                peak = self.peak(lambda: seconds.append(self.cli_run(ours, environment, *words)))
+                row(f"{count} repositories, {title}", seconds[0], "s")
+                row("  as many terraform_data", self.cli_run(floor, environment, *words), "s")
+                row("  provider's peak memory", peak, "MiB", 32)
+        finally:
+            emulator.stop()
 
     def push(self):
         print(f"\nmaking a layout of {self.megabytes} MB", file=sys.stderr, flush=True)
@@ -315,15 +354,16 @@ def row(title, value, unit, limit=None):
 def run():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     for option, default, meaning in (("--runs", 15, "runs of everything small"), ("--pushes", 3, "pushes of the big image"),
-                                     ("--megabytes", 1000, "size of the big image")):
+                                     ("--megabytes", 1000, "size of the big image"),
+                                     ("--repositories", 1000, "repositories at once")):
         parser.add_argument(option, type=int, default=default, metavar="N", help=f"{meaning} (default: %(default)s)")
     arguments = parser.parse_args()
-    if arguments.runs < 1 or arguments.pushes < 0 or arguments.megabytes < 1:
-        raise Failure("--runs and --megabytes need at least 1, --pushes at least 0")
+    if arguments.runs < 1 or arguments.pushes < 0 or arguments.megabytes < 1 or arguments.repositories < 0:
+        raise Failure("--runs and --megabytes need at least 1, --pushes and --repositories at least 0")
     target_directory().mkdir(exist_ok=True)
     # Under target/, since /tmp may be in memory and the big image is written there twice.
     with tempfile.TemporaryDirectory(prefix="bench-", dir=target_directory()) as folder:
-        Bench(Path(folder), arguments.runs, arguments.pushes, arguments.megabytes).run()
+        Bench(Path(folder), arguments.runs, arguments.pushes, arguments.megabytes, arguments.repositories).run()
 
 
 if __name__ == "__main__":

@@ -45,6 +45,9 @@ struct Arguments {
     /// Seconds during which the registry refuses a new auth token, as the cloud does for minutes.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     token_delay: u64,
+    /// Seconds that a deleted repository stays, DELETING, and keeps its name.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    deletion_delay: Option<u64>,
     /// Seconds that security tokens live; otherwise 20 minutes for instances, an hour for others.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     session_lifetime: Option<u64>,
@@ -126,6 +129,9 @@ async fn run(arguments: Arguments) -> io::Result<()> {
     }
     if let Some(seconds) = arguments.session_lifetime {
         builder = builder.session_lifetime(std::time::Duration::from_secs(seconds));
+    }
+    if let Some(seconds) = arguments.deletion_delay {
+        builder = builder.deletion_delay(std::time::Duration::from_secs(seconds));
     }
     if arguments.create_on_first_push {
         builder = builder.create_on_first_push();

@@ -71,6 +71,8 @@ pub struct Builder {
     token_delay: Option<Duration>,
     page_size: Option<usize>,
     oracle_tags: bool,
+    tag_defaults: BTreeMap<String, BTreeMap<String, Value>>,
+    deletion_delay: Option<Duration>,
     create_on_first_push: bool,
     clock_skew: i64,
     session_lifetime: Option<Duration>,
@@ -281,8 +283,13 @@ impl Emulator {
 
     /// Repositories, as JSON of the control plane, in order of creation.
     pub fn repositories(&self) -> Vec<Value> {
+        let now = self.shared.clock.now();
         self.shared.store.read(|state| {
-            let mut repositories: Vec<_> = state.repositories.values().collect();
+            let mut repositories: Vec<_> = state
+                .repositories
+                .values()
+                .filter(|repository| !repository.is_gone(now))
+                .collect();
             repositories.sort_by_key(|repository| repository.sequence);
             repositories
                 .into_iter()
@@ -449,13 +456,17 @@ impl Drop for Emulator {
     }
 }
 
-/// The repository of a name: the home region's, which sorts no differently from others.
+/// The repository of a name: the home region's, which sorts no differently from others. One
+/// that is being deleted is only meant when there is no other.
 fn repository_id(state: &State, display_name: &str) -> Option<String> {
     state
         .repositories
         .values()
         .filter(|repository| repository.display_name == display_name)
-        .min_by_key(|repository| repository.sequence)
+        .min_by_key(|repository| {
+            let leaves = repository.lifecycle_state != state::AVAILABLE;
+            (leaves, repository.sequence)
+        })
         .map(|repository| repository.id.clone())
 }
 
@@ -558,6 +569,24 @@ impl Builder {
         }
     }
 
+    /// Adds a defined tag (`Namespace`, `Key`) to every repository that is made without it,
+    /// as a tag default of its compartment does.
+    pub fn tag_default(mut self, namespace: &str, key: &str, value: &str) -> Self {
+        self.tag_defaults
+            .entry(namespace.into())
+            .or_default()
+            .insert(key.into(), value.into());
+        self
+    }
+
+    /// A repository that is deleted stays, `DELETING`, for so long, and keeps its name.
+    pub fn deletion_delay(self, delay: Duration) -> Self {
+        Self {
+            deletion_delay: Some(delay),
+            ..self
+        }
+    }
+
     /// A first push creates its repository in the root compartment, in the home region.
     ///
     /// Off unless it is asked for here or through the configuration's API, so
@@ -636,6 +665,8 @@ impl Builder {
                 scheme,
                 accept_immutable: self.accept_immutable,
                 oracle_tags: self.oracle_tags,
+                tag_defaults: self.tag_defaults,
+                deletion_delay: self.deletion_delay,
                 token_delay: self.token_delay.unwrap_or_default(),
                 page_size: self.page_size.unwrap_or(DEFAULT_PAGE).max(1),
                 session_lifetime: self.session_lifetime,

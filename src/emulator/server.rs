@@ -40,7 +40,7 @@ use super::{
     registry::{self, Uploads},
     seed::Tenancy,
     sign_in::{self, Machine},
-    state::Store,
+    state::{DefinedTags, Store},
     throttle::Throttle,
 };
 
@@ -73,6 +73,10 @@ pub(super) struct Settings {
     pub scheme: &'static str,
     pub accept_immutable: bool,
     pub oracle_tags: bool,
+    /// What the compartments' tag defaults add.
+    pub tag_defaults: DefinedTags,
+    /// How long a deleted repository stays.
+    pub deletion_delay: Option<Duration>,
     pub token_delay: Duration,
     pub page_size: usize,
     /// How long security tokens live, where that is not what they usually do.

@@ -26,6 +26,8 @@ pub(super) struct Call {
     pub(super) page: Option<String>,
     pub(super) body: Option<Bytes>,
     pub(super) repeat: Repeat,
+    /// The retry token of an earlier call that this one repeats.
+    retry_token: Option<String>,
     /// It changes nothing, so that it may be dropped half way.
     pub(super) reads: bool,
     /// A 404 is its answer.
@@ -98,6 +100,7 @@ impl Call {
             address: None,
             path: String::new(),
             query: Vec::new(),
+            retry_token: None,
             page: None,
             body: None,
             check: None,
@@ -147,6 +150,13 @@ impl Call {
     pub(super) fn with_retry_token(mut self) -> Self {
         self.repeat = Repeat::WithToken;
         self
+    }
+
+    /// Carries this retry token: the service answers an earlier call that carried
+    /// it once more, instead of doing the same a second time.
+    pub(super) fn repeating(mut self, retry_token: &str) -> Self {
+        self.retry_token = Some(retry_token.to_owned());
+        self.with_retry_token()
     }
 
     /// A POST that only looks something up may be sent again, and dropped.
@@ -215,8 +225,10 @@ impl Marks {
     pub(super) fn new(call: &Call) -> Self {
         Self {
             client_request_id: format!("{:032X}", rand::random::<u128>()),
-            retry_token: (call.repeat == Repeat::WithToken)
-                .then(|| format!("{:032x}", rand::random::<u128>())),
+            retry_token: (call.repeat == Repeat::WithToken).then(|| {
+                let earlier = call.retry_token.clone();
+                earlier.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()))
+            }),
             sent: AtomicU32::new(0),
             renewed: AtomicBool::new(false),
         }

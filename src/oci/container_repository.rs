@@ -113,15 +113,31 @@ pub struct ListContainerRepositories {
     pub display_name: Option<String>,
 }
 
+/// A value for `opc-retry-token` that nobody used before.
+pub fn new_retry_token() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
 impl Client {
     /// CreateContainerRepository. Carries a retry token, so it may be retried.
     pub async fn create_container_repository(
         &self,
         body: &CreateContainerRepository,
     ) -> Result<ContainerRepository, Error> {
+        self.create_container_repository_as(body, &new_retry_token())
+            .await
+    }
+
+    /// CreateContainerRepository with a retry token of the caller's, who can
+    /// repeat the call later: what it made the first time is then the answer.
+    pub async fn create_container_repository_as(
+        &self,
+        body: &CreateContainerRepository,
+        retry_token: &str,
+    ) -> Result<ContainerRepository, Error> {
         let call = call(self, "CreateContainerRepository", Method::POST)?
             .body(body)?
-            .with_retry_token();
+            .repeating(retry_token);
         self.json(&call).await
     }
 

@@ -146,6 +146,17 @@ impl Error {
         )
     }
 
+    /// Whether the service may have done what was asked for, although it did not
+    /// say so: it was silent, could not be understood, or failed half way.
+    pub fn is_ambiguous(&self) -> bool {
+        match self {
+            Error::Transport { source, .. } => !source.is_builder(),
+            Error::Service { status, .. } => *status >= 500 && *status != 501,
+            Error::Decode { .. } | Error::Stopped => true,
+            _ => false,
+        }
+    }
+
     /// By how many seconds our clock is ahead of the service's, when a failed
     /// sign-in may be due to it.
     pub fn clock_skew(&self) -> Option<i64> {

@@ -30,7 +30,7 @@ pub use container_image::{
 };
 pub use container_repository::{
     ContainerRepository, ContainerRepositorySummary, CreateContainerRepository, DefinedTags,
-    FreeformTags, ListContainerRepositories, Readme, UpdateContainerRepository,
+    FreeformTags, ListContainerRepositories, Readme, UpdateContainerRepository, new_retry_token,
 };
 pub use error::Error;
 pub use hosts::parse_host_overrides;

@@ -1,6 +1,10 @@
 //! What resources work with, built when it is first needed.
 
-use std::{collections::BTreeMap, io::Read, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Read,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::sync::OnceCell;
 
@@ -34,6 +38,7 @@ pub struct Clients {
     registry: Once<Registry>,
     namespace: OnceCell<String>,
     loader: Arc<image::Loader>,
+    taken_over: Mutex<BTreeMap<String, String>>,
 }
 
 /// The registry that images are pushed to.
@@ -77,7 +82,32 @@ impl Clients {
             registry: Once::new(),
             namespace: OnceCell::new(),
             loader: Arc::default(),
+            taken_over: Mutex::default(),
         })
+    }
+
+    /// Defined tags that others manage, in lower case.
+    pub(crate) fn ignored_tags(&self) -> &BTreeSet<String> {
+        &self.effective.ignored_tags
+    }
+
+    /// Remembers, for this run, that an object that existed was taken over, and
+    /// the mark that its new owner has.
+    pub(crate) fn take_over(&self, id: &str, mark: &str) {
+        let mut taken_over = self
+            .taken_over
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        taken_over.insert(id.to_owned(), mark.to_owned());
+    }
+
+    /// The mark of who took an object over in this run.
+    pub(crate) fn owner(&self, id: &str) -> Option<String> {
+        let taken_over = self
+            .taken_over
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        taken_over.get(id).cloned()
     }
 
     /// Whether every argument of the provider is known. While planning one may

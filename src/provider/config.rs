@@ -1,6 +1,6 @@
 //! The arguments of the provider block, and where unset ones come from.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::validate;
 use crate::{
@@ -104,6 +104,12 @@ pub struct Config {
     /// means nothing.
     #[tf(optional)]
     disable_auto_retries: Attr<bool>,
+    /// Defined tags that others manage, as `Namespace.Key`, whose case does not
+    /// count: they are neither shown nor removed, unless a resource sets one itself.
+    /// Those of the namespace `Oracle-Tags` are left alone in any case. At most 100.
+    /// In an environment variable they are separated by commas.
+    #[tf(optional, validate = validate::ignored_tags)]
+    ignore_defined_tags: Attr<Vec<String>>,
     /// Base address to use for every service and the registry instead of the
     /// region's own: an emulator, a gateway. May contain `{service}` and `{region}`.
     /// A path in it is put before the paths of the services; a registry has none, so
@@ -149,6 +155,8 @@ pub(crate) struct Effective {
     pub(crate) endpoint: Option<String>,
     pub(crate) registry: Registry,
     pub(crate) retries: Retries,
+    /// Defined tags that are nobody's business, in lower case.
+    pub(crate) ignored_tags: BTreeSet<String>,
     /// The file with certificates to trust for all HTTPS.
     pub(crate) ca_bundle: Option<Variable>,
     /// Addresses of single services.
@@ -313,6 +321,7 @@ impl Config {
                 self.disable_auto_retries.is_unknown(),
                 "disable_auto_retries",
             ),
+            (self.ignore_defined_tags.is_unknown(), "ignore_defined_tags"),
             (self.endpoint.is_unknown(), "endpoint"),
             (self.registry.is_unknown(), "registry"),
             (
@@ -357,6 +366,16 @@ impl Config {
                 .into_known()
                 .or_else(|| variable(environment, "endpoint").map(|found| found.value)),
             registry: registry.with_environment(environment)?,
+            ignored_tags: or_variable(
+                self.ignore_defined_tags.into_known(),
+                environment,
+                "ignore_defined_tags",
+                tag_list,
+            )?
+            .unwrap_or_default()
+            .iter()
+            .map(|key| key.trim().to_lowercase())
+            .collect(),
             retries: Retries {
                 disabled: or_variable(
                     self.disable_auto_retries.into_known(),
@@ -509,6 +528,22 @@ fn boolean(text: &str) -> Result<bool, String> {
         .map_err(|_| "must be \"true\" or \"false\"".to_owned())
 }
 
+/// Keys of defined tags: separated by commas, or a list as Terraform writes it.
+fn tag_list(text: &str) -> Result<Vec<String>, String> {
+    let text = text.trim();
+    let keys: Vec<String> = match text.starts_with('[') {
+        true => serde_json::from_str(text).map_err(|_| TAG_LIST.to_owned())?,
+        false => text
+            .split(',')
+            .map(str::trim)
+            .filter(|key| !key.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    };
+    validate::tag_keys(keys.iter().map(String::as_str))?;
+    Ok(keys)
+}
+
 /// The variable that stands for an argument: `TF_VAR_<name>` before `OCI_<NAME>`.
 fn variable(environment: &Environment, argument: &str) -> Option<Variable> {
     let names = [
@@ -536,6 +571,7 @@ fn first_of<const N: usize>(environment: &Environment, names: [String; N]) -> Op
     })
 }
 
+const TAG_LIST: &str = "must be a list of tags, such as \"Namespace.One,Namespace.Two\"";
 const WHOLE_SECONDS: &str = "must be a whole number of seconds";
 
 fn invalid_variable(name: &str, rule: &str) -> Diagnostics {

@@ -167,6 +167,44 @@ pub(crate) fn uploads(value: &Value) -> Result<(), String> {
     }
 }
 
+/// Keys of defined tags that others manage.
+pub(crate) fn ignored_tags(value: &Value) -> Result<(), String> {
+    let Value::Seq(keys) = value else {
+        return Ok(());
+    };
+    // One that is not known yet is looked at when it is.
+    tag_keys(keys.iter().filter_map(|key| match key {
+        Value::String(key) => Some(key.as_str()),
+        _ => None,
+    }))
+}
+
+/// At most a hundred keys of defined tags, as Oracle's provider takes them.
+pub(crate) fn tag_keys<'a>(keys: impl Iterator<Item = &'a str>) -> Result<(), String> {
+    let mut count = 0;
+    for key in keys {
+        count += 1;
+        if !is_tag_key(key.trim()) {
+            return Err(format!(
+                "must have keys of the form \"Namespace.Key\"; \"{key}\" is none"
+            ));
+        }
+    }
+    match count > MOST_IGNORED {
+        true => Err(format!(
+            "must have at most {MOST_IGNORED} keys, not {count}"
+        )),
+        false => Ok(()),
+    }
+}
+
+const MOST_IGNORED: usize = 100;
+
+fn is_tag_key(key: &str) -> bool {
+    key.split_once('.')
+        .is_some_and(|(namespace, key)| !namespace.is_empty() && !key.is_empty())
+}
+
 /// Format of a readme.
 pub(crate) fn readme_format(value: &Value) -> Result<(), String> {
     one_of(value, &["TEXT_MARKDOWN", "TEXT_PLAIN"])
@@ -184,10 +222,7 @@ pub(crate) fn defined_tags(value: &Value) -> Result<(), String> {
     };
     let mut seen = std::collections::BTreeSet::new();
     for key in tags.keys() {
-        if key
-            .split_once('.')
-            .is_none_or(|(namespace, key)| namespace.is_empty() || key.is_empty())
-        {
+        if !is_tag_key(key) {
             return Err(format!(
                 "must have keys of the form \"Namespace.Key\"; \"{key}\" is none"
             ));

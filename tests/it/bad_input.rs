@@ -414,6 +414,8 @@ async fn name_that_is_taken() -> anyhow::Result<()> {
               to = ocir_repository.NAME
               id = "ocid1.containerrepo.OCID"
             }
+        or let the resource take it over, with its images, by setting in its block:
+            adopt_existing = true
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID
@@ -490,6 +492,8 @@ async fn service_that_fails() -> anyhow::Result<()> {
         Repository "team/web" could not be created in compartment COMPARTMENT. CreateContainerRepository of service artifacts at HOST was answered 500 InternalServerError in the last of 8 attempts: Out of host capacity or an internal error occurred.
 
         The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
+
+        Nothing was created: the compartment has no repository of this name.
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID"#]].assert_eq(&cloud.neutral(&create));
@@ -1475,7 +1479,9 @@ async fn stop_ends_a_wait() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot create container repository
 
-        Repository "team/third" could not be created in compartment COMPARTMENT: the run was interrupted."#]].assert_eq(&cloud.neutral(&problem(create)));
+        Repository "team/third" could not be created in compartment COMPARTMENT: the run was interrupted.
+
+        Nothing was created: the compartment has no repository of this name."#]].assert_eq(&cloud.neutral(&problem(create)));
     assert_eq!(new.state(), Json::Null);
     assert_eq!(cloud.emulator.repositories().len(), 2);
     expect![[r#"

@@ -1,4 +1,6 @@
-//! Real CLIs over the scenario and over what only they can show.
+//! Real CLIs over the scenarios and over what only they can show.
+
+mod repositories;
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 

@@ -986,6 +986,80 @@ async fn oracle_tags() -> Result<()> {
     Ok(())
 }
 
+/// A tag default adds its tag to what is created without it, and to nothing else.
+#[tokio::test]
+async fn tag_defaults() -> Result<()> {
+    let emulator = Emulator::builder()
+        .tag_default("Finance", "Cost", "none")
+        .start()
+        .await?;
+    let person = Person::of(&emulator)?;
+    let id = person.repository("web").await?;
+    let path = format!("{REPOSITORIES}/{id}");
+    let made = person.get(&path).await?.body;
+    assert_eq!(
+        made["definedTags"],
+        json!({ "Finance": { "Cost": "none" } })
+    );
+    let cleared = person.put(&path, json!({ "definedTags": {} })).await?;
+    assert_eq!(cleared.body["definedTags"], json!({}));
+
+    let own = json!({ "Finance": { "Cost": "42" }, "Ops": { "Owner": "ana" } });
+    let body = json!({
+        "compartmentId": person.seed.apps_compartment_id,
+        "displayName": "api",
+        "definedTags": own,
+    });
+    let made = person.post(REPOSITORIES, body).await?.accepted()?;
+    assert_eq!(made.body["definedTags"], own);
+    Ok(())
+}
+
+/// A deletion that takes its time: the repository is seen as `DELETING`, holds nothing,
+/// keeps its name, and is gone when the time is over.
+#[tokio::test]
+async fn slow_deletion() -> Result<()> {
+    let emulator = Emulator::builder()
+        .deletion_delay(Duration::from_secs(60))
+        .start()
+        .await?;
+    let person = Person::of(&emulator)?;
+    let id = person.repository("web").await?;
+    let tool = person.tool().await?;
+    tool.push("web", "1.0", "layer").await?;
+    let path = format!("{REPOSITORIES}/{id}");
+    assert_eq!(person.delete(&path).await?.status, 204);
+
+    let leaving = person.get(&path).await?.body;
+    assert_eq!(leaving["lifecycleState"], json!("DELETING"));
+    assert_eq!(leaving["imageCount"], json!(0));
+    let manifest = tool.path("web", "manifests/1.0");
+    assert_eq!(tool.send(Method::GET, &manifest).await?.status, 404);
+    for refused in [
+        person.delete(&path).await?,
+        person.put(&path, json!({ "isPublic": true })).await?,
+    ] {
+        assert_eq!(refused.status, 404);
+    }
+    let body = json!({ "compartmentId": person.seed.apps_compartment_id, "displayName": "web" });
+    let taken = person.post(REPOSITORIES, body).await?;
+    assert_eq!(taken.text("code"), "NAMESPACE_CONFLICT");
+    let list = format!(
+        "{REPOSITORIES}?compartmentId={}",
+        person.seed.apps_compartment_id
+    );
+    let listed = person.get(&list).await?;
+    assert_eq!(listed.body["items"][0]["lifecycleState"], json!("DELETING"));
+
+    emulator.skew_clock(61);
+    assert_eq!(person.get(&list).await?.body["items"], json!([]));
+    assert_eq!(person.get(&path).await?.status, 404);
+    assert!(emulator.repositories().is_empty());
+    let again = person.repository("web").await?;
+    assert_ne!(again, id);
+    Ok(())
+}
+
 // ---------------------------------------------------------------- token endpoint
 
 /// A signature that fails gives an anonymous token, not a refusal; a password that fails is refused.

@@ -14,6 +14,6 @@ pub(super) fn all() -> Vec<ResourceType<Clients>> {
         ResourceType::new::<auth_token::AuthToken>("oci_auth_token"),
         ResourceType::new::<auth_token::AuthToken>("ocir_auth_token"),
         ResourceType::new::<image_push::ImagePush>("ocir_image_push"),
-        ResourceType::new::<repository::Repository>("ocir_repository"),
+        ResourceType::identified::<repository::Repository>("ocir_repository"),
     ]
 }

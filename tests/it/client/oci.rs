@@ -57,6 +57,25 @@ fn retry_tokens(emulator: &Emulator, operation: &str) -> Vec<Option<String>> {
         .collect()
 }
 
+/// A create that is repeated later with its retry token is answered with what it
+/// made, and one of somebody else's name is not.
+#[tokio::test]
+async fn a_create_is_repeated() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let client = client(&emulator).await?;
+    let (body, token) = (web(&emulator), ocir::oci::new_retry_token());
+    let made = client.create_container_repository_as(&body, &token).await?;
+    let again = client.create_container_repository_as(&body, &token).await?;
+    assert_eq!(again.id, made.id);
+    assert_eq!(emulator.repositories().len(), 1);
+    let sent = retry_tokens(&emulator, "CreateContainerRepository");
+    assert_eq!(sent, [Some(token.clone()), Some(token)]);
+
+    let another = client.create_container_repository(&body).await;
+    assert!(another.is_err_and(|error| error.is_name_conflict() && !error.is_ambiguous()));
+    Ok(())
+}
+
 /// A repository from its creation to its end.
 #[tokio::test]
 async fn repository() -> anyhow::Result<()> {

@@ -374,7 +374,9 @@ async fn the_list_is_refused() -> anyhow::Result<()> {
 /// The tokens of another user take a policy, which the error names.
 #[tokio::test]
 async fn tokens_of_another_user() -> anyhow::Result<()> {
-    let cloud = Cloud::start().await?;
+    let emulator = Emulator::builder().start().await?;
+    let config = arguments(&emulator);
+    let cloud = Cloud::impatient(emulator, config).await?;
     let mut token = cloud.host.resource("oci_auth_token");
     let mut state = token.apply(docker()).await?;
     state["user_id"] = json!("ocid1.user.oc1..aaaaother");
@@ -383,7 +385,7 @@ async fn tokens_of_another_user() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot read auth token
 
-        Auth token ocid1.credential.OCID of user ocid1.user.OCID could not be read. ListAuthTokens of service identity at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+        Auth token ocid1.credential.OCID of user ocid1.user.OCID could not be read. ListAuthTokens of service identity at HOST was answered 404 NotAuthorizedOrNotFound in the last of 9 attempts: Authorization failed or requested resource not found.
 
         Either the right to list the user's tokens was lost, or the user itself was deleted, and the token with it. Oracle answers the same to both, so the token stays in the state. A policy that allows it, for example:
             Allow group GROUP to read users in tenancy

@@ -1,5 +1,13 @@
 //! `ocir_repository`.
 
+mod adoption;
+mod import;
+mod interrupted;
+mod moved;
+mod scale;
+mod tags;
+mod timeouts;
+
 use expect_test::expect;
 use ocir::emulator::{Emulator, Fault, Permission};
 use serde_json::{Value as Json, json};
@@ -217,6 +225,25 @@ async fn another_compartment_is_a_move() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Moved in the console it is drift, and an apply moves it back.
+#[tokio::test]
+async fn another_compartment_is_drift() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let ops = cloud.emulator.seed().ops_compartment_id.clone();
+    let mut repository = cloud.host.resource("ocir_repository");
+    let before = repository.apply(cloud.web()).await?;
+    cloud
+        .emulator
+        .edit_repository("team/web", json!({ "compartmentId": ops }));
+    let plan = repository.plan(cloud.web()).await?;
+    assert_eq!(plan.action, Action::Update);
+    assert_eq!(plan.before["compartment_id"], json!(ops));
+    assert_eq!(plan.after["compartment_id"], json!(cloud.compartment()));
+    repository.apply_planned(&plan).await?;
+    assert_eq!(repository.refresh().await?, before);
+    Ok(())
+}
+
 /// The move is done and the rest fails: the state says so, and the next apply
 /// does the rest only.
 #[tokio::test]
@@ -324,7 +351,7 @@ async fn immutability_is_refused() -> anyhow::Result<()> {
 
         Repository "team/web" could not be created in compartment COMPARTMENT. CreateContainerRepository of service artifacts at HOST was answered 400 BAD_REQUEST: Setting isImmutable is not currently supported.
 
-        The service refuses is_immutable = true in this tenancy, although its API has the argument. Leave the argument out, and give every build a tag of its own.
+        The service refuses is_immutable = true in this tenancy, although its API has the argument. Leave the argument out, and give every build a tag of its own. What keeps a tag from being moved is on the side that pushes: if_exists = "error" of ocir_image_push.
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID
@@ -416,15 +443,20 @@ async fn oracles_tags_stay() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Images move counters only, which are not part of the resource.
+/// Images move counters only, which are not part of the resource: a hundred pushes
+/// change nothing.
 #[tokio::test]
 async fn pushes_are_no_change() -> anyhow::Result<()> {
     let cloud = Cloud::start().await?;
     let mut repository = cloud.host.resource("ocir_repository");
     let before = repository.apply(cloud.web()).await?;
 
-    cloud.push_small("team/web", "1.0.0").await?;
-    assert_eq!(cloud.repository("team/web")["imageCount"], json!(1));
+    for build in 0..100 {
+        cloud
+            .push_small("team/web", &format!("1.0.{build}"))
+            .await?;
+    }
+    assert_eq!(cloud.repository("team/web")["imageCount"], json!(100));
     assert_eq!(repository.refresh().await?, before);
     repository.expect_noop(cloud.web()).await?;
     Ok(())
@@ -443,21 +475,23 @@ async fn images_keep_a_repository() -> anyhow::Result<()> {
     expect![[r#"
         Error: Container repository is not empty
 
-        Repository "team/web" (ocid1.containerrepo.OCID) holds 1 image (tag: 1.0.0). Deleting it would delete them too, so it was left alone.
+        Repository "team/web" (ocid1.containerrepo.OCID) holds 1 image of 11 bytes (tag: 1.0.0). Deleting it would delete them too, so it was left alone.
 
         To delete the repository with its images, set
             force_delete = true
-        in its block, apply that, and destroy it then."#]].assert_eq(&cloud.neutral(&problems.to_string()));
+        in its block, apply that, and destroy it then. To keep it, and only forget it here, run
+            terraform state rm ADDRESS"#]].assert_eq(&cloud.neutral(&problems.to_string()));
     cloud.push_small("team/web", "1.1.0").await?;
     let problems = repository.destroy().await.unwrap_err();
     expect![[r#"
         Error: Container repository is not empty
 
-        Repository "team/web" (ocid1.containerrepo.OCID) holds 2 images (newest tags: 1.1.0, 1.0.0). Deleting it would delete them too, so it was left alone.
+        Repository "team/web" (ocid1.containerrepo.OCID) holds 2 images of 16 bytes in all (newest tags: 1.1.0, 1.0.0). Deleting it would delete them too, so it was left alone.
 
         To delete the repository with its images, set
             force_delete = true
-        in its block, apply that, and destroy it then."#]].assert_eq(&cloud.neutral(&problems.to_string()));
+        in its block, apply that, and destroy it then. To keep it, and only forget it here, run
+            terraform state rm ADDRESS"#]].assert_eq(&cloud.neutral(&problems.to_string()));
     assert_eq!(cloud.emulator.repositories().len(), 1);
     assert_eq!(repository.state()["display_name"], json!("team/web"));
 
@@ -483,7 +517,11 @@ async fn images_in_another_compartment() -> anyhow::Result<()> {
         .emulator
         .edit_repository("team/web", json!({ "compartmentId": ops }));
     let problems = repository.apply_planned(&plan).await.unwrap_err();
-    assert!(problems.to_string().contains("holds 1 image (tag: 1.0.0)"));
+    assert!(
+        problems
+            .to_string()
+            .contains("holds 1 image of 11 bytes (tag: 1.0.0)")
+    );
 
     let denied = Fault::status(404);
     cloud.emulator.fail_next("ListContainerImages", denied);
@@ -868,7 +906,7 @@ async fn import_of_what_is_not_there() -> anyhow::Result<()> {
     expect![[r#"
         Error: Invalid import identifier
 
-        A repository is imported by its OCID, which begins with "ocid1.containerrepo.OCID."; "team/web" does not. The OCID of a repository is shown by:
+        A repository is imported by its OCID, which begins with "ocid1.containerrepo.OCID.", or by the OCID of its compartment and its name, as COMPARTMENT_OCID/NAME; "team/web" is neither. Both are shown by:
             oci artifacts container repository list --compartment-id COMPARTMENT --display-name NAME"#]].assert_eq(&cloud.neutral(&problems.to_string()));
     let problems = repository
         .import("ocid1.containerrepo.oc1.sa-saopaulo-1.aaaa")

@@ -8,14 +8,22 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
 };
 
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Context, Diagnostic, Diagnostics, Model, Private, Provider, Result, Schema, SourceState,
-    erased::{AnyClients, ErasedDataSource, ErasedProvider, ErasedResource, PlannedChange},
+    Context, Diagnostic, Diagnostics, Kept, Model, Private, Provider, Result, Schema, SourceState,
+    erased::{
+        AnyClients, ErasedDataSource, ErasedEphemeral, ErasedProvider, ErasedResource,
+        PlannedChange,
+    },
+    identity,
 };
 use crate::cty::{Path, Value, decode_json};
 
@@ -25,7 +33,10 @@ pub struct Server {
     schema: Schema,
     resources: BTreeMap<&'static str, Arc<dyn ErasedResource>>,
     data_sources: BTreeMap<&'static str, Arc<dyn ErasedDataSource>>,
+    ephemeral_resources: BTreeMap<&'static str, Arc<dyn ErasedEphemeral>>,
     clients: RwLock<Option<AnyClients>>,
+    /// Whether an argument of the provider is unknown, as it may be while planning.
+    arguments_unknown: AtomicBool,
     stop: Mutex<CancellationToken>,
 }
 
@@ -38,11 +49,14 @@ pub enum RawState {
     Flatmap,
 }
 
-/// ReadResource.
-#[derive(Debug)]
+/// ReadResource. An identity is null when there is none: an old host, or a
+/// state that one wrote.
+#[derive(Debug, Default)]
 pub struct ReadRequest {
     /// The state as known.
     pub current: Value,
+    /// The identity as known.
+    pub identity: Value,
     /// Private state.
     pub private: Private,
 }
@@ -51,13 +65,15 @@ pub struct ReadRequest {
 pub struct ReadResponse {
     /// The state as it is; null when the object is gone.
     pub state: Value,
+    /// The identity.
+    pub identity: Value,
     /// Private state.
     pub private: Private,
     /// Messages.
     pub diagnostics: Diagnostics,
 }
 /// PlanResourceChange.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct PlanRequest {
     /// Configuration.
     pub config: Value,
@@ -65,6 +81,8 @@ pub struct PlanRequest {
     pub prior: Value,
     /// The host's merge; null for a delete.
     pub proposed: Value,
+    /// Identity before.
+    pub identity: Value,
     /// Private state before.
     pub private: Private,
 }
@@ -75,13 +93,15 @@ pub struct PlanResponse {
     pub planned: Value,
     /// Attributes that require replacement.
     pub replace: Vec<Path>,
+    /// Planned identity; null while that of a new object is not known.
+    pub identity: Value,
     /// Planned private state.
     pub private: Private,
     /// Messages.
     pub diagnostics: Diagnostics,
 }
 /// ApplyResourceChange.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ApplyRequest {
     /// Configuration, with write-only values.
     pub config: Value,
@@ -89,14 +109,20 @@ pub struct ApplyRequest {
     pub prior: Value,
     /// Planned state; null for a delete.
     pub planned: Value,
+    /// Planned identity.
+    pub identity: Value,
     /// Planned private state.
     pub private: Private,
+    /// Where what exists is recorded: for [`Server::after_panic`].
+    pub kept: Kept,
 }
 /// Answer to [`ApplyRequest`].
 #[derive(Debug)]
 pub struct ApplyResponse {
     /// New state; null after a delete.
     pub state: Value,
+    /// New identity.
+    pub identity: Value,
     /// Private state.
     pub private: Private,
     /// Messages.
@@ -107,7 +133,47 @@ pub struct ApplyResponse {
 pub struct ImportResponse {
     /// What was found; `None` when nothing was.
     pub state: Option<Value>,
+    /// Its identity, as far as it is known before the object is read.
+    pub identity: Value,
     /// Private state.
+    pub private: Private,
+    /// Messages.
+    pub diagnostics: Diagnostics,
+}
+/// OpenEphemeralResource.
+#[derive(Debug, Default)]
+pub struct OpenRequest {
+    /// Configuration.
+    pub config: Value,
+    /// Whether the host takes "later" for an answer.
+    pub deferral_allowed: bool,
+}
+/// Answer to [`OpenRequest`].
+pub struct OpenResponse {
+    /// Arguments and results.
+    pub result: Value,
+    /// When to renew it.
+    pub renew_at: Option<SystemTime>,
+    /// What renewing and closing need.
+    pub private: Private,
+    /// Why it is opened later.
+    pub deferred: Option<Deferred>,
+    /// Messages.
+    pub diagnostics: Diagnostics,
+}
+/// Why something is left for later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deferred {
+    /// Something in the provider's arguments is unknown.
+    ProviderConfigUnknown,
+    /// Something in its own arguments is unknown.
+    ResourceConfigUnknown,
+}
+/// Answer to a renewal.
+pub struct RenewResponse {
+    /// When to renew it again.
+    pub renew_at: Option<SystemTime>,
+    /// What later calls need.
     pub private: Private,
     /// Messages.
     pub diagnostics: Diagnostics,
@@ -128,6 +194,11 @@ impl Server {
             .into_iter()
             .map(|row| (row.name, row.erased))
             .collect();
+        let ephemeral_resources = provider
+            .ephemeral_resources()
+            .into_iter()
+            .map(|row| (row.name, row.erased))
+            .collect();
         Self {
             schema: Schema {
                 version: 0,
@@ -136,7 +207,9 @@ impl Server {
             provider: Box::new(provider),
             resources,
             data_sources,
+            ephemeral_resources,
             clients: RwLock::default(),
+            arguments_unknown: AtomicBool::default(),
             stop: Mutex::default(),
         }
     }
@@ -162,6 +235,21 @@ impl Server {
             .collect()
     }
 
+    /// Ephemeral resources by name, sorted.
+    pub fn ephemeral_schemas(&self) -> Vec<(&'static str, &Schema)> {
+        self.ephemeral_resources
+            .iter()
+            .map(|(name, resource)| (*name, resource.schema()))
+            .collect()
+    }
+
+    /// Identities of managed resources that have one, by name, sorted.
+    pub fn identity_schemas(&self) -> Vec<(&'static str, &Schema)> {
+        let rows = self.resources.iter();
+        rows.filter_map(|(name, resource)| Some((*name, &resource.identities()?.schema)))
+            .collect()
+    }
+
     /// Schema of one managed resource.
     pub fn resource_schema(&self, name: &str) -> Option<&Schema> {
         self.resources.get(name).map(|resource| resource.schema())
@@ -172,6 +260,18 @@ impl Server {
         self.data_sources
             .get(name)
             .map(|data_source| data_source.schema())
+    }
+
+    /// Schema of one ephemeral resource.
+    pub fn ephemeral_schema(&self, name: &str) -> Option<&Schema> {
+        let resource = self.ephemeral_resources.get(name);
+        resource.map(|resource| resource.schema())
+    }
+
+    /// Schema of the identity of one managed resource, if it has one.
+    pub fn identity_schema(&self, name: &str) -> Option<&Schema> {
+        let identities = self.resources.get(name)?.identities()?;
+        Some(&identities.schema)
     }
 
     /// The signal of StopProvider: cancels what runs now; later calls run.
@@ -198,6 +298,8 @@ impl Server {
         let mut cx = Context::new(self.stop_token());
         match self.provider.configure(&mut cx, &config).await {
             Ok(clients) => {
+                let unknown = !config.is_wholly_known();
+                self.arguments_unknown.store(unknown, Ordering::Relaxed);
                 *self.clients.write().unwrap_or_else(PoisonError::into_inner) = Some(clients);
                 cx.take_warnings()
             }
@@ -241,12 +343,62 @@ impl Server {
             .into());
         }
         if version == current {
-            return decode_state(resource.schema(), &json);
+            let state = decode_state(resource.schema(), &json)?;
+            return Ok(resource.completed(state));
         }
         let old =
             serde_json::from_slice(&json).map_err(|error| unreadable_state(&error.to_string()))?;
         let new = resource.upgrade(version, old)?;
-        decode_state(resource.schema(), new.to_string().as_bytes())
+        let state = decode_state(resource.schema(), new.to_string().as_bytes())?;
+        Ok(resource.completed(state))
+    }
+
+    /// UpgradeResourceIdentity. Null for an object that had no identity yet.
+    pub fn upgrade_identity(
+        &self,
+        name: &str,
+        version: i64,
+        json: &[u8],
+    ) -> Result<Value, Diagnostics> {
+        let Some(identities) = self.resource(name)?.identities() else {
+            let detail = format!("Resources of type {name} have no identity.");
+            return Err(Diagnostic::error("Resource has no identity", detail).into());
+        };
+        if json.is_empty() {
+            return Ok(Value::Null);
+        }
+        let unreadable = |cause: &dyn std::fmt::Display| {
+            let detail = format!(
+                "The stored identity of this {name} is not what its schema says: {cause}. Remove the resource from \
+                 the state, and import the object."
+            );
+            Diagnostics::from(Diagnostic::error("Cannot read identity", detail))
+        };
+        let current = identities.schema.version;
+        if version > current {
+            let detail = format!(
+                "The identity of this {name} was written by a newer release of the ocir provider (version {version}; this \
+                 release knows {current}). Use that release, or a newer one."
+            );
+            return Err(Diagnostic::error("Cannot read identity", detail).into());
+        }
+        let ty = identities.ty();
+        if version == current {
+            return decode_json(json, &ty).map_err(|error| unreadable(&error));
+        }
+        let old = serde_json::from_slice(json).map_err(|error| unreadable(&error))?;
+        let new = (identities.upgrade)(version, old)?;
+        decode_json(new.to_string().as_bytes(), &ty).map_err(|error| unreadable(&error))
+    }
+
+    /// The identity of the object with this state; null when there is none, or
+    /// when the state does not say all of it.
+    pub fn identity(&self, name: &str, state: &Value) -> Value {
+        let identities = self
+            .resources
+            .get(name)
+            .and_then(|found| found.identities());
+        identities.map_or(Value::Null, |identities| identities.whole(state))
     }
 
     /// ReadResource. After an error the state is as it was.
@@ -259,13 +411,24 @@ impl Server {
             Ok(_) => Ok(Value::Null),
             Err(diagnostics) => Err(diagnostics),
         };
-        let (state, diagnostics) = match result {
-            Ok(state) => (state, Diagnostics::default()),
-            Err(diagnostics) => (request.current, diagnostics),
+        let result = result.and_then(|state| {
+            let identity = self.identity(name, &state);
+            match identity::contradicts(&request.identity, &identity) {
+                true => Err(changed_identity("The state stays as it was.")),
+                false if identity.is_null() && !state.is_null() => {
+                    Ok((state, request.identity.clone()))
+                }
+                false => Ok((state, identity)),
+            }
+        });
+        let (state, identity, diagnostics) = match result {
+            Ok((state, identity)) => (state, identity, Diagnostics::default()),
+            Err(diagnostics) => (request.current, request.identity, diagnostics),
         };
         let diagnostics = with_warnings(&mut cx, diagnostics);
         ReadResponse {
             state,
+            identity,
             private: cx.private,
             diagnostics,
         }
@@ -277,6 +440,15 @@ impl Server {
         let result = match self.ready_resource(name) {
             Ok((resource, clients)) => resource.plan(clients, &mut cx, &request).await,
             Err(diagnostics) => Err(diagnostics),
+        };
+        // A host that plans a replacement asks a second time, without a prior state. The protocol lets
+        // a new identity be unknown, but Terraform up to 1.15 then cannot show the plan ("Failed to
+        // marshal plan to json").
+        let identity = match &result {
+            Ok(change) if change.planned.is_null() => Value::Null,
+            Ok(change) if request.prior.is_null() => self.identity(name, &change.planned),
+            _ if request.identity.is_null() => self.identity(name, &request.prior),
+            _ => request.identity,
         };
         let (change, diagnostics) = match result {
             Ok(change) => (change, Diagnostics::default()),
@@ -292,6 +464,7 @@ impl Server {
         PlanResponse {
             planned: change.planned,
             replace: change.replace,
+            identity,
             private: cx.private,
             diagnostics,
         }
@@ -300,15 +473,96 @@ impl Server {
     /// ApplyResourceChange. What exists is in the answer, also after an error.
     pub async fn apply_resource(&self, name: &str, request: ApplyRequest) -> ApplyResponse {
         let mut cx = self.context(request.private.clone());
+        cx.kept = request.kept.clone();
         let (state, diagnostics) = match self.ready_resource(name) {
             Ok((resource, clients)) => resource.apply(clients, &mut cx, &request).await,
             Err(diagnostics) => (request.prior.clone(), diagnostics),
         };
         let diagnostics = with_warnings(&mut cx, diagnostics);
+        self.applied(name, &request, state, cx.private, diagnostics)
+    }
+
+    /// The answer to an apply that panicked: what had been recorded of the
+    /// object by then ([`Context::keep`]), or what was there before.
+    pub fn after_panic(
+        &self,
+        name: &str,
+        request: &ApplyRequest,
+        diagnostics: Diagnostics,
+    ) -> ApplyResponse {
+        let kept = request.kept.take();
+        let private = match &kept {
+            Some(kept) => kept.private.clone(),
+            None => request.private.clone(),
+        };
+        let change = [&request.prior, &request.planned];
+        let (state, diagnostics) = match self.resource(name) {
+            Ok(resource) => resource.unfinished(change, None, kept, diagnostics),
+            Err(_) => (request.prior.clone(), diagnostics),
+        };
+        self.applied(name, request, state, private, diagnostics)
+    }
+
+    fn applied(
+        &self,
+        name: &str,
+        request: &ApplyRequest,
+        state: Value,
+        private: Private,
+        mut diagnostics: Diagnostics,
+    ) -> ApplyResponse {
+        let mut identity = self.identity(name, &state);
+        // That of a new object need not be planned, and a delete has none.
+        if !request.prior.is_null() && !state.is_null() {
+            if identity::contradicts(&request.identity, &identity) {
+                diagnostics.append(changed_identity("The identity stays as it was."));
+                identity = request.identity.clone();
+            } else if identity.is_null() {
+                identity = request.identity.clone();
+            }
+        }
+        let has_one = self.identity_schema(name).is_some();
+        if has_one && identity.is_null() && !state.is_null() && !diagnostics.has_errors() {
+            tracing::error!(
+                resource = name,
+                "the object has no whole identity; this is a bug in the provider"
+            );
+        }
         ApplyResponse {
             state,
-            private: cx.private,
+            identity,
+            private,
             diagnostics,
+        }
+    }
+
+    /// ImportResourceState by identity. What the user left out is null.
+    pub async fn import_by_identity(&self, name: &str, identity: Value) -> ImportResponse {
+        let id = self.resource(name).and_then(|resource| {
+            let identities = resource.identities().ok_or_else(|| {
+                let detail = format!("Resources of type {name} have no identity. Import by id.");
+                Diagnostics::from(Diagnostic::error("Resource has no identity", detail))
+            })?;
+            (identities.import_id)(&identity)
+        });
+        match id {
+            Ok(id) => {
+                let response = self.import_resource(name, &id).await;
+                match response.identity {
+                    // The object says all of it once it is read.
+                    Value::Null if response.state.is_some() => ImportResponse {
+                        identity,
+                        ..response
+                    },
+                    _ => response,
+                }
+            }
+            Err(diagnostics) => ImportResponse {
+                state: None,
+                identity: Value::Null,
+                private: Private::default(),
+                diagnostics,
+            },
         }
     }
 
@@ -324,8 +578,10 @@ impl Server {
             Err(diagnostics) => (None, diagnostics),
         };
         let diagnostics = with_warnings(&mut cx, diagnostics);
+        let identity = state.as_ref().map(|state| self.identity(name, state));
         ImportResponse {
             state,
+            identity: identity.unwrap_or_default(),
             private: cx.private,
             diagnostics,
         }
@@ -338,7 +594,7 @@ impl Server {
         let ours = request.provider_address.rsplit('/').next() == Some("ocir");
         if ours
             && let Some(source) = self.resources.get(request.type_name.as_str())
-            && source.identity() == resource.identity()
+            && source.kind() == resource.kind()
         {
             let json = request.json.to_string().into_bytes();
             return self.upgrade_resource(target, request.schema_version, RawState::Json(json));
@@ -380,6 +636,105 @@ impl Server {
         }
     }
 
+    /// ValidateEphemeralResourceConfig.
+    pub fn validate_ephemeral(&self, name: &str, config: &Value) -> Diagnostics {
+        match self.ephemeral(name) {
+            Ok(resource) => resource.validate(config),
+            Err(diagnostics) => diagnostics,
+        }
+    }
+
+    /// OpenEphemeralResource. What is not known yet is opened later; until then
+    /// its results are unknown.
+    pub async fn open_ephemeral(&self, name: &str, request: OpenRequest) -> OpenResponse {
+        let mut cx = Context::new(self.stop_token());
+        let later = |why| request.deferral_allowed.then_some(why);
+        let resource = match self.ephemeral(name) {
+            Ok(resource) => resource,
+            Err(diagnostics) => return OpenResponse::failed(diagnostics),
+        };
+        if !request.config.is_wholly_known() {
+            return OpenResponse {
+                result: resource.planned(&request.config),
+                private: not_open(),
+                deferred: later(Deferred::ResourceConfigUnknown),
+                ..OpenResponse::failed(Diagnostics::default())
+            };
+        }
+        let result = match self.ready_clients() {
+            Ok(clients) => resource.open(clients, &mut cx, &request.config).await,
+            Err(diagnostics) => Err(diagnostics),
+        };
+        let opened = match result {
+            Ok(opened) => opened,
+            Err(diagnostics) => return OpenResponse::failed(with_warnings(&mut cx, diagnostics)),
+        };
+        if !opened.unknown.is_empty() {
+            if !self.arguments_unknown.load(Ordering::Relaxed) {
+                return OpenResponse::failed(with_warnings(&mut cx, opened.unknown));
+            }
+            return OpenResponse {
+                result: opened.result,
+                private: not_open(),
+                deferred: later(Deferred::ProviderConfigUnknown),
+                ..OpenResponse::failed(cx.take_warnings())
+            };
+        }
+        OpenResponse {
+            result: opened.result,
+            renew_at: opened.renew_at,
+            diagnostics: cx.take_warnings(),
+            private: cx.private,
+            deferred: None,
+        }
+    }
+
+    /// RenewEphemeralResource.
+    pub async fn renew_ephemeral(&self, name: &str, private: Private) -> RenewResponse {
+        let mut cx = self.context(private);
+        let result = match self.ready_ephemeral(name) {
+            Ok((resource, clients)) => resource.renew(clients, &mut cx).await,
+            Err(diagnostics) => Err(diagnostics),
+        };
+        let (renew_at, diagnostics) = match result {
+            Ok(renew_at) => (renew_at, Diagnostics::default()),
+            Err(diagnostics) => (None, diagnostics),
+        };
+        let diagnostics = with_warnings(&mut cx, diagnostics);
+        RenewResponse {
+            renew_at,
+            private: cx.private,
+            diagnostics,
+        }
+    }
+
+    /// CloseEphemeralResource.
+    pub async fn close_ephemeral(&self, name: &str, private: Private) -> Diagnostics {
+        if private == not_open() {
+            return Diagnostics::default();
+        }
+        let mut cx = self.context(private);
+        let result = match self.ready_ephemeral(name) {
+            Ok((resource, clients)) => resource.close(clients, &mut cx).await,
+            Err(diagnostics) => Err(diagnostics),
+        };
+        with_warnings(&mut cx, result.err().unwrap_or_default())
+    }
+
+    fn ephemeral(&self, name: &str) -> Result<&dyn ErasedEphemeral, Diagnostics> {
+        self.ephemeral_resources
+            .get(name)
+            .map(|resource| &**resource)
+            .ok_or_else(|| unsupported("ephemeral resource", name))
+    }
+
+    fn ready_ephemeral(
+        &self,
+        name: &str,
+    ) -> Result<(&dyn ErasedEphemeral, AnyClients), Diagnostics> {
+        Ok((self.ephemeral(name)?, self.ready_clients()?))
+    }
+
     fn context(&self, private: Private) -> Context {
         let mut cx = Context::new(self.stop_token());
         cx.private = private;
@@ -414,6 +769,39 @@ impl Server {
             .into()
         })
     }
+}
+
+impl OpenResponse {
+    /// Nothing was opened.
+    fn failed(diagnostics: Diagnostics) -> Self {
+        Self {
+            result: Value::Null,
+            renew_at: None,
+            private: Private::default(),
+            deferred: None,
+            diagnostics,
+        }
+    }
+}
+
+/// What a host gets to remember of something that will be opened later: it
+/// closes also what had unknown results.
+fn not_open() -> Private {
+    let mut private = Private::default();
+    private.set("", "not open");
+    private
+}
+
+/// An object became another one while it lived, which no object does.
+fn changed_identity(consequence: &str) -> Diagnostics {
+    Diagnostic::error(
+        "Identity changed",
+        format!(
+            "The object is another one than before, though nothing replaced it. {consequence}\n\n\
+             This is a bug in the ocir provider."
+        ),
+    )
+    .into()
 }
 
 fn with_warnings(cx: &mut Context, errors: Diagnostics) -> Diagnostics {
@@ -872,6 +1260,7 @@ mod tests {
             prior: prior.clone(),
             proposed: proposed(config, prior),
             private: Private::default(),
+            ..Default::default()
         };
         server.plan_resource("ocir_probe", request).await
     }
@@ -884,6 +1273,7 @@ mod tests {
             prior: prior.clone(),
             planned: planned.planned,
             private: planned.private,
+            ..Default::default()
         };
         server.apply_resource("ocir_probe", request).await
     }
@@ -892,6 +1282,7 @@ mod tests {
         let request = ReadRequest {
             current: current.clone(),
             private: Private::default(),
+            ..Default::default()
         };
         server.read_resource("ocir_probe", request).await
     }
@@ -1099,6 +1490,7 @@ mod tests {
             prior: updated.state,
             planned: Value::Null,
             private: updated.private,
+            ..Default::default()
         };
         let deleted = server.apply_resource("ocir_probe", request).await;
         assert_eq!(deleted.state, Value::Null);
@@ -1236,6 +1628,7 @@ mod tests {
             prior: stored("fail plan"),
             proposed: Value::Null,
             private: Private::default(),
+            ..Default::default()
         };
         let response = server.plan_resource("ocir_probe", request).await;
         assert_eq!(response.planned, Value::Null);
@@ -1301,6 +1694,7 @@ mod tests {
             prior: stored("fail"),
             planned: Value::Null,
             private: Private::default(),
+            ..Default::default()
         };
         let response = server.apply_resource("ocir_probe", request).await;
         assert_eq!(response.state, stored("fail"));
@@ -1425,7 +1819,7 @@ mod tests {
         let state = upgrade(2, r#"{"name":"web","removed":[1]}"#).expect("it is readable");
         assert_eq!(state.get("name"), Some(&"web".into()));
         assert_eq!(state.get("removed"), None);
-        assert_eq!(state.get("count"), Some(&Value::Null));
+        assert_eq!(state.get("count"), Some(&3.into()));
         let state = upgrade(1, r#"{"old_name":"web"}"#).expect("it is upgradable");
         assert_eq!(state.get("name"), Some(&"web".into()));
 

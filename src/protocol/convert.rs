@@ -1,10 +1,12 @@
 //! Between the messages and the framework: pure functions.
 
+use std::time::SystemTime;
+
 use crate::{
     cty::{Path, Step, Type, Value, decode_json, decode_msgpack, encode_msgpack},
     framework::{
-        Attribute, Block, Diagnostic, Diagnostics, Kind, Mode, NestedBlock, Nesting, RawState,
-        Schema, Severity,
+        Attribute, Block, Deferred, Diagnostic, Diagnostics, Kind, Mode, NestedBlock, Nesting,
+        RawState, Schema, Severity,
     },
     protocol::wire,
 };
@@ -67,6 +69,63 @@ pub(super) fn dynamic(value: &Value, ty: &Type) -> wire::DynamicValue {
     wire::DynamicValue {
         msgpack: encode_msgpack(value, ty).into(),
         ..Default::default()
+    }
+}
+
+/// The schema of an identity, as hosts read it.
+pub(super) fn identity_schema(schema: &Schema) -> wire::IdentitySchema {
+    let attributes = schema.block.attributes.iter();
+    let attributes = attributes.map(|attribute| wire::IdentityAttribute {
+        name: attribute.name.clone(),
+        r#type: attribute.ty().to_json().to_string().into_bytes(),
+        required_for_import: attribute.mode == Mode::Required,
+        optional_for_import: attribute.mode != Mode::Required,
+        description: attribute.description.clone(),
+    });
+    wire::IdentitySchema {
+        version: schema.version,
+        attributes: attributes.collect(),
+    }
+}
+
+/// An identity that a host sent; null when there is none, or no schema of one.
+pub(super) fn identity(
+    sent: Option<&wire::ResourceIdentity>,
+    ty: Option<&Type>,
+) -> Result<Value, Diagnostics> {
+    match (sent, ty) {
+        (Some(sent), Some(ty)) => value(sent.identity.as_ref(), ty),
+        _ => Ok(Value::Null),
+    }
+}
+
+/// An identity for the host; none when it is null.
+pub(super) fn sent_identity(identity: &Value, ty: Option<&Type>) -> Option<wire::ResourceIdentity> {
+    let ty = ty.filter(|_| !identity.is_null())?;
+    Some(wire::ResourceIdentity {
+        identity: Some(dynamic(identity, ty)),
+    })
+}
+
+/// A point in time; what was before 1970 is as good as now.
+pub(super) fn timestamp(time: SystemTime) -> wire::Timestamp {
+    let since = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    wire::Timestamp {
+        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(since.subsec_nanos()).unwrap_or_default(),
+    }
+}
+
+/// Why something is left for later.
+pub(super) fn deferred(why: Deferred) -> wire::Deferred {
+    let reason = match why {
+        Deferred::ProviderConfigUnknown => wire::Reason::ProviderConfigUnknown,
+        Deferred::ResourceConfigUnknown => wire::Reason::ResourceConfigUnknown,
+    };
+    wire::Deferred {
+        reason: reason.into(),
     }
 }
 

@@ -54,6 +54,8 @@ const CRATES: &[(&str, &[&str])] = &[
         &[
             "credentials",
             "emulator",
+            // The clock of operations with a deadline.
+            "framework",
             "goplugin",
             "oci",
             "protocol",

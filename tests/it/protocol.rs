@@ -22,6 +22,8 @@ use tonic_prost::ProstCodec;
 
 use super::support;
 
+mod lifecycle;
+
 /// A person who starts the provider by hand learns what it is.
 #[test]
 fn a_person_is_told_what_it_is() -> Result<()> {
@@ -194,10 +196,11 @@ async fn what_is_not_offered_is_said() -> Result<()> {
     let functions: wire::GetFunctionsResponse =
         call(&channel, "/tfplugin6.Provider/GetFunctions", ()).await?;
     assert_eq!(functions, Default::default());
-    let request = wire::EphemeralResourceRequest {
+    let request = wire::OpenEphemeralResourceRequest {
         type_name: "probe_secret".to_owned(),
+        ..Default::default()
     };
-    let opened: wire::EphemeralResourceResponse = call(
+    let opened: wire::OpenEphemeralResourceResponse = call(
         &channel,
         "/tfplugin6.Provider/OpenEphemeralResource",
         request,
@@ -646,17 +649,30 @@ impl Run {
 }
 
 impl Workspace {
-    /// None without a CLI.
+    /// One thing. None without a CLI.
     fn new(arguments: &str) -> Result<Option<Self>> {
+        Self::of(&format!(
+            "resource \"probe_thing\" \"it\" {{\n  began = \"${{abspath(path.module)}}/began\"\n  {arguments}\n}}\n"
+        ))
+    }
+
+    /// Whatever the configuration says. None without a CLI.
+    fn of(configuration: &str) -> Result<Option<Self>> {
         let Some(terraform) = support::terraform() else {
             return Ok(None);
         };
         let dir = tempfile::tempdir()?;
         let bin = dir.path().join("bin");
         std::fs::create_dir(&bin)?;
-        std::os::unix::fs::symlink(support::probe(), bin.join("terraform-provider-probe"))?;
+        // The second is for moves: the provider that an object comes from has to be there.
+        for name in ["terraform-provider-probe", "terraform-provider-oci"] {
+            std::os::unix::fs::symlink(support::probe(), bin.join(name))?;
+        }
         // With an override, a CLI needs no `init`, and so no registry.
-        let override_of = |registry: &str| format!("    \"{registry}/motando/probe\" = {bin:?}\n");
+        let override_of = |registry: &str| {
+            let row = |provider: &str| format!("    \"{registry}/{provider}\" = {bin:?}\n");
+            ["motando/probe", "oracle/oci"].map(row).concat()
+        };
         let overrides = ["registry.terraform.io", "registry.opentofu.org"]
             .map(override_of)
             .concat();
@@ -666,14 +682,17 @@ impl Workspace {
                 "provider_installation {{\n  dev_overrides {{\n{overrides}  }}\n  direct {{}}\n}}\n"
             ),
         )?;
-        std::fs::write(
-            dir.path().join("main.tf"),
-            format!(
-                "terraform {{\n  required_providers {{\n    probe = {{ source = \"motando/probe\" }}\n  }}\n}}\n\n\
-                 resource \"probe_thing\" \"it\" {{\n  began = \"${{abspath(path.module)}}/began\"\n  {arguments}\n}}\n"
-            ),
-        )?;
-        Ok(Some(Self { dir, terraform }))
+        let workspace = Self { dir, terraform };
+        workspace.write(configuration)?;
+        Ok(Some(workspace))
+    }
+
+    /// Another configuration.
+    fn write(&self, configuration: &str) -> Result<()> {
+        let text = format!(
+            "terraform {{\n  required_providers {{\n    probe = {{ source = \"motando/probe\" }}\n  }}\n}}\n\n{configuration}"
+        );
+        Ok(std::fs::write(self.path("main.tf"), text)?)
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -7,6 +7,7 @@ mod container_image;
 mod container_repository;
 mod error;
 mod namespace;
+mod registry_login;
 mod registry_token;
 mod user;
 
@@ -22,6 +23,7 @@ pub use container_repository::{
     FreeformTags, ListContainerRepositories, Readme, UpdateContainerRepository,
 };
 pub use error::Error;
+pub use registry_login::registry_login;
 pub use registry_token::RegistryToken;
 pub use user::User;
 

@@ -1,6 +1,11 @@
 //! What resources work with, built when it is first needed.
 
-use std::{collections::BTreeMap, io::Read, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Read,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::sync::OnceCell;
 
@@ -34,6 +39,7 @@ pub struct Clients {
     registry: Once<Registry>,
     namespace: OnceCell<String>,
     loader: Arc<image::Loader>,
+    deleted_tokens: Mutex<BTreeSet<String>>,
 }
 
 /// The registry that images are pushed to.
@@ -60,6 +66,37 @@ impl Registry {
     }
 }
 
+/// Oracle's registry, for its token endpoint.
+pub(crate) struct Ocir {
+    /// Host, and port when it is not the usual one.
+    pub(crate) host: String,
+    /// The control plane whose identity signs in.
+    pub(crate) oci: oci::Client,
+    http: reqwest::Client,
+    scheme: String,
+}
+
+impl Ocir {
+    /// Scheme and authority.
+    fn base(&self) -> String {
+        format!("{}://{}", self.scheme, self.host)
+    }
+
+    /// A token for the provider's own identity.
+    pub(crate) async fn token(&self) -> std::result::Result<oci::RegistryToken, oci::Error> {
+        self.oci.get_registry_token(&self.base()).await
+    }
+
+    /// Whether a user name and an auth token are accepted.
+    pub(crate) async fn accepts(
+        &self,
+        username: &str,
+        token: &str,
+    ) -> std::result::Result<bool, oci::Error> {
+        oci::registry_login(&self.http, &self.base(), username, token).await
+    }
+}
+
 impl Clients {
     pub(super) fn new(
         config: Config,
@@ -77,6 +114,7 @@ impl Clients {
             registry: Once::new(),
             namespace: OnceCell::new(),
             loader: Arc::default(),
+            deleted_tokens: Mutex::default(),
         })
     }
 
@@ -127,6 +165,59 @@ impl Clients {
             Ok(region_hosts)
         } else {
             Ok(vec![host])
+        }
+    }
+
+    /// The registry of Oracle's that the provider's identity belongs to. That is
+    /// not the one of the argument `registry.host` when that one is somebody
+    /// else's: no login of Oracle's goes there.
+    pub(crate) async fn ocir(&self, cx: &Context) -> Result<Ocir> {
+        let oci = self.oci(cx).await?;
+        let settings = &self.effective.registry;
+        let (scheme, own) = match &self.effective.endpoint {
+            Some(endpoint) => endpoint_authority(endpoint, oci.region())?,
+            None => ("https".to_owned(), oci.region().registry_host()),
+        };
+        let configured = settings.host.as_ref();
+        let host = configured
+            .filter(|host| **host == own || oci.region().registry_hosts().contains(host))
+            .cloned();
+        let scheme = match (&host, settings.plain_http) {
+            (Some(_), Some(true)) => "http".to_owned(),
+            (Some(_), Some(false)) => "https".to_owned(),
+            (Some(host), None) if *host != own => "https".to_owned(),
+            _ => scheme,
+        };
+        let of_registry = settings.ca_certificate.as_deref();
+        let options = self.transport(of_registry).await?;
+        Ok(Ocir {
+            http: self.http(&options, of_registry.is_some())?,
+            host: host.unwrap_or(own),
+            scheme,
+            oci,
+        })
+    }
+
+    /// Remembers an auth token that was deleted: a list may still have it for a while.
+    pub(crate) fn note_deleted_token(&self, id: &str) {
+        let deleted = self.deleted_tokens.lock();
+        deleted
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.to_owned());
+    }
+
+    /// Whether this process deleted an auth token.
+    pub(crate) fn is_deleted_token(&self, id: &str) -> bool {
+        let deleted = self.deleted_tokens.lock();
+        deleted.unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
+
+    /// How long to wait between two questions about something that takes time;
+    /// nearly nothing where nobody is to wait.
+    pub(crate) fn pause(&self, pause: Duration) -> Duration {
+        match self.retry.wait {
+            true => pause,
+            false => pause.min(Duration::from_millis(20)),
         }
     }
 

@@ -167,6 +167,14 @@ pub(crate) fn uploads(value: &Value) -> Result<(), String> {
     }
 }
 
+/// After how many days something is replaced.
+pub(crate) fn days(value: &Value) -> Result<(), String> {
+    match value {
+        Value::Number(number) if number.to_i64().is_some_and(|days| days >= 1) => Ok(()),
+        _ => Err("must be a whole number of days, 1 or more".into()),
+    }
+}
+
 /// Format of a readme.
 pub(crate) fn readme_format(value: &Value) -> Result<(), String> {
     one_of(value, &["TEXT_MARKDOWN", "TEXT_PLAIN"])

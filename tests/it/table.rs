@@ -12,6 +12,7 @@ fn names_are_ours() {
         .resource_schemas()
         .into_iter()
         .chain(server.data_source_schemas())
+        .chain(server.ephemeral_schemas())
         .map(|(name, _)| name)
         .collect();
     let count = names.len();
@@ -35,6 +36,7 @@ fn everything_is_described() {
         .resource_schemas()
         .into_iter()
         .chain(server.data_source_schemas())
+        .chain(server.ephemeral_schemas())
     {
         blocks.push((name.to_owned(), &schema.block));
     }
@@ -62,6 +64,7 @@ fn check_attribute(path: &str, attribute: &Attribute) {
         "private_key_password",
         "token",
         "token_exchange_client_secret",
+        "docker_config_json",
     ]
     .contains(&name);
     assert_eq!(

@@ -71,6 +71,8 @@ pub(super) struct Settings {
     pub accept_immutable: bool,
     pub oracle_tags: bool,
     pub token_delay: Duration,
+    /// What stands in front of the user's name at a login.
+    pub federation: Option<String>,
     pub page_size: usize,
     /// How long security tokens live, where that is not what they usually do.
     pub session_lifetime: Option<Duration>,

@@ -170,8 +170,11 @@ pub(crate) fn uploads(value: &Value) -> Result<(), String> {
 /// After how many days something is replaced.
 pub(crate) fn days(value: &Value) -> Result<(), String> {
     match value {
-        Value::Number(number) if number.to_i64().is_some_and(|days| days >= 1) => Ok(()),
-        _ => Err("must be a whole number of days, 1 or more".into()),
+        Value::Number(number) if number.to_i64().is_some_and(|days| days < 1) => {
+            Err("must be a whole number of days, 1 or more".into())
+        }
+        // That a number is whole, its type asks for.
+        _ => Ok(()),
     }
 }
 

@@ -195,7 +195,12 @@ async fn examples_validate() -> anyhow::Result<()> {
     };
     workspace.init().await?;
     let mut count = 0;
-    for kind in ["resources", "data-sources", "ephemeral-resources", "provider"] {
+    for kind in [
+        "resources",
+        "data-sources",
+        "ephemeral-resources",
+        "provider",
+    ] {
         for file in terraform_files(&root().join("examples").join(kind))? {
             let text = fs::read_to_string(&file)?;
             // An example of the whole preamble brings its own.

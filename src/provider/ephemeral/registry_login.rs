@@ -13,11 +13,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     framework::{Attr, Context, EphemeralResource, Model, Opened, Result, Secret},
-    provider::{
-        clients::Clients,
-        diagnose,
-        policy::Place,
-    },
+    provider::{clients::Clients, diagnose, policy::Place},
 };
 
 pub(crate) struct RegistryLogin {
@@ -80,7 +76,13 @@ impl EphemeralResource for RegistryLogin {
         let token = ocir.token().await.map_err(|error| {
             let what = format!("No login for {} could be opened", ocir.host);
             let place = Place::Unknown;
-            diagnose::oci("Cannot log in to the registry", &what, place, &error, &ocir.oci)
+            diagnose::oci(
+                "Cannot log in to the registry",
+                &what,
+                place,
+                &error,
+                &ocir.oci,
+            )
         })?;
         Ok(State {
             docker_config_json: Secret::new(docker_config(&ocir.host, &token.token)).into(),
@@ -140,6 +142,9 @@ mod tests {
         };
         let printed = format!("{state:?}");
         let encoded = STANDARD.encode(format!("{USERNAME}:s3cr3t"));
-        assert!(!printed.contains("s3cr3t") && !printed.contains(&encoded), "{printed}");
+        assert!(
+            !printed.contains("s3cr3t") && !printed.contains(&encoded),
+            "{printed}"
+        );
     }
 }

@@ -414,6 +414,12 @@ impl Resource {
         })
     }
 
+    /// Plans without a refresh, as `-refresh=false` does.
+    pub async fn plan_unrefreshed(&self, config: Json) -> Result<PlannedChange> {
+        let config = configuration(&self.schema.block, &config)?;
+        self.plan_once(&config).await
+    }
+
     /// Plans the destruction, which is up to the host.
     pub fn plan_destroy(&self) -> PlannedChange {
         PlannedChange {

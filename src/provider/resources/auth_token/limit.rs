@@ -9,7 +9,10 @@ use crate::{framework::Diagnostic, oci, provider::absence};
 const MOST: usize = 2;
 
 /// Those of a user's tokens that count.
-pub(super) fn held(tokens: Vec<oci::AuthToken>, deleted: impl Fn(&str) -> bool) -> Vec<oci::AuthToken> {
+pub(super) fn held(
+    tokens: Vec<oci::AuthToken>,
+    deleted: impl Fn(&str) -> bool,
+) -> Vec<oci::AuthToken> {
     tokens
         .into_iter()
         .filter(|token| !absence::is_deleted(&token.lifecycle_state) && !deleted(&token.id))
@@ -76,12 +79,17 @@ mod tests {
     /// a list may have it for a moment longer; an inactive token does.
     #[test]
     fn what_counts() -> anyhow::Result<()> {
-        let tokens = [("a", "ACTIVE"), ("b", "INACTIVE"), ("c", "DELETED"), ("d", "ACTIVE")]
-            .into_iter()
-            .map(|(id, state)| {
-                token(serde_json::json!({ "id": id, "userId": "u", "lifecycleState": state }))
-            })
-            .collect::<anyhow::Result<Vec<_>>>()?;
+        let tokens = [
+            ("a", "ACTIVE"),
+            ("b", "INACTIVE"),
+            ("c", "DELETED"),
+            ("d", "ACTIVE"),
+        ]
+        .into_iter()
+        .map(|(id, state)| {
+            token(serde_json::json!({ "id": id, "userId": "u", "lifecycleState": state }))
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
         let held = held(tokens, |id| id == "d");
         let ids: Vec<_> = held.iter().map(|token| token.id.as_str()).collect();
         assert_eq!(ids, ["a", "b"]);

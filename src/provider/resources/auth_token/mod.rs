@@ -572,7 +572,10 @@ impl AuthToken {
                 }
                 return;
             }
-            Waited::Impossible(said) => ("The registry could not be asked whether it does", Some(said)),
+            Waited::Impossible(said) => (
+                "The registry could not be asked whether it does",
+                Some(said),
+            ),
             Waited::Stopped(said) => match cx.stopped() {
                 Some(Stop::TimedOut) => ("It did not until the time for the create was over", said),
                 _ => ("The run was interrupted before it did", said),
@@ -712,8 +715,8 @@ async fn not_created(
         });
         if let (Some(token), None) = (made.next(), made.next()) {
             let advice = format!(
-                "A token with this description was created, {}, but the answer with its value was lost, and Oracle shows that once. So it is in \
-                 the state without its value and marked as tainted: the next apply replaces it.",
+                "The user has one token more than before, with this description: {}. Oracle shows the value once, so it is lost. The token is in \
+                 the state without it, as tainted: the next apply replaces it.",
                 token.id
             );
             let partial = State {
@@ -724,7 +727,7 @@ async fn not_created(
             return Failed {
                 diagnostics: diagnose::refusal(
                     "Auth token was created and its value is lost",
-                    &what,
+                    &format!("An auth token for user {user_id} was created, and no answer told it"),
                     error,
                     oci,
                     &advice,

@@ -1,10 +1,7 @@
 //! `oci_identity_auth_token` of Oracle's provider, taken over with its value.
 
 use serde_json::Value as Json;
-use time::{
-    OffsetDateTime, PrimitiveDateTime, format_description::well_known::Rfc3339,
-    macros::format_description,
-};
+use time::{PrimitiveDateTime, macros::format_description};
 
 use super::State;
 use crate::framework::{Attr, Diagnostic, Result, Secret, SourceState};
@@ -41,7 +38,11 @@ fn state(json: &Json) -> Result<State> {
         user_id,
         id,
         // A description may be empty; the service asks for one, though.
-        description: json["description"].as_str().unwrap_or_default().to_owned().into(),
+        description: json["description"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+            .into(),
         token: token.map(|token| Secret::new(token.to_owned())).into(),
         state: text("state"),
         inactive_state: text("inactive_state"),
@@ -54,14 +55,16 @@ fn state(json: &Json) -> Result<State> {
 /// A time as the service writes it. Oracle's provider keeps what Go prints,
 /// `2026-01-02 03:04:05.678 +0000 UTC`.
 fn time(text: String) -> String {
-    let format = format_description!(
+    let printed = format_description!(
         version = 2,
         "[year]-[month]-[day] [hour]:[minute]:[second][optional [.[subsecond]]] +0000 UTC"
     );
-    PrimitiveDateTime::parse(&text, format)
+    // As long as the service writes it, which Go shortens.
+    let written =
+        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    PrimitiveDateTime::parse(&text, printed)
         .ok()
-        .map(PrimitiveDateTime::assume_utc)
-        .and_then(|time: OffsetDateTime| time.format(&Rfc3339).ok())
+        .and_then(|time| time.format(written).ok())
         .unwrap_or(text)
 }
 
@@ -73,10 +76,16 @@ mod tests {
     #[test]
     fn times() {
         for (text, expected) in [
-            ("2026-01-02 03:04:05.678 +0000 UTC", "2026-01-02T03:04:05.678Z"),
-            ("2026-01-02 03:04:05 +0000 UTC", "2026-01-02T03:04:05Z"),
+            (
+                "2026-01-02 03:04:05.678 +0000 UTC",
+                "2026-01-02T03:04:05.678Z",
+            ),
+            ("2026-01-02 03:04:05 +0000 UTC", "2026-01-02T03:04:05.000Z"),
             ("2026-01-02T03:04:05.678Z", "2026-01-02T03:04:05.678Z"),
-            ("2026-01-02 03:04:05 +0100 CET", "2026-01-02 03:04:05 +0100 CET"),
+            (
+                "2026-01-02 03:04:05 +0100 CET",
+                "2026-01-02 03:04:05 +0100 CET",
+            ),
         ] {
             assert_eq!(time(text.to_owned()), expected);
         }

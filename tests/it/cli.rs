@@ -1,5 +1,8 @@
 //! Real CLIs over the scenario and over what only they can show.
 
+mod pipelines;
+mod tokens;
+
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use ocir::emulator::Emulator;

@@ -318,6 +318,47 @@ fn unzipped(archive: &[u8]) -> anyhow::Result<String> {
     Ok(all)
 }
 
+/// A token that exists is imported into a configuration that the CLI writes itself, and
+/// that is what is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn generated_configuration() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let Some(workspace) = scenario("rotating-by-age", &emulator).await? else {
+        return Ok(());
+    };
+    let apply = ["apply", "-input=false", "-auto-approve"];
+    workspace.run(&apply).await?.succeeded();
+    let state = workspace.state()?;
+    let token = super::find(&state, "ocir_auth_token").clone();
+    for file in ["main.tf", "outputs.tf", "terraform.tfstate"] {
+        fs::remove_file(workspace.path().join(file))?;
+    }
+    let text = |name: &str| token[name].as_str().unwrap_or_default().to_owned();
+    workspace.write(
+        "import.tf",
+        &format!(
+            "import {{\n  to = ocir_auth_token.it\n  id = \"users/{}/authTokens/{}\"\n}}\n",
+            text("user_id"),
+            text("id")
+        ),
+    )?;
+    workspace
+        .run(&["plan", "-input=false", "-generate-config-out=generated.tf"])
+        .await?
+        .succeeded();
+    let applied = workspace.run(&apply).await?.succeeded();
+    assert!(
+        applied.contains("1 imported, 0 added, 0 changed, 0 destroyed"),
+        "{applied}"
+    );
+    workspace
+        .run(&["plan", "-input=false", "-detailed-exitcode"])
+        .await?
+        .ended_with(0);
+    assert_eq!(emulator.auth_tokens().len(), 1);
+    Ok(())
+}
+
 /// The provider is killed while a create is on its way. Nothing was made that nobody
 /// knows of, and the next apply makes the token.
 #[cfg(target_os = "linux")]

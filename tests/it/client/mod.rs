@@ -3,3 +3,4 @@
 mod credentials;
 mod oci;
 mod registry;
+mod registry_login;

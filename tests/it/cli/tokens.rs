@@ -318,6 +318,152 @@ fn unzipped(archive: &[u8]) -> anyhow::Result<String> {
     Ok(all)
 }
 
+/// While a new token is waited for, the log tells so, without the token.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_is_logged() -> anyhow::Result<()> {
+    let delay = Duration::from_secs(2);
+    let emulator = Emulator::builder().token_delay(delay).start().await?;
+    let Some(mut workspace) = scenario("rotating-by-age", &emulator).await? else {
+        return Ok(());
+    };
+    let log = workspace.path().join("trace.log");
+    workspace
+        .set("TF_LOG", "TRACE")
+        .set("TF_LOG_PATH", log.display().to_string());
+    workspace
+        .run(&["apply", "-input=false", "-auto-approve"])
+        .await?
+        .succeeded();
+    let log = fs::read_to_string(&log)?;
+    let count = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+    assert!(count("The registry does not accept the new auth token yet") >= 1);
+    assert_eq!(count("The registry accepts the auth token"), 1);
+    let state = workspace.state()?;
+    let token = super::find(&state, "ocir_auth_token")["token"].clone();
+    let token = token.as_str().unwrap_or_default();
+    assert_eq!(token.len(), 20);
+    assert!(!log.contains(token), "the token is in the log");
+    Ok(())
+}
+
+/// Ctrl-C while a new token is waited for: the CLI ends soon, and the token is in the
+/// state as one that needs nothing done to it.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn interrupted_while_waiting() -> anyhow::Result<()> {
+    let delay = Duration::from_secs(24 * 3600);
+    let emulator = Emulator::builder().token_delay(delay).start().await?;
+    let Some(workspace) = scenario("rotating-by-age", &emulator).await? else {
+        return Ok(());
+    };
+    let mut command = workspace.command(&["apply", "-no-color", "-input=false", "-auto-approve"]);
+    command.stdout(std::process::Stdio::piped());
+    let child = command.spawn()?;
+    let id = child.id().to_string();
+    while !emulator
+        .requests()
+        .iter()
+        .any(|request| request.operation == "GetRegistryToken")
+    {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let interrupted = std::time::Instant::now();
+    let status = std::process::Command::new("kill")
+        .args(["-INT", &id])
+        .status()?;
+    assert!(status.success());
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await??;
+    assert!(interrupted.elapsed() < Duration::from_secs(10));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("Auth token may not be usable yet"), "{text}");
+    let state = workspace.state()?;
+    let token = super::find(&state, "ocir_auth_token");
+    assert_eq!(token["id"], emulator.auth_tokens()[0]["id"]);
+    assert!(token["token"].is_string());
+    // What depended on it was left out; the token is as it should be.
+    let plan = workspace
+        .run(&["plan", "-input=false", "-detailed-exitcode"])
+        .await?
+        .ended_with(2);
+    assert!(
+        plan.contains("without changing any real infrastructure"),
+        "{plan}"
+    );
+    Ok(())
+}
+
+/// A state that Oracle's provider wrote, and a `moved` block: the token comes over with
+/// its value, and there is nothing to do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn moved_from_oracle() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let Some(workspace) = scenario("rotating-by-age", &emulator).await? else {
+        return Ok(());
+    };
+    let text = fs::read_to_string(workspace.path().join("main.tf"))?;
+    let plain = text
+        .lines()
+        .filter(|line| !line.contains("rotate_after_days"));
+    workspace.write("main.tf", &plain.collect::<Vec<_>>().join("\n"))?;
+    workspace
+        .run(&["apply", "-input=false", "-auto-approve"])
+        .await?
+        .succeeded();
+    let mut state = workspace.state()?;
+    let token = super::find(&state, "ocir_auth_token").clone();
+    let created = token["time_created"].as_str().unwrap_or_default();
+    let created = created.replacen('T', " ", 1).replacen('Z', " +0000 UTC", 1);
+    for address in [
+        "registry.terraform.io/oracle/oci",
+        "registry.terraform.io/hashicorp/oci",
+    ] {
+        state["serial"] = json!(100);
+        state["outputs"] = json!({});
+        state["resources"] = json!([{
+            "mode": "managed",
+            "type": "oci_identity_auth_token",
+            "name": "former",
+            "provider": format!("provider[\"{address}\"]"),
+            "instances": [{
+                "schema_version": 0,
+                "attributes": {
+                    "description": token["description"],
+                    "id": token["id"],
+                    "inactive_state": null,
+                    "state": "ACTIVE",
+                    "time_created": created,
+                    "time_expires": null,
+                    "timeouts": null,
+                    "token": token["token"],
+                    "user_id": token["user_id"],
+                },
+                "sensitive_attributes": [],
+                "private": "eyJzY2hlbWFfdmVyc2lvbiI6IjAifQ==",
+            }],
+        }]);
+        let _ = fs::remove_file(workspace.path().join("terraform.tfstate.backup"));
+        workspace.write("terraform.tfstate", &state.to_string())?;
+        workspace.write(
+            "moved.tf",
+            "moved {\n  from = oci_identity_auth_token.former\n  to   = ocir_auth_token.pipeline\n}\n",
+        )?;
+        workspace.lend(address)?;
+        workspace.init().await?;
+        let apply = workspace
+            .run(&["apply", "-input=false", "-auto-approve"])
+            .await?
+            .succeeded();
+        assert!(
+            apply.contains("Resources: 0 added, 0 changed, 0 destroyed"),
+            "{apply}"
+        );
+        let after = workspace.state()?;
+        assert_eq!(super::find(&after, "ocir_auth_token"), &token, "{apply}");
+        assert_eq!(emulator.auth_tokens().len(), 1);
+    }
+    Ok(())
+}
+
 /// A token that exists is imported into a configuration that the CLI writes itself, and
 /// that is what is there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

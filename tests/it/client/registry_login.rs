@@ -67,6 +67,7 @@ async fn no_answer() -> anyhow::Result<()> {
         GetRegistryToken answered 404
         GetRegistryToken: unreadable answer
         GetRegistryToken: no answer from HOST
-        the registry's address is invalid"#]].assert_eq(&said);
+        the registry's address is invalid"#]]
+    .assert_eq(&said);
     Ok(())
 }

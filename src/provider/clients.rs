@@ -172,30 +172,40 @@ impl Clients {
     /// not the one of the argument `registry.host` when that one is somebody
     /// else's: no login of Oracle's goes there.
     pub(crate) async fn ocir(&self, cx: &Context) -> Result<Ocir> {
+        let (scheme, host) = self.ocir_address(cx).await?;
+        let of_registry = self.effective.registry.ca_certificate.as_deref();
+        let options = self.transport(of_registry).await?;
+        Ok(Ocir {
+            http: self.http(&options, of_registry.is_some())?,
+            host,
+            scheme,
+            oci: self.oci(cx).await?,
+        })
+    }
+
+    /// Host (and port) of [`ocir`](Self::ocir). Asks nobody, but an instance where it is.
+    pub(crate) async fn ocir_host(&self, cx: &Context) -> Result<String> {
+        Ok(self.ocir_address(cx).await?.1)
+    }
+
+    async fn ocir_address(&self, cx: &Context) -> Result<(String, String)> {
         let oci = self.oci(cx).await?;
         let settings = &self.effective.registry;
         let (scheme, own) = match &self.effective.endpoint {
             Some(endpoint) => endpoint_authority(endpoint, oci.region())?,
             None => ("https".to_owned(), oci.region().registry_host()),
         };
-        let configured = settings.host.as_ref();
-        let host = configured
-            .filter(|host| **host == own || oci.region().registry_hosts().contains(host))
-            .cloned();
-        let scheme = match (&host, settings.plain_http) {
-            (Some(_), Some(true)) => "http".to_owned(),
-            (Some(_), Some(false)) => "https".to_owned(),
-            (Some(host), None) if *host != own => "https".to_owned(),
-            _ => scheme,
+        let hosts = oci.region().registry_hosts();
+        let configured = settings.host.clone();
+        let Some(host) = configured.filter(|host| *host == own || hosts.contains(host)) else {
+            return Ok((scheme, own));
         };
-        let of_registry = settings.ca_certificate.as_deref();
-        let options = self.transport(of_registry).await?;
-        Ok(Ocir {
-            http: self.http(&options, of_registry.is_some())?,
-            host: host.unwrap_or(own),
-            scheme,
-            oci,
-        })
+        let scheme = match settings.plain_http {
+            Some(true) => "http".to_owned(),
+            None if host == own => scheme,
+            _ => "https".to_owned(),
+        };
+        Ok((scheme, host))
     }
 
     /// Remembers an auth token that was deleted: a list may still have it for a while.

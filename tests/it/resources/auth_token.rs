@@ -89,6 +89,21 @@ async fn the_callers_token() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Pushes go to somebody else's registry; the token is for Oracle's all the same, and
+/// is shown to nobody else.
+#[tokio::test]
+async fn beside_another_registry() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let mut config = arguments(&emulator);
+    config["registry"] = json!({ "host": "registry.example.com" });
+    let cloud = Cloud::configured(emulator, config).await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let state = token.apply(docker()).await?;
+    assert_eq!(text(&state, "registry_host"), cloud.emulator.authority());
+    assert_eq!(token.take_warnings(), [""; 0]);
+    Ok(())
+}
+
 /// Another user is another token.
 #[tokio::test]
 async fn another_user_is_a_replacement() -> anyhow::Result<()> {

@@ -145,7 +145,7 @@ impl Resource for AuthToken {
             plan.planned.user_id = Attr::Known(caller(cx, &oci).await?);
         }
         if plan.planned.registry_host.is_unknown() {
-            plan.planned.registry_host = Attr::Known(self.clients.registry_host(cx).await?);
+            plan.planned.registry_host = Attr::Known(self.clients.ocir_host(cx).await?);
         }
         if plan.is_create()
             && let Some(user_id) = plan.planned.user_id.as_str()
@@ -171,7 +171,7 @@ impl Resource for AuthToken {
         let description = planned.description.clone().known_or_default();
         // Asked before, so that what can fail fails while there is nothing to lose.
         let held = self.room(&oci, &user_id).await?;
-        let registry_host = Attr::Known(self.clients.registry_host(cx).await?);
+        let registry_host = Attr::Known(self.clients.ocir_host(cx).await?);
         let ocir = self.clients.ocir(cx).await?;
         let usernames = self.usernames(cx, &oci, &user_id).await;
         let token = match oci.create_auth_token(&user_id, &description).await {
@@ -233,7 +233,7 @@ impl Resource for AuthToken {
             Some(days @ 1..) => cx.private.set(AGE, days.to_string()),
             _ => cx.private.remove(AGE),
         }
-        let registry_host = Attr::Known(self.clients.registry_host(cx).await?);
+        let registry_host = Attr::Known(self.clients.ocir_host(cx).await?);
         let mut state = to_state(
             token,
             State {

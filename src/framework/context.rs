@@ -145,7 +145,7 @@ impl Context {
         };
         let mut diagnostics: Vec<_> = diagnostics.into_iter().collect();
         let is_error = |diagnostic: &&mut Diagnostic| diagnostic.severity == Severity::Error;
-        if let Some(last) = diagnostics.iter_mut().filter(is_error).next_back() {
+        if let Some(last) = diagnostics.iter_mut().rfind(is_error) {
             last.detail = format!("{}\n\n{advice}", last.detail.trim_end());
         }
         diagnostics.into_iter().collect()
@@ -309,6 +309,7 @@ const VERSION: i64 = 1;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::framework::{ApplyResponse, sample};
 
     /// What was remembered is there again, and nothing is stored for nothing.
     #[test]
@@ -346,6 +347,92 @@ mod tests {
             br#"{"schema_version":"1"}"#,
         ] {
             assert!(Private::decode(bytes).is_empty(), "{bytes:?}");
+        }
+    }
+
+    /// Somebody who logs a context learns no secret.
+    #[test]
+    fn contexts_print_no_secrets() {
+        let mut cx = Context::default();
+        cx.private.set("token", "hunter2");
+        cx.kept = Kept(Arc::new(Mutex::new(Some(KeptObject {
+            state: "hunter2".into(),
+            private: cx.private.clone(),
+            usable: true,
+        }))));
+        let text = format!("{cx:?}");
+        assert!(text.contains("token") && text.contains("usable"), "{text}");
+        assert!(!text.contains("hunter2") && !text.contains("104"), "{text}");
+    }
+
+    async fn created(act: &str) -> ApplyResponse {
+        let (server, _) = sample::server("here".into()).await;
+        sample::apply(
+            &server,
+            &sample::config(act, &[("read", "1m")]),
+            &Value::Null,
+        )
+        .await
+    }
+
+    /// An error after something was recorded does not lose it: it is in the
+    /// answer, with its identity and what was remembered, and nothing unknown.
+    #[tokio::test]
+    async fn what_was_kept_is_in_the_answer() {
+        let response = created("keep remember fail").await;
+        let kept = sample::stored("keep remember fail", &[("read", "1m")]);
+        let kept = sample::changed(kept, &[("revision", Value::Null)]);
+        assert_eq!(response.state, kept);
+        assert_eq!(response.private.get("step"), Some(&b"later"[..]));
+        assert_eq!(response.identity.get("id"), Some(&"object-1".into()));
+        assert_eq!(
+            sample::lines(&response.diagnostics),
+            "Error: Cannot go on: It failed."
+        );
+        assert_eq!(created("fail").await.state, Value::Null);
+        assert_eq!(created("keep forget fail").await.state, Value::Null);
+    }
+
+    /// An object that is of use is not tainted: what went wrong is a warning.
+    #[tokio::test]
+    async fn what_is_usable_is_not_tainted() {
+        for act in ["usable fail", "usable keep fail"] {
+            let response = created(act).await;
+            assert_eq!(response.state.get("id"), Some(&"object-1".into()));
+            assert_eq!(
+                sample::lines(&response.diagnostics),
+                "Warning: Cannot go on: It failed."
+            );
+        }
+        // An update taints nothing, so its error is one.
+        let (server, _) = sample::server("here".into()).await;
+        let config = sample::config("usable fail", &[]);
+        let response = sample::apply(&server, &config, &sample::stored("", &[])).await;
+        assert!(response.diagnostics.has_errors());
+        assert_eq!(response.state.get("act"), Some(&"usable fail".into()));
+    }
+
+    /// A panic is answered with what was recorded before it.
+    #[tokio::test]
+    async fn a_panic_loses_nothing() {
+        let (server, _) = sample::server("here".into()).await;
+        for (act, exists, errors) in [
+            ("panic", false, true),
+            ("keep remember panic", true, true),
+            ("usable panic", true, false),
+        ] {
+            let config = sample::config(act, &[]);
+            let request = sample::change(&server, &config, &Value::Null).await;
+            let work = std::panic::AssertUnwindSafe(server.apply_resource("ocir_object", &request));
+            assert!(futures_util::FutureExt::catch_unwind(work).await.is_err());
+            let told = Diagnostic::error("The provider panicked", "There.").into();
+            let response = server.after_panic("ocir_object", &request, told);
+            assert_eq!(!response.state.is_null(), exists, "{act}");
+            assert_eq!(!response.identity.is_null(), exists, "{act}");
+            assert_eq!(response.diagnostics.has_errors(), errors, "{act}");
+            // As it was when the object was recorded.
+            let step = exists.then_some(&b"made"[..]);
+            assert_eq!(response.private.get("step"), step, "{act}");
         }
     }
 }

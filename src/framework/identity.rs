@@ -1,7 +1,7 @@
 //! Resource identity: what tells one remote object from every other, for hosts
 //! that keep it beside the state (Terraform and OpenTofu from 1.12).
 
-use super::{Model, Resource, Result, Schema, resource::no_upgrade};
+use super::{Block, Mode, Model, Resource, Result, Schema, resource::no_upgrade};
 use crate::cty::{Type, Value};
 
 /// A resource whose objects have an identity. It says how an identity is made
@@ -42,6 +42,11 @@ pub(super) struct Identities {
 
 impl Identities {
     pub(super) fn new<R: Identified>() -> Self {
+        // The first test that asks for the schema finds out.
+        debug_assert!(
+            fits(&R::Identity::block()),
+            "an identity has nothing but `required` and `optional` attributes"
+        );
         Self {
             schema: Schema {
                 version: R::IDENTITY_VERSION,
@@ -67,13 +72,27 @@ impl Identities {
         let identity = (self.of)(state).unwrap_or(Value::Null);
         let whole = identity.is_wholly_known()
             && self.schema.block.attributes.iter().all(|attribute| {
-                attribute.mode != super::Mode::Required
+                attribute.mode != Mode::Required
                     || identity
                         .get(&attribute.name)
                         .is_some_and(|value| !value.is_null())
             });
         if whole { identity } else { Value::Null }
     }
+}
+
+/// Whether the protocol can say a schema of an identity.
+fn fits(block: &Block) -> bool {
+    let simple = |ty: &Type| matches!(ty, Type::String | Type::Number | Type::Bool);
+    block.blocks.is_empty()
+        && block.attributes.iter().all(|attribute| {
+            let configurable = matches!(attribute.mode, Mode::Required | Mode::Optional);
+            let ty = match attribute.ty() {
+                Type::List(element) => *element,
+                ty => ty,
+            };
+            configurable && !attribute.write_only && simple(&ty)
+        })
 }
 
 /// Whether an identity says something else than an earlier one did. What an
@@ -90,7 +109,31 @@ pub(super) fn contradicts(earlier: &Value, later: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::framework::model::object;
+    use crate::framework::{
+        Attribute, Kind,
+        model::{self, object},
+    };
+
+    /// What there is no word for in the protocol.
+    #[test]
+    fn schemas() {
+        let block = |mode, ty| Block {
+            attributes: vec![Attribute {
+                kind: Kind::Plain(ty),
+                ..model::attribute::<String>("id", "Its id.", mode)
+            }],
+            ..Block::default()
+        };
+        let list = |ty| Type::List(Box::new(ty));
+        assert!(fits(&block(Mode::Required, Type::String)));
+        assert!(fits(&block(Mode::Optional, list(Type::Number))));
+        assert!(!fits(&block(Mode::Computed, Type::String)));
+        assert!(!fits(&block(Mode::Required, list(list(Type::Bool)))));
+        assert!(!fits(&block(
+            Mode::Required,
+            Type::Map(Box::new(Type::String))
+        )));
+    }
 
     /// A part that was not known before is none that changed.
     #[test]

@@ -20,6 +20,8 @@ pub mod model;
 pub mod plan;
 mod provider;
 mod resource;
+#[cfg(test)]
+mod sample;
 mod schema;
 mod server;
 mod timeouts;

@@ -664,6 +664,32 @@ mod tests {
         assert_eq!(planned(&same, &stored()).state, stored());
     }
 
+    /// A state without an argument that has a default now gets it, however deep;
+    /// what it has stays, and so does what has no default.
+    #[test]
+    fn missing_defaults() {
+        let bare = layer("a", [Value::Null, Value::Null, "7".into()]);
+        let stored = with(
+            &stored(),
+            &[
+                ("public", Value::Null),
+                ("layers", Value::Seq(vec![bare.clone(), stored_layer("b")])),
+                ("top", bare),
+            ],
+        );
+        let completed = with_missing_defaults(&Thing::block(), &stored);
+        let whole = layer("a", ["gzip".into(), Value::Null, "7".into()]);
+        let expected = [
+            ("public", false.into()),
+            ("layers", Value::Seq(vec![whole.clone(), stored_layer("b")])),
+            ("top", whole),
+        ];
+        assert_eq!(completed, with(&stored, &expected));
+        let public = with(&stored, &[("public", true.into())]);
+        let completed = with_missing_defaults(&Thing::block(), &public);
+        assert_eq!(completed.get("public"), Some(&true.into()));
+    }
+
     /// What the user configured is planned exactly, with what is known about it
     /// already.
     #[test]

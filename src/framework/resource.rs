@@ -160,7 +160,8 @@ pub struct Failed<S> {
     /// Why.
     pub diagnostics: Diagnostics,
     /// What exists: after a create, an object that goes into the state; after
-    /// an update, what it looks like now. `None` after an update: as before.
+    /// an update, what it looks like now. `None`: what was recorded with
+    /// [`Context::keep`], or else nothing, or after an update as before.
     pub partial: Option<S>,
 }
 

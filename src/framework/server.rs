@@ -101,7 +101,7 @@ pub struct PlanResponse {
     pub diagnostics: Diagnostics,
 }
 /// ApplyResourceChange.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct ApplyRequest {
     /// Configuration, with write-only values.
     pub config: Value,
@@ -140,8 +140,8 @@ pub struct ImportResponse {
     /// Messages.
     pub diagnostics: Diagnostics,
 }
-/// OpenEphemeralResource.
-#[derive(Debug, Default)]
+/// OpenEphemeralResource. Not to be printed: arguments may be secret.
+#[derive(Default)]
 pub struct OpenRequest {
     /// Configuration.
     pub config: Value,
@@ -471,15 +471,15 @@ impl Server {
     }
 
     /// ApplyResourceChange. What exists is in the answer, also after an error.
-    pub async fn apply_resource(&self, name: &str, request: ApplyRequest) -> ApplyResponse {
+    pub async fn apply_resource(&self, name: &str, request: &ApplyRequest) -> ApplyResponse {
         let mut cx = self.context(request.private.clone());
         cx.kept = request.kept.clone();
         let (state, diagnostics) = match self.ready_resource(name) {
-            Ok((resource, clients)) => resource.apply(clients, &mut cx, &request).await,
+            Ok((resource, clients)) => resource.apply(clients, &mut cx, request).await,
             Err(diagnostics) => (request.prior.clone(), diagnostics),
         };
         let diagnostics = with_warnings(&mut cx, diagnostics);
-        self.applied(name, &request, state, cx.private, diagnostics)
+        self.applied(name, request, state, cx.private, diagnostics)
     }
 
     /// The answer to an apply that panicked: what had been recorded of the
@@ -548,13 +548,21 @@ impl Server {
         match id {
             Ok(id) => {
                 let response = self.import_resource(name, &id).await;
-                match response.identity {
+                if response.state.is_none() {
+                    return response;
+                }
+                let mut diagnostics = response.diagnostics;
+                if identity::contradicts(&identity, &response.identity) {
+                    diagnostics.append(changed_identity("It is not imported."));
+                }
+                ImportResponse {
                     // The object says all of it once it is read.
-                    Value::Null if response.state.is_some() => ImportResponse {
-                        identity,
-                        ..response
+                    identity: match response.identity {
+                        Value::Null => identity,
+                        whole => whole,
                     },
-                    _ => response,
+                    diagnostics,
+                    ..response
                 }
             }
             Err(diagnostics) => ImportResponse {
@@ -591,11 +599,7 @@ impl Server {
     /// over as it is; from another provider the resource decides.
     pub fn move_resource(&self, target: &str, request: MoveRequest) -> Result<Value, Diagnostics> {
         let resource = self.resource(target)?;
-        let ours = request.provider_address.rsplit('/').next() == Some("ocir");
-        if ours
-            && let Some(source) = self.resources.get(request.type_name.as_str())
-            && source.kind() == resource.kind()
-        {
+        if self.is_renamed(target, &request) {
             let json = request.json.to_string().into_bytes();
             return self.upgrade_resource(target, request.schema_version, RawState::Json(json));
         }
@@ -610,6 +614,15 @@ impl Server {
             )
             .into())
         })
+    }
+
+    /// Whether a move is between two names of one resource of ours: then what
+    /// we remembered beside the state comes along. What another provider
+    /// remembered means nothing to us.
+    pub fn is_renamed(&self, target: &str, source: &MoveRequest) -> bool {
+        let kind = |name| self.resources.get(name).map(|resource| resource.kind());
+        let ours = source.provider_address.rsplit('/').next() == Some("ocir");
+        ours && kind(target).is_some() && kind(source.type_name.as_str()) == kind(target)
     }
 
     /// ValidateDataResourceConfig.
@@ -673,10 +686,14 @@ impl Server {
             if !self.arguments_unknown.load(Ordering::Relaxed) {
                 return OpenResponse::failed(with_warnings(&mut cx, opened.unknown));
             }
+            let deferred = later(Deferred::ProviderConfigUnknown);
+            if deferred.is_none() {
+                cx.warn(not_yet(name));
+            }
             return OpenResponse {
                 result: opened.result,
                 private: not_open(),
-                deferred: later(Deferred::ProviderConfigUnknown),
+                deferred,
                 ..OpenResponse::failed(cx.take_warnings())
             };
         }
@@ -792,13 +809,27 @@ fn not_open() -> Private {
     private
 }
 
-/// An object became another one while it lived, which no object does.
+/// Terraform goes on with unknown results. OpenTofu does not, and calls them a
+/// bug; nothing in the protocol tells the two apart.
+fn not_yet(name: &str) -> Diagnostic {
+    Diagnostic::warning(
+        "Cannot open yet",
+        format!(
+            "An argument of the provider is known after apply only, so the results of {name} are unknown until then. \
+             OpenTofu cannot plan with that: there, apply first what the argument depends on, with -target."
+        ),
+    )
+}
+
+/// An object became another one while it lived, which no object does. A host
+/// that imports by identity takes for the earlier one what the user wrote.
 fn changed_identity(consequence: &str) -> Diagnostics {
     Diagnostic::error(
         "Identity changed",
         format!(
             "The object is another one than before, though nothing replaced it. {consequence}\n\n\
-             This is a bug in the ocir provider."
+             If it is being imported by its identity, the import asks for something that the object is not. \
+             Otherwise this is a bug in the ocir provider."
         ),
     )
     .into()
@@ -1275,7 +1306,7 @@ mod tests {
             private: planned.private,
             ..Default::default()
         };
-        server.apply_resource("ocir_probe", request).await
+        server.apply_resource("ocir_probe", &request).await
     }
 
     async fn read(server: &Server, current: &Value) -> ReadResponse {
@@ -1492,7 +1523,7 @@ mod tests {
             private: updated.private,
             ..Default::default()
         };
-        let deleted = server.apply_resource("ocir_probe", request).await;
+        let deleted = server.apply_resource("ocir_probe", &request).await;
         assert_eq!(deleted.state, Value::Null);
         assert_eq!(deleted.diagnostics, Diagnostics::default());
     }
@@ -1696,7 +1727,7 @@ mod tests {
             private: Private::default(),
             ..Default::default()
         };
-        let response = server.apply_resource("ocir_probe", request).await;
+        let response = server.apply_resource("ocir_probe", &request).await;
         assert_eq!(response.state, stored("fail"));
         assert!(response.diagnostics.has_errors());
     }
@@ -1888,6 +1919,27 @@ mod tests {
                 let moved = server.move_resource(target, request(address, source, 2));
                 assert_eq!(moved, Ok(stored("x")));
             }
+        }
+        // What is remembered comes along within the provider, and from nowhere else.
+        let oracle = "registry.terraform.io/oracle/oci";
+        for (address, source, expected) in [
+            ("registry.opentofu.org/motando/ocir", "oci_probe", true),
+            ("registry.opentofu.org/motando/ocir", "ocir_other", false),
+            (oracle, "oci_probe", false),
+        ] {
+            let renamed = server.is_renamed("ocir_probe", &request(address, source, 2));
+            assert_eq!(renamed, expected, "{address} {source}");
+        }
+        for (address, expected) in [
+            (oracle, true),
+            ("registry.opentofu.org/hashicorp/oci", true),
+            ("oracle/oci", true),
+            ("registry.terraform.io/other/oci", false),
+            ("oci", false),
+            ("", false),
+        ] {
+            let of = request(address, "x", 0).is_of(&["oracle/oci", "hashicorp/oci"]);
+            assert_eq!(of, expected, "{address}");
         }
         let theirs = SourceState {
             json: serde_json::json!({"display_name": "theirs"}),

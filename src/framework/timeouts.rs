@@ -301,7 +301,7 @@ impl fmt::Display for Written {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::framework::model::object;
+    use crate::framework::{ReadRequest, Server, model::object, sample};
 
     /// Durations as Go takes them, and what it does not take either.
     #[test]
@@ -407,5 +407,165 @@ mod tests {
         assert_eq!(block.get("default"), None);
         assert_eq!(from_json(&serde_json::json!({ "timeouts": null })), None);
         assert_eq!(from_json(&serde_json::json!({})), None);
+    }
+
+    /// The block is as it was configured, whatever the service answers; a change
+    /// of nothing else recomputes nothing and asks nobody.
+    #[tokio::test]
+    async fn blocks_are_stored_and_change_nothing() {
+        let (server, events) = sample::server("here".into()).await;
+        let limits: &[_] = &[("create", "20m"), ("read", "1h")];
+        let created = sample::apply(&server, &sample::config("", limits), &Value::Null).await;
+        assert!(created.diagnostics.is_empty());
+        assert_eq!(created.state, sample::stored("", limits));
+        let request = ReadRequest {
+            current: created.state.clone(),
+            ..Default::default()
+        };
+        let read = server.read_resource("ocir_object", request).await;
+        assert_eq!(read.state, created.state);
+        let again = sample::plan(&server, &sample::config("", limits), &created.state).await;
+        assert_eq!(again.planned, created.state);
+        assert_eq!(events.take(), ["create", "read"]);
+
+        let limits: &[_] = &[("delete", "1h")];
+        let updated = sample::apply(&server, &sample::config("", limits), &created.state).await;
+        assert_eq!(updated.state, sample::stored("", limits));
+        let removed = sample::apply(&server, &sample::config("", &[]), &updated.state).await;
+        assert_eq!(removed.state, sample::stored("", &[]));
+        assert_eq!(events.take(), [""; 0]);
+
+        // With another change beside it, it is an update like any other.
+        let config = sample::config("change", limits);
+        let planned = sample::plan(&server, &config, &created.state).await;
+        assert_eq!(planned.planned.get("revision"), Some(&Value::UNKNOWN));
+        sample::apply(&server, &config, &created.state).await;
+        assert_eq!(events.take(), ["update"]);
+    }
+
+    /// Work that listens ends when its time is over, not before, and is told
+    /// why; the message says what to change.
+    #[tokio::test]
+    async fn work_ends_in_time() {
+        let (server, events) = sample::server("here".into()).await;
+        let started = std::time::Instant::now();
+        let config = sample::config("listen", &[("create", "300ms")]);
+        let response = sample::apply(&server, &config, &Value::Null).await;
+        let elapsed = started.elapsed();
+        assert!((300..2300).contains(&elapsed.as_millis()), "{elapsed:?}");
+        assert_eq!(events.take(), ["create", "timed out"]);
+        assert_eq!(response.state, Value::Null);
+        expect_test::expect![[r#"
+            Error: Cannot wait: It is not ready.
+
+            It took longer than 300ms, the time that a create has. To give it more, set:
+
+                timeouts {
+                  create = "600ms"
+                }"#]]
+        .assert_eq(&sample::lines(&response.diagnostics));
+
+        let prior = sample::stored("listen", &[("delete", "50ms")]);
+        let response = sample::delete(&server, &prior).await;
+        assert_eq!(response.state, prior);
+        let text = sample::lines(&response.diagnostics);
+        assert!(text.contains("the time that a delete has"), "{text}");
+        let request = ReadRequest {
+            current: sample::stored("listen", &[]),
+            ..Default::default()
+        };
+        let response = server.read_resource("ocir_object", request).await;
+        let text = sample::lines(&response.diagnostics);
+        assert!(
+            text.contains("longer than 50ms, the time that a read has"),
+            "{text}"
+        );
+    }
+
+    /// An interrupt is told apart, before and after the time is over.
+    #[tokio::test]
+    async fn interrupts_are_no_timeouts() {
+        let (server, events) = sample::server("here".into()).await;
+        let config = sample::config("listen", &[("create", "1h")]);
+        let request = sample::change(&server, &config, &Value::Null).await;
+        let (response, ()) = tokio::join!(server.apply_resource("ocir_object", &request), async {
+            tokio::task::yield_now().await;
+            server.stop();
+        });
+        assert_eq!(events.take(), ["create", "interrupted"]);
+        assert_eq!(
+            sample::lines(&response.diagnostics),
+            "Error: Cannot wait: It is not ready."
+        );
+
+        let config = sample::config("nap listen", &[("create", "100ms")]);
+        let request = sample::change(&server, &config, &Value::Null).await;
+        let (_, ()) = tokio::join!(server.apply_resource("ocir_object", &request), async {
+            tokio::task::yield_now().await;
+            server.stop();
+        });
+        assert_eq!(events.take(), ["create", "interrupted"]);
+    }
+
+    /// Work that does not listen is given up, but for a create that has not said
+    /// what exists: that is waited for.
+    #[tokio::test]
+    async fn work_that_does_not_listen_is_given_up() {
+        let (server, _) = sample::server("here".into()).await;
+        let limits: &[_] = &[
+            ("create", "10ms"),
+            ("update", "10ms"),
+            ("delete", "10ms"),
+            ("read", "10ms"),
+        ];
+        let hanging = sample::stored("hang", limits);
+        let read = ReadRequest {
+            current: hanging.clone(),
+            ..Default::default()
+        };
+        let config = |act| sample::config(act, limits);
+        let (hang, keep, nap) = (config("hang"), config("keep hang"), config("nap"));
+        let before = sample::stored("", limits);
+        let (read, updated, deleted, kept, made) = tokio::join!(
+            server.read_resource("ocir_object", read),
+            sample::apply(&server, &hang, &before),
+            sample::delete(&server, &hanging),
+            sample::apply(&server, &keep, &Value::Null),
+            sample::apply(&server, &nap, &Value::Null),
+        );
+        assert_eq!(read.state, hanging);
+        assert_eq!(updated.state, before);
+        assert_eq!(deleted.state, hanging);
+        assert_eq!(kept.state.get("id"), Some(&"object-1".into()));
+        for diagnostics in [
+            read.diagnostics,
+            updated.diagnostics,
+            deleted.diagnostics,
+            kept.diagnostics,
+        ] {
+            let text = sample::lines(&diagnostics);
+            assert!(text.starts_with("Error: Operation timed out"), "{text}");
+            assert!(text.contains("longer than 10ms"), "{text}");
+        }
+        assert!(made.diagnostics.is_empty());
+        assert_eq!(made.state, sample::stored("nap", limits));
+    }
+
+    /// Users read the defaults where they read the arguments.
+    #[test]
+    fn defaults_are_described() {
+        let server = Server::new(sample::Sample(sample::Events::default()));
+        let schema = server.resource_schema("ocir_object").cloned();
+        let schema = schema.unwrap_or_else(|| panic!("it is served"));
+        let attributes = schema.block.blocks[0].block.attributes.iter();
+        let lines: Vec<_> = attributes
+            .map(|attribute| &*attribute.description)
+            .collect();
+        expect_test::expect![[r#"
+            How long creating may take, such as `90s` or `1h30m`. Defaults to `10m`.
+            How long reading may take, each time the state is refreshed. Defaults to `50ms`.
+            How long updating may take. Defaults to `10m`.
+            How long deleting may take. It counts as it was when it was last applied. Defaults to `10m`."#]]
+        .assert_eq(&lines.join("\n"));
     }
 }

@@ -386,4 +386,59 @@ mod tests {
         assert!(matches!(raw_state(Some(old)), RawState::Flatmap));
         assert!(matches!(raw_state(None), RawState::Json(json) if json.is_empty()));
     }
+
+    /// An identity goes to hosts that know its schema, and comes back.
+    #[test]
+    fn identities_make_the_round_trip() {
+        let schema = Schema {
+            version: 2,
+            block: Block {
+                attributes: vec![
+                    Attribute {
+                        mode: Mode::Required,
+                        ..example()
+                    },
+                    Attribute {
+                        mode: Mode::Optional,
+                        name: "place".to_owned(),
+                        ..example()
+                    },
+                ],
+                ..Default::default()
+            },
+        };
+        let sent = identity_schema(&schema).encode_to_vec();
+        let sent = wire::IdentitySchema::decode(sent.as_slice()).unwrap();
+        let flags = |index: usize| {
+            let attribute = &sent.attributes[index];
+            (attribute.required_for_import, attribute.optional_for_import)
+        };
+        assert_eq!(
+            (sent.version, flags(0), flags(1)),
+            (2, (true, false), (false, true))
+        );
+        assert_eq!(sent.attributes[0].r#type, br#"["list","number"]"#);
+
+        let ty = schema.block.ty();
+        let whole = Value::Map(BTreeMap::from([
+            ("size".to_owned(), Value::Seq(Vec::new())),
+            ("place".to_owned(), Value::Null),
+        ]));
+        let sent = sent_identity(&whole, Some(&ty));
+        assert_eq!(identity(sent.as_ref(), Some(&ty)).unwrap(), whole);
+        assert_eq!(identity(sent.as_ref(), None).unwrap(), Value::Null);
+        assert_eq!(identity(None, Some(&ty)).unwrap(), Value::Null);
+        assert_eq!(sent_identity(&Value::Null, Some(&ty)), None);
+        assert_eq!(sent_identity(&whole, None), None);
+    }
+
+    /// Points in time keep their fractions, and go no further back than 1970.
+    #[test]
+    fn times_are_sent() {
+        let at = |nanos: u64| SystemTime::UNIX_EPOCH + std::time::Duration::from_nanos(nanos);
+        let sent = timestamp(at(1_700_000_000_250_000_000));
+        assert_eq!((sent.seconds, sent.nanos), (1_700_000_000, 250_000_000));
+        let before = SystemTime::UNIX_EPOCH - std::time::Duration::from_secs(1);
+        assert_eq!(timestamp(before), wire::Timestamp::default());
+    }
 }

@@ -241,21 +241,19 @@ async fn apply_resource_change(
 ) -> Answer<wire::ApplyResourceChangeResponse> {
     let ty = resource_type(&server, &request.type_name)?;
     let identity = identity_type(&server, &request.type_name);
-    let kept = Kept::default();
     let call = ApplyRequest {
         config: value(request.config.as_ref(), &ty)?,
         prior: value(request.prior_state.as_ref(), &ty)?,
         planned: value(request.planned_state.as_ref(), &ty)?,
         identity: convert::identity(request.planned_identity.as_ref(), identity.as_ref())?,
         private: Private::decode(&request.planned_private),
-        kept: kept.clone(),
+        kept: Kept::default(),
     };
     // An object that was made before a panic is not lost over it.
-    let before = call.clone();
-    let applied = goplugin::catch(server.apply_resource(&request.type_name, call)).await;
+    let applied = goplugin::catch(server.apply_resource(&request.type_name, &call)).await;
     let answer = applied.unwrap_or_else(|panic| {
-        let lost = before.prior.is_null() && kept.is_empty();
-        server.after_panic(&request.type_name, &before, panicked(panic, lost))
+        let lost = call.prior.is_null() && call.kept.is_empty();
+        server.after_panic(&request.type_name, &call, panicked(panic, lost))
     });
     Ok(wire::ApplyResourceChangeResponse {
         new_state: Some(dynamic(&answer.state, &ty)),
@@ -306,15 +304,18 @@ async fn move_resource_state(
         schema_version: request.source_schema_version,
         json,
     };
-    let state = server.move_resource(&request.target_type_name, source)?;
     let name = &request.target_type_name;
+    let private = match server.is_renamed(name, &source) {
+        true => Private::decode(&request.source_private),
+        false => Private::default(),
+    };
+    let state = server.move_resource(name, source)?;
     let identity = server.identity(name, &state);
     Ok(wire::MoveResourceStateResponse {
         target_state: Some(dynamic(&state, &ty)),
         target_identity: convert::sent_identity(&identity, identity_type(&server, name).as_ref()),
         diagnostics: Vec::new(),
-        // What the source remembered beside its state means nothing to us.
-        target_private: Private::default().encode().into(),
+        target_private: private.encode().into(),
     })
 }
 

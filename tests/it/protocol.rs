@@ -68,6 +68,51 @@ async fn the_hosts_certificate_gets_in() -> Result<()> {
     Ok(())
 }
 
+/// Logins and identities are offered to hosts that ask for them, and only what
+/// has an identity has a schema of one.
+#[tokio::test]
+async fn newer_things_are_offered() -> Result<()> {
+    let plugin = Plugin::start(|command| command)?;
+    let channel = plugin.channel(None).await?;
+    let metadata: wire::GetMetadataResponse =
+        call(&channel, "/tfplugin6.Provider/GetMetadata", ()).await?;
+    let names = metadata.ephemeral_resources.iter();
+    let names: Vec<_> = names.map(|row| &*row.type_name).collect();
+    assert_eq!(names, ["probe_login"]);
+    let schemas: wire::GetProviderSchemaResponse =
+        call(&channel, "/tfplugin6.Provider/GetProviderSchema", ()).await?;
+    let login = &schemas.ephemeral_resource_schemas["probe_login"];
+    let attributes = login.block.iter().flat_map(|block| &block.attributes);
+    let sensitive = attributes.filter(|attribute| attribute.sensitive);
+    let sensitive: Vec<_> = sensitive.map(|attribute| &*attribute.name).collect();
+    assert_eq!(sensitive, ["password"]);
+
+    let identities: wire::GetResourceIdentitySchemasResponse = call(
+        &channel,
+        "/tfplugin6.Provider/GetResourceIdentitySchemas",
+        (),
+    )
+    .await?;
+    let names: Vec<_> = identities.identity_schemas.keys().collect();
+    assert_eq!(names, ["probe_record"]);
+    let id = &identities.identity_schemas["probe_record"].attributes[0];
+    assert_eq!((&*id.name, id.required_for_import), ("id", true));
+
+    let request = wire::UpgradeResourceIdentityRequest {
+        type_name: "probe_thing".to_owned(),
+        ..Default::default()
+    };
+    let upgraded: wire::UpgradeResourceIdentityResponse = call(
+        &channel,
+        "/tfplugin6.Provider/UpgradeResourceIdentity",
+        request,
+    )
+    .await?;
+    expect!["Resources of type probe_thing have no identity."]
+        .assert_eq(&upgraded.diagnostics[0].detail);
+    Ok(())
+}
+
 /// Nobody else on the machine can use a provider that holds credentials.
 #[tokio::test]
 async fn other_certificates_are_refused() -> Result<()> {

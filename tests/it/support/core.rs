@@ -1710,6 +1710,18 @@ mod tests {
             .await?;
         imported.expect_noop(json!({ "name": "b" })).await?;
         assert_eq!(imported.identity()["id"], "box-b");
+        let wrong = json!({ "id": "box-b", "revision": 7 });
+        let problems = host
+            .resource("box")
+            .import_by_identity(wrong)
+            .await
+            .unwrap_err();
+        assert!(
+            problems
+                .to_string()
+                .contains("the import asks for something"),
+            "{problems}"
+        );
         imported.destroy().await?;
         assert_eq!(imported.identity(), Json::Null);
 
@@ -1738,7 +1750,7 @@ mod tests {
 
             The object is another one than before, though nothing replaced it. The identity stays as it was.
 
-            This is a bug in the ocir provider."#]]
+            If it is being imported by its identity, the import asks for something that the object is not. Otherwise this is a bug in the ocir provider."#]]
         .assert_eq(&problems.unwrap_err().to_string());
         assert_eq!(one.identity()["revision"], 1);
         assert_eq!(one.state()["limit"], 3);

@@ -22,8 +22,6 @@ fn schema_is_golden() -> anyhow::Result<()> {
         "provider": whole(server.provider_schema()),
         "resources": all(server.resource_schemas()),
         "data_sources": all(server.data_source_schemas()),
-        "ephemeral_resources": all(server.ephemeral_schemas()),
-        "identities": all(server.identity_schemas()),
     });
     for (name, schemas) in [
         ("ephemeral_resources", server.ephemeral_schemas()),

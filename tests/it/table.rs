@@ -22,7 +22,6 @@ fn names_are_ours() {
         .resource_schemas()
         .into_iter()
         .chain(server.data_source_schemas())
-        .chain(server.ephemeral_schemas())
         .map(|(name, _)| name)
         .collect();
     let count = names.len();

@@ -93,6 +93,10 @@ async fn an_unknown_provider() -> anyhow::Result<()> {
         assert_eq!(login.result[name], unknown(), "{name}");
     }
     assert!(emulator.requests().is_empty());
+    expect![[r#"
+        Warning: Cannot open yet
+
+        An argument of the provider is known after apply only, so the results of ocir_registry_login are unknown until then. OpenTofu cannot plan with that: there, apply first what the argument depends on, with -target."#]].assert_eq(&login.warnings.join("\n\n"));
     assert_eq!(login.close().await?, [""; 0]);
     Ok(())
 }

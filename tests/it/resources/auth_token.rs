@@ -195,7 +195,7 @@ async fn inactive() -> anyhow::Result<()> {
 /// its login name is missing is a warning, and a later refresh finds it.
 #[tokio::test]
 async fn the_user_cannot_be_read() -> anyhow::Result<()> {
-    let cloud = Cloud::start().await?;
+    let cloud = impatient().await?;
     let mut token = cloud.host.resource("oci_auth_token");
     let plan = token.plan(docker()).await?;
     cloud.emulator.fail_always("GetUser", Fault::status(404));
@@ -288,7 +288,7 @@ async fn a_lost_answer() -> anyhow::Result<()> {
 /// delete was lost: the token stays in the state, since it still works.
 #[tokio::test]
 async fn a_token_that_works_is_not_forgotten() -> anyhow::Result<()> {
-    let cloud = Cloud::start().await?;
+    let cloud = impatient().await?;
     let mut token = cloud.host.resource("oci_auth_token");
     let state = token.apply(docker()).await?;
     let lost = Fault::error(

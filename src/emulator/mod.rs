@@ -69,6 +69,7 @@ pub struct Builder {
     accept_immutable: bool,
     tls: Option<(PathBuf, PathBuf)>,
     token_delay: Option<Duration>,
+    federation: Option<String>,
     page_size: Option<usize>,
     oracle_tags: bool,
     tag_defaults: BTreeMap<String, BTreeMap<String, Value>>,
@@ -553,6 +554,14 @@ impl Builder {
             ..self
         }
     }
+    /// The seeded user came from another identity provider: the registry knows the user
+    /// only with this in front of the name, which the control plane does not say.
+    pub fn federation(self, name: impl Into<String>) -> Self {
+        Self {
+            federation: Some(name.into()),
+            ..self
+        }
+    }
     /// Entries of a page when the client names no limit.
     pub fn page_size(self, entries: usize) -> Self {
         Self {
@@ -668,6 +677,7 @@ impl Builder {
                 tag_defaults: self.tag_defaults,
                 deletion_delay: self.deletion_delay,
                 token_delay: self.token_delay.unwrap_or_default(),
+                federation: self.federation,
                 page_size: self.page_size.unwrap_or(DEFAULT_PAGE).max(1),
                 session_lifetime: self.session_lifetime,
                 registry_token_lifetime: self.registry_token_lifetime.unwrap_or(identity::LIFETIME),

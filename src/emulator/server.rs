@@ -78,6 +78,8 @@ pub(super) struct Settings {
     /// How long a deleted repository stays.
     pub deletion_delay: Option<Duration>,
     pub token_delay: Duration,
+    /// What stands in front of the user's name at a login.
+    pub federation: Option<String>,
     pub page_size: usize,
     /// How long security tokens live, where that is not what they usually do.
     pub session_lifetime: Option<Duration>,

@@ -49,11 +49,14 @@ impl Client {
 
     /// ListAuthTokens. There is no call for one.
     pub async fn list_auth_tokens(&self, user_id: &str) -> Result<Vec<AuthToken>, Error> {
-        // Not documented as paged, and costs nothing if it should be.
+        // Not documented as paged, and costs nothing if it should be. That the
+        // list is refused is an answer too: it is asked to tell whether a token
+        // is there.
         let call = Call::new(self, "ListAuthTokens", Service::Identity, Method::GET)?
             .path("users")
             .value(user_id)
-            .path("authTokens");
+            .path("authTokens")
+            .question();
         self.pages(call, |page: Vec<AuthToken>| page).await
     }
 

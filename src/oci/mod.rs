@@ -13,6 +13,7 @@ mod home_region;
 mod hosts;
 mod namespace;
 mod pace;
+mod registry_login;
 mod registry_token;
 mod scrub;
 mod tenancy;
@@ -34,6 +35,7 @@ pub use container_repository::{
 };
 pub use error::Error;
 pub use hosts::parse_host_overrides;
+pub use registry_login::registry_login;
 pub use registry_token::RegistryToken;
 pub use tenancy::{RegionSubscription, Tenancy};
 pub use user::User;

@@ -98,7 +98,7 @@ struct Answer {
 
 /// Whether a token says that its bearer is nobody. A token of a shape that is
 /// not known here is accepted: the registry knows better.
-fn is_anonymous(token: &str) -> bool {
+pub(super) fn is_anonymous(token: &str) -> bool {
     user_id(token).is_some_and(|user_id| user_id.starts_with("anon-"))
 }
 

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::Read,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::OnceCell;
@@ -39,6 +40,7 @@ pub struct Clients {
     namespace: OnceCell<String>,
     loader: Arc<image::Loader>,
     taken_over: Mutex<BTreeMap<String, String>>,
+    deleted_tokens: Mutex<BTreeSet<String>>,
 }
 
 /// The registry that images are pushed to.
@@ -65,6 +67,37 @@ impl Registry {
     }
 }
 
+/// Oracle's registry, for its token endpoint.
+pub(crate) struct Ocir {
+    /// Host, and port when it is not the usual one.
+    pub(crate) host: String,
+    /// The control plane whose identity signs in.
+    pub(crate) oci: oci::Client,
+    http: reqwest::Client,
+    scheme: String,
+}
+
+impl Ocir {
+    /// Scheme and authority.
+    fn base(&self) -> String {
+        format!("{}://{}", self.scheme, self.host)
+    }
+
+    /// A token for the provider's own identity.
+    pub(crate) async fn token(&self) -> std::result::Result<oci::RegistryToken, oci::Error> {
+        self.oci.get_registry_token(&self.base()).await
+    }
+
+    /// Whether a user name and an auth token are accepted.
+    pub(crate) async fn accepts(
+        &self,
+        username: &str,
+        token: &str,
+    ) -> std::result::Result<bool, oci::Error> {
+        oci::registry_login(&self.http, &self.base(), username, token).await
+    }
+}
+
 impl Clients {
     pub(super) fn new(
         config: Config,
@@ -83,6 +116,7 @@ impl Clients {
             namespace: OnceCell::new(),
             loader: Arc::default(),
             taken_over: Mutex::default(),
+            deleted_tokens: Mutex::default(),
         })
     }
 
@@ -157,6 +191,69 @@ impl Clients {
             Ok(region_hosts)
         } else {
             Ok(vec![host])
+        }
+    }
+
+    /// The registry of Oracle's that the provider's identity belongs to. That is
+    /// not the one of the argument `registry.host` when that one is somebody
+    /// else's: no login of Oracle's goes there.
+    pub(crate) async fn ocir(&self, cx: &Context) -> Result<Ocir> {
+        let (scheme, host) = self.ocir_address(cx).await?;
+        let of_registry = self.effective.registry.ca_certificate.as_deref();
+        let options = self.transport(of_registry).await?;
+        Ok(Ocir {
+            http: self.http(&options, of_registry.is_some())?,
+            host,
+            scheme,
+            oci: self.oci(cx).await?,
+        })
+    }
+
+    /// Host (and port) of [`ocir`](Self::ocir). Asks nobody, but an instance where it is.
+    pub(crate) async fn ocir_host(&self, cx: &Context) -> Result<String> {
+        Ok(self.ocir_address(cx).await?.1)
+    }
+
+    async fn ocir_address(&self, cx: &Context) -> Result<(String, String)> {
+        let oci = self.oci(cx).await?;
+        let settings = &self.effective.registry;
+        let (scheme, own) = match &self.effective.endpoint {
+            Some(endpoint) => endpoint_authority(endpoint, oci.region())?,
+            None => ("https".to_owned(), oci.region().registry_host()),
+        };
+        let hosts = oci.region().registry_hosts();
+        let configured = settings.host.clone();
+        let Some(host) = configured.filter(|host| *host == own || hosts.contains(host)) else {
+            return Ok((scheme, own));
+        };
+        let scheme = match settings.plain_http {
+            Some(true) => "http".to_owned(),
+            None if host == own => scheme,
+            _ => "https".to_owned(),
+        };
+        Ok((scheme, host))
+    }
+
+    /// Remembers an auth token that was deleted: a list may still have it for a while.
+    pub(crate) fn note_deleted_token(&self, id: &str) {
+        let deleted = self.deleted_tokens.lock();
+        deleted
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.to_owned());
+    }
+
+    /// Whether this process deleted an auth token.
+    pub(crate) fn is_deleted_token(&self, id: &str) -> bool {
+        let deleted = self.deleted_tokens.lock();
+        deleted.unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
+
+    /// How long to wait between two questions about something that takes time;
+    /// nearly nothing where nobody is to wait.
+    pub(crate) fn pause(&self, pause: Duration) -> Duration {
+        match self.retry.wait {
+            true => pause,
+            false => pause.min(Duration::from_millis(20)),
         }
     }
 

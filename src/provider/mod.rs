@@ -10,6 +10,7 @@ mod clients;
 mod config;
 mod data_sources;
 mod diagnose;
+mod ephemeral;
 mod once;
 mod policy;
 mod registry_token;
@@ -18,7 +19,9 @@ mod validate;
 
 use crate::{
     credentials::Environment,
-    framework::{Context, DataSourceType, Diagnostics, Provider, ResourceType, Result},
+    framework::{
+        Context, DataSourceType, Diagnostics, EphemeralResourceType, Provider, ResourceType, Result,
+    },
     transport::RetryPolicy,
 };
 
@@ -75,5 +78,9 @@ impl Provider for Ocir {
 
     fn data_sources(&self) -> Vec<DataSourceType<Clients>> {
         data_sources::all()
+    }
+
+    fn ephemeral_resources(&self) -> Vec<EphemeralResourceType<Clients>> {
+        ephemeral::all()
     }
 }

@@ -205,6 +205,17 @@ fn is_tag_key(key: &str) -> bool {
         .is_some_and(|(namespace, key)| !namespace.is_empty() && !key.is_empty())
 }
 
+/// After how many days something is replaced.
+pub(crate) fn days(value: &Value) -> Result<(), String> {
+    match value {
+        Value::Number(number) if number.to_i64().is_some_and(|days| days < 1) => {
+            Err("must be a whole number of days, 1 or more".into())
+        }
+        // That a number is whole, its type asks for.
+        _ => Ok(()),
+    }
+}
+
 /// Format of a readme.
 pub(crate) fn readme_format(value: &Value) -> Result<(), String> {
     one_of(value, &["TEXT_MARKDOWN", "TEXT_PLAIN"])

@@ -2,6 +2,9 @@
 
 mod repositories;
 
+mod pipelines;
+mod tokens;
+
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use ocir::emulator::Emulator;
@@ -197,7 +200,12 @@ async fn examples_validate() -> anyhow::Result<()> {
     };
     workspace.init().await?;
     let mut count = 0;
-    for kind in ["resources", "data-sources", "provider"] {
+    for kind in [
+        "resources",
+        "data-sources",
+        "ephemeral-resources",
+        "provider",
+    ] {
         for file in terraform_files(&root().join("examples").join(kind))? {
             let text = fs::read_to_string(&file)?;
             // An example of the whole preamble brings its own.

@@ -103,6 +103,7 @@ fn check_attribute(path: &str, attribute: &Attribute) {
         "private_key_password",
         "token",
         "token_exchange_client_secret",
+        "docker_config_json",
     ]
     .contains(&name);
     assert_eq!(

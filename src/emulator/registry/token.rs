@@ -122,7 +122,11 @@ fn log_in(shared: &Shared, encoded: &str) -> Result<(Caller, Option<String>), Re
             .values()
             .any(|token| token.token == password && is_usable(token, now, delay))
     });
-    if user == seed.user_name && accepted {
+    let known_as = match &shared.settings.federation {
+        Some(federation) => format!("{federation}/{}", seed.user_name),
+        None => seed.user_name.clone(),
+    };
+    if user == known_as && accepted {
         let user = Principal::user(&shared.tenancy);
         let printed = format!("auth_token {}", user.id);
         Ok((Caller::Principal(user), Some(printed)))

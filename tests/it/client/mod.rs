@@ -5,3 +5,4 @@ mod credentials;
 mod oci;
 mod principals;
 mod registry;
+mod registry_login;

@@ -2,5 +2,6 @@
 
 mod auth_token;
 mod image_push;
+mod registry_login;
 mod repository;
 mod tenancy_namespace;

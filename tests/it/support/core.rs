@@ -414,6 +414,12 @@ impl Resource {
         })
     }
 
+    /// Plans without a refresh, as `-refresh=false` does.
+    pub async fn plan_unrefreshed(&self, config: Json) -> Result<PlannedChange> {
+        let config = configuration(&self.schema.block, &config)?;
+        self.plan_once(&config).await
+    }
+
     /// Plans the destruction, which is up to the host.
     pub fn plan_destroy(&self) -> PlannedChange {
         PlannedChange {
@@ -650,7 +656,11 @@ impl Resource {
         let exists = !self.object.is_null();
         let fresh = exists && self.tainted;
         let prior = if fresh { &Value::Null } else { &self.object };
-        let mut answer = self.ask_for_plan(prior, config).await?;
+        let private = match prior.is_null() {
+            true => Bytes::new(),
+            false => self.private.clone(),
+        };
+        let mut answer = self.ask_for_plan(prior, &private, config).await?;
         let mut warnings = diagnose(&answer.diagnostics)?;
         let mut planned = self.check_plan(&answer, prior, config)?;
         let mut identity = self.identity_of(answer.planned_identity.as_ref())?;
@@ -671,8 +681,9 @@ impl Resource {
             false => Action::Create,
             true if fresh => Action::Replace,
             true if !replace.is_empty() => {
-                // The new object is planned as a create.
-                answer = self.ask_for_plan(&Value::Null, config).await?;
+                // The new object is planned as a create, with what the first plan remembered.
+                let private = answer.planned_private.clone();
+                answer = self.ask_for_plan(&Value::Null, &private, config).await?;
                 warnings.extend(diagnose(&answer.diagnostics)?);
                 planned = self.check_plan(&answer, &Value::Null, config)?;
                 identity = self.identity_of(answer.planned_identity.as_ref())?;
@@ -704,6 +715,7 @@ impl Resource {
     async fn ask_for_plan(
         &self,
         prior: &Value,
+        private: &Bytes,
         config: &Value,
     ) -> Result<wire::PlanResourceChangeResponse> {
         let proposed = rules::proposed_new(&self.schema.block, prior, config);
@@ -712,11 +724,7 @@ impl Resource {
             prior_state: Some(encode(prior, &self.ty)),
             proposed_new_state: Some(encode(&proposed, &self.ty)),
             config: Some(encode(config, &self.ty)),
-            prior_private: if prior.is_null() {
-                Bytes::new()
-            } else {
-                self.private.clone()
-            },
+            prior_private: private.clone(),
             client_capabilities: Some(CAPABILITIES),
             prior_identity: self.sent_identity(&self.identity),
         };

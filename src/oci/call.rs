@@ -217,6 +217,8 @@ pub(super) struct Marks {
     retry_token: Option<String>,
     /// How often it was sent.
     pub(super) sent: AtomicU32,
+    /// Whether it was sent without a word about what became of it.
+    pub(super) unheard: AtomicBool,
     /// Whether another credential was asked for already.
     pub(super) renewed: AtomicBool,
 }
@@ -230,6 +232,7 @@ impl Marks {
                 earlier.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()))
             }),
             sent: AtomicU32::new(0),
+            unheard: AtomicBool::new(false),
             renewed: AtomicBool::new(false),
         }
     }

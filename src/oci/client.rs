@@ -253,7 +253,12 @@ impl Client {
             |failure, progress| self.decide(call, failure, progress),
         )
         .await;
-        result.map_err(|failure| failure.error.after(marks.sent.load(Ordering::Relaxed)))
+        result.map_err(|failure| match failure.error {
+            Error::Stopped if !call.reads && marks.unheard.load(Ordering::Relaxed) => {
+                Error::StoppedUnheard
+            }
+            error => error.after(marks.sent.load(Ordering::Relaxed)),
+        })
     }
 
     /// What is waited for before something is sent, or while something is only
@@ -291,6 +296,12 @@ impl Client {
                     && failure.error.is_not_found() =>
             {
                 Ok(Answer::default())
+            }
+            Err(failure) => {
+                if failure.error.is_ambiguous() {
+                    request.marks.unheard.store(true, Ordering::Relaxed);
+                }
+                Err(failure)
             }
             answer => answer,
         }

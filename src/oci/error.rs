@@ -81,6 +81,10 @@ pub enum Error {
     /// The user interrupted the run.
     #[error("interrupted")]
     Stopped,
+    /// The same, after an attempt whose answer was not heard: the service may
+    /// have done what was asked for.
+    #[error("interrupted")]
+    StoppedUnheard,
 }
 
 impl Error {
@@ -146,13 +150,18 @@ impl Error {
         )
     }
 
+    /// Whether the run was stopped before there was an answer.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self, Error::Stopped | Error::StoppedUnheard)
+    }
+
     /// Whether the service may have done what was asked for, although it did not
     /// say so: it was silent, could not be understood, or failed half way.
     pub fn is_ambiguous(&self) -> bool {
         match self {
-            Error::Transport { source, .. } => !source.is_builder(),
+            Error::Transport { source, .. } => !source.is_builder() && !source.is_connect(),
             Error::Service { status, .. } => *status >= 500 && *status != 501,
-            Error::Decode { .. } | Error::Stopped => true,
+            Error::Decode { .. } | Error::StoppedUnheard => true,
             _ => false,
         }
     }

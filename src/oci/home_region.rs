@@ -140,7 +140,7 @@ enum Lookup {
 fn passed_over(error: Error) -> Result<Option<Lookup>, Error> {
     if matches!(
         error,
-        Error::Stopped | Error::Credentials(_) | Error::Configuration(_)
+        Error::Stopped | Error::StoppedUnheard | Error::Credentials(_) | Error::Configuration(_)
     ) {
         return Err(error);
     }

@@ -97,7 +97,7 @@ pub(super) fn explain(
     error: &oci::Error,
     client: &oci::Client,
 ) -> String {
-    if matches!(error, oci::Error::Stopped) {
+    if error.is_stopped() {
         return interrupted(what);
     }
     let mut paragraphs = vec![format!("{what}. {}", answer(error))];
@@ -122,7 +122,9 @@ pub(super) fn registry(
     let sign_in = find::<oci::Error>(error);
     let summary = sign_in.map_or(summary, |error| summary_of(error, summary));
     let why = match sign_in {
-        Some(oci::Error::Stopped) => return Diagnostic::error(summary, interrupted(what)).into(),
+        Some(error) if error.is_stopped() => {
+            return Diagnostic::error(summary, interrupted(what)).into();
+        }
         Some(oci::Error::Credentials(error)) => {
             return match &registry.oci {
                 Some(client) => renewal(error, client),

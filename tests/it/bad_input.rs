@@ -1441,7 +1441,7 @@ async fn stop_ends_a_wait() -> anyhow::Result<()> {
     let update = repository.plan(other).await?;
     files.show(&[b"another layer"])?;
     let upload = push.plan(files.push()).await?;
-    let slow = || Fault::status(429).retry_after(60);
+    let slow = || Fault::status(503).retry_after(60);
     let mut new = cloud.host.resource("ocir_repository");
     let mut third = cloud.web();
     third["display_name"] = json!("team/third");

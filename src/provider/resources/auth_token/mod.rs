@@ -474,7 +474,7 @@ impl AuthToken {
                     cx.warn(limit::warning(user_id, &held));
                 }
             }
-            Err(error @ oci::Error::Stopped) => {
+            Err(error) if error.is_stopped() => {
                 return Err(cannot_list(&oci, user_id, &error));
             }
             // What is wrong, the apply says when it matters.

@@ -430,7 +430,7 @@ fn failed(
     oci: &oci::Client,
 ) -> Diagnostics {
     match (error, cx.stopped()) {
-        (oci::Error::Stopped, Some(Stop::TimedOut)) => {
+        (error, Some(Stop::TimedOut)) if error.is_stopped() => {
             Diagnostic::error(summary, format!("{what}: there was no time left.")).into()
         }
         _ => diagnose::oci(summary, what, place, error, oci),

@@ -241,7 +241,7 @@ async fn interrupted_between_move_and_update() -> anyhow::Result<()> {
     let more = serde_json::json!({ "compartment_id": ops, "is_public": true });
     let config = super::with(cloud.web(), more);
     let plan = repository.plan(config.clone()).await?;
-    let throttled = Fault::status(429).retry_after(60);
+    let throttled = Fault::status(503).retry_after(60);
     cloud
         .emulator
         .fail_always("UpdateContainerRepository", throttled);

@@ -200,7 +200,7 @@ async fn limits_are_honoured() -> anyhow::Result<()> {
     let public = with(with(cloud.web(), limit), json!({ "is_public": true }));
     let plan = repository.plan(public.clone()).await?;
     // It answers, and never with what is asked for.
-    let busy = Fault::status(429).retry_after(30);
+    let busy = Fault::status(503).retry_after(30);
     cloud
         .emulator
         .fail_always("UpdateContainerRepository", busy);
@@ -279,8 +279,6 @@ async fn a_create_that_gets_no_turn() -> anyhow::Result<()> {
         Error: Cannot create container repository
 
         Repository "team/web" could not be created in compartment COMPARTMENT: there was no time left.
-
-        Nothing was created: the compartment has no repository of this name.
 
         It took longer than 1s, the time that a create has. To give it more, set:
 

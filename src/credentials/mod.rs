@@ -174,6 +174,17 @@ pub struct Resolved {
 /// Why there is no credential. Every variant's text names what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// What a credential is made from belongs to somebody else now.
+    #[error(
+        "what is signed in with now belongs to {now}, and the run began as {before}; nothing is done as somebody else \
+         in the middle of a run. Run again to go on as {now}"
+    )]
+    OtherIdentity {
+        /// Who it was.
+        before: String,
+        /// Who it is.
+        now: String,
+    },
     /// A credential that is exchanged over the network could not be had.
     #[error(transparent)]
     Exchange(#[from] ExchangeError),

@@ -36,6 +36,14 @@ pub(super) struct Principal {
     pub(super) grantee: Grantee,
 }
 
+impl Principal {
+    /// Whether this is somebody else, as far as both say who they are.
+    fn is_another(&self, other: &Self) -> bool {
+        let differ = |a: &Option<String>, b: &Option<String>| a.is_some() && b.is_some() && a != b;
+        differ(&self.tenancy_id, &other.tenancy_id) || differ(&self.user_id, &other.user_id)
+    }
+}
+
 /// A way to get a session.
 pub(super) trait Exchange: Send + Sync + 'static {
     /// A new session. Called by one at a time.
@@ -259,6 +267,14 @@ impl<E: Exchange> Renewal<E> {
     fn settle(&self, outcome: Result<Session, Error>) -> Outcome {
         let now = self.now();
         let mut state = self.state();
+        // Somebody may sign in as another user in the next window.
+        let outcome = outcome.and_then(|session| match &state.principal {
+            Some(before) if before.is_another(&session.principal) => Err(Error::OtherIdentity {
+                before: before.description.clone(),
+                now: session.principal.description,
+            }),
+            _ => Ok(session),
+        });
         match outcome {
             Ok(mut session) => {
                 // However short its life: not one exchange for each request.
@@ -392,6 +408,8 @@ mod tests {
     #[derive(Clone, Copy)]
     enum Script {
         Fail,
+        /// Somebody else's session.
+        Other,
         Panic,
     }
 
@@ -412,8 +430,12 @@ mod tests {
                 match step {
                     Some(Script::Fail) => return Err(failure(&format!("attempt {number}"))),
                     Some(Script::Panic) => panic!("told to"),
-                    None => {}
+                    Some(Script::Other) | None => {}
                 }
+                let user = match step {
+                    Some(Script::Other) => "ocid1.user.oc1..b",
+                    _ => "ocid1.user.oc1..a",
+                };
                 self.outdated.store(false, Ordering::SeqCst);
                 let now = *self.now.lock().expect("no panic inside");
                 Ok(Session {
@@ -427,7 +449,7 @@ mod tests {
                     principal: Principal {
                         description: format!("fake {number}"),
                         tenancy_id: Some("ocid1.tenancy.oc1..a".to_owned()),
-                        user_id: None,
+                        user_id: Some(user.to_owned()),
                         grantee: Grantee::DynamicGroup,
                     },
                 })
@@ -608,6 +630,19 @@ mod tests {
         assert!(stage.ask().await.starts_with("attempt 2"));
         stage.pass(5);
         assert_eq!(stage.ask().await, "ST$3");
+    }
+
+    /// What is on disk is another user's all at once: the old one serves as long as
+    /// it is good, and then the run ends instead of going on as somebody else.
+    #[tokio::test]
+    async fn nobody_becomes_somebody_else() {
+        let stage = Stage::with_lifetime(Duration::from_secs(100));
+        assert_eq!(stage.ask().await, "ST$1");
+        stage.next([Script::Other, Script::Other]);
+        stage.fake.outdated.store(true, Ordering::SeqCst);
+        assert_eq!(stage.ask().await, "ST$1");
+        stage.pass(100);
+        expect!["what is signed in with now belongs to fake 3, and the run began as fake 1; nothing is done as somebody else in the middle of a run. Run again to go on as fake 3"].assert_eq(&stage.ask().await);
     }
 
     /// From `renew_at` on a new one is fetched while the old one serves.

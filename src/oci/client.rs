@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -64,6 +67,9 @@ pub(super) struct Shared {
     pub(super) home: tokio::sync::Mutex<Option<Region>>,
     window: Window,
     paces: Mutex<HashMap<&'static str, Arc<Pace>>>,
+    /// Whether any service has ever answered. A host that has not may be
+    /// misspelt, and is not tried for long.
+    reached: AtomicBool,
 }
 
 impl Config {
@@ -249,7 +255,7 @@ impl Client {
             self.config.retry.wait,
             call.operation,
             &self.stop,
-            |attempt| self.attempt(request, attempt),
+            |_| self.attempt(request),
             |failure, progress| self.decide(call, failure, progress),
         )
         .await;
@@ -281,17 +287,30 @@ impl Client {
     }
 
     /// One attempt. A request that only reads is dropped when the run is
-    /// stopped; one that writes is finished, so that we know what it did.
-    async fn attempt(&self, request: &Request<'_>, attempt: u32) -> Result<Answer, Failure> {
+    /// stopped; one that writes has a while left to say what it did.
+    async fn attempt(&self, request: &Request<'_>) -> Result<Answer, Failure> {
         let answer = if request.call.reads {
             self.unless_stopped(self.signed_in(request)).await?
         } else {
-            self.signed_in(request).await
+            let patience = async {
+                self.stop.cancelled().await;
+                tokio::time::sleep(LAST_WORD).await;
+            };
+            tokio::select! {
+                biased;
+                answer = self.signed_in(request) => answer,
+                () = patience => {
+                    request.marks.unheard.store(true, Ordering::Relaxed);
+                    Err(Error::Stopped.into())
+                }
+            }
         };
         match answer {
-            // The attempt before may have worked, with its answer lost on the way.
+            // An attempt before may have worked, with its answer lost on the way.
+            // One that was turned away did nothing, and after it a 404 may be a
+            // right that was lost.
             Err(failure)
-                if attempt > 1
+                if request.marks.unheard.load(Ordering::Relaxed)
                     && request.call.method == http::Method::DELETE
                     && failure.error.is_not_found() =>
             {
@@ -378,6 +397,7 @@ impl Client {
         request.marks.sent.fetch_add(1, Ordering::Relaxed);
         let sent = Instant::now();
         let mut response = http.send().await.map_err(no_answer)?;
+        self.shared.reached.store(true, Ordering::Relaxed);
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
         let mut body = BytesMut::new();
@@ -454,6 +474,13 @@ impl Client {
         let Progress {
             attempts, elapsed, ..
         } = progress;
+        // Who said how long to try means also a network that comes up slowly.
+        let unreachable = policy.max_attempts < u32::MAX
+            && matches!(&failure.error, Error::Transport { source, .. } if source.is_connect())
+            && !self.shared.reached.load(Ordering::Relaxed);
+        if unreachable && attempts >= ATTEMPTS_TO_REACH {
+            return Verdict::Final;
+        }
         if let Some(reason) = passing(call, &failure.error) {
             return match policy.next(attempts, elapsed, rand::random(), failure.after) {
                 Some(delay) => Verdict::Again { reason, delay },
@@ -622,6 +649,14 @@ fn clock_skew(headers: &HeaderMap, ours: SystemTime) -> Option<i64> {
         Err(behind) => seconds(behind.duration()).map(|seconds| -seconds),
     }
 }
+
+/// How long a change that is on its way when the run is stopped has left to say
+/// what it did. What it made would otherwise be in no state; a service that is
+/// silent for longer is not worth waiting for.
+const LAST_WORD: Duration = Duration::from_secs(10);
+
+/// How often a host is tried that nobody has heard of yet.
+const ATTEMPTS_TO_REACH: u32 = 3;
 
 /// No answer of the control plane comes near.
 const MAX_BODY: usize = 16 << 20;
@@ -863,13 +898,16 @@ mod tests {
         service.client()?.delete_container_repository("a").await?;
         assert_eq!(service.requests().len(), 2);
 
-        let service = FakeService::start([gone()]).await?;
-        let error = service
-            .client()?
-            .delete_container_repository("a")
-            .await
-            .err();
-        assert!(error.is_some_and(|error| error.is_not_found()));
+        // Nor is it success after an attempt that was turned away.
+        for answers in [vec![gone()], vec![refusal(429, "TooManyRequests"), gone()]] {
+            let service = FakeService::start(answers).await?;
+            let error = service
+                .client()?
+                .delete_container_repository("a")
+                .await
+                .err();
+            assert!(error.is_some_and(|error| error.is_not_found()));
+        }
         Ok(())
     }
 

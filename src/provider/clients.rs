@@ -7,8 +7,6 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::OnceCell;
-
 // Its diagnostics are about the provider's arguments and come out of a
 // resource's calls, so they have no path: that would be read as the resource's.
 
@@ -37,7 +35,7 @@ pub struct Clients {
     unknown_argument: Option<&'static str>,
     control_plane: Once<oci::Client>,
     registry: Once<Registry>,
-    namespace: OnceCell<String>,
+    namespace: Once<String>,
     loader: Arc<image::Loader>,
     taken_over: Mutex<BTreeMap<String, String>>,
     deleted_tokens: Mutex<BTreeSet<String>>,
@@ -111,9 +109,9 @@ impl Clients {
             effective,
             environment,
             unknown_argument,
-            control_plane: Once::new(),
-            registry: Once::new(),
-            namespace: OnceCell::new(),
+            control_plane: Once::new("Nobody was signed in"),
+            registry: Once::new("Nobody was signed in"),
+            namespace: Once::new("The namespace of the tenancy was not read"),
             loader: Arc::default(),
             taken_over: Mutex::default(),
             deleted_tokens: Mutex::default(),
@@ -260,18 +258,19 @@ impl Clients {
     /// The tenancy's namespace, which never changes: asked once per process.
     pub(crate) async fn namespace(&self, cx: &Context) -> Result<String> {
         let oci = self.oci(cx).await?;
-        let namespace = self.namespace.get_or_try_init(async || {
-            oci.get_namespace(None).await.map_err(|error| {
-                diagnose::oci(
+        let namespace = self.namespace.get(&cx.stop, || async {
+            oci.get_namespace(None).await.map_err(|error| Failure {
+                diagnostics: diagnose::oci(
                     "Cannot read namespace",
                     "The namespace of the tenancy could not be read",
                     Place::Tenancy,
                     &error,
                     &oci,
-                )
+                ),
+                passes: true,
             })
         });
-        Ok(namespace.await?.clone())
+        namespace.await.map_err(|failure| failure.diagnostics)
     }
 
     /// Reads an image's source, which may take a while, off the runtime's threads.

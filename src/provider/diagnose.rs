@@ -227,8 +227,8 @@ pub(super) fn renewal(error: &credentials::Error, client: &oci::Client) -> Diagn
 }
 
 /// The run was stopped while it was found out who signs in.
-pub(super) fn stopped_signing_in() -> Diagnostics {
-    Diagnostic::error(SIGN_IN, interrupted("Nobody was signed in")).into()
+pub(super) fn stopped(what: &str) -> Diagnostics {
+    Diagnostic::error("Interrupted", interrupted(what)).into()
 }
 
 /// An error and its causes, each level once, in one line.

@@ -14,7 +14,11 @@ use crate::framework::{Diagnostic, Diagnostics, Result};
 /// A value that is made once. A failure is remembered too, so that two hundred
 /// resources do not sign in two hundred times: for good when nothing but another
 /// configuration changes it, and for a moment when it may pass by itself.
-pub(super) struct Once<T>(Mutex<State<T>>);
+pub(super) struct Once<T> {
+    /// What is said when the run is stopped before it is there.
+    interrupted: &'static str,
+    state: Mutex<State<T>>,
+}
 
 enum State<T> {
     Empty,
@@ -35,8 +39,13 @@ pub(super) struct Failure {
 }
 
 impl<T: Clone> Once<T> {
-    pub(super) fn new() -> Self {
-        Self(Mutex::new(State::Empty))
+    /// `interrupted` says what was not done when the run is stopped: a sentence
+    /// without its period.
+    pub(super) fn new(interrupted: &'static str) -> Self {
+        Self {
+            interrupted,
+            state: Mutex::new(State::Empty),
+        }
     }
 
     /// The value; `make` makes it when it is not there. Whoever waits for another
@@ -56,7 +65,7 @@ impl<T: Clone> Once<T> {
             // made with it say what was interrupted.
             result = self.get_or_make(make) => result,
             () = stop.cancelled() => Err(Failure {
-                diagnostics: diagnose::stopped_signing_in(),
+                diagnostics: diagnose::stopped(self.interrupted),
                 passes: true,
             }),
         }
@@ -66,7 +75,7 @@ impl<T: Clone> Once<T> {
     where
         Making: Future<Output = Result<T, Failure>>,
     {
-        let mut state = self.0.lock().await;
+        let mut state = self.state.lock().await;
         match &*state {
             State::Made(value) => return Ok(value.clone()),
             State::Failed { failure, until }
@@ -76,6 +85,7 @@ impl<T: Clone> Once<T> {
             }
             State::Empty | State::Failed { .. } => {}
         }
+        let asked = Instant::now();
         match make().await {
             Ok(value) => {
                 *state = State::Made(value.clone());
@@ -83,7 +93,9 @@ impl<T: Clone> Once<T> {
             }
             Err(failure) => {
                 *state = State::Failed {
-                    until: failure.passes.then(|| Instant::now() + REMEMBERED),
+                    until: failure
+                        .passes
+                        .then(|| Instant::now() + REMEMBERED.max(asked.elapsed())),
                     failure: failure.clone(),
                 };
                 Err(failure)
@@ -92,8 +104,9 @@ impl<T: Clone> Once<T> {
     }
 }
 
-/// How long a failure that may pass is everybody's: those who waited for the same
-/// attempt are told its outcome, and the next resource tries anew.
+/// How long a failure that may pass is everybody's, and longer when finding out
+/// took longer: those who waited for the same attempt are told its outcome, and
+/// the next resource tries anew.
 const REMEMBERED: Duration = Duration::from_secs(3);
 
 impl From<Diagnostics> for Failure {
@@ -128,7 +141,7 @@ mod tests {
     #[tokio::test]
     async fn one_attempt_for_all() {
         for passes in [None, Some(true), Some(false)] {
-            let (once, made) = (Once::new(), AtomicUsize::new(0));
+            let (once, made) = (Once::new("Nobody was signed in"), AtomicUsize::new(0));
             let stop = CancellationToken::new();
             let ask = || {
                 once.get(&stop, async || {
@@ -149,12 +162,12 @@ mod tests {
     async fn what_passes_is_tried_again() {
         let stop = CancellationToken::new();
         for (passes, expected) in [(true, Some(7)), (false, None)] {
-            let once = Once::new();
+            let once = Once::new("Nobody was signed in");
             let first = once.get(&stop, async || Err(failure(passes))).await;
             assert!(first.is_err());
             if let State::Failed {
                 until: Some(until), ..
-            } = &mut *once.0.lock().await
+            } = &mut *once.state.lock().await
             {
                 *until = Instant::now();
             }
@@ -167,7 +180,10 @@ mod tests {
     /// that, and it is no failure for the next.
     #[tokio::test]
     async fn a_stop_ends_every_wait() {
-        let (once, stop) = (Once::<u8>::new(), CancellationToken::new());
+        let (once, stop) = (
+            Once::<u8>::new("Nobody was signed in"),
+            CancellationToken::new(),
+        );
         let maker = once.get(&stop, std::future::pending);
         let waiter = once.get(&stop, std::future::pending);
         let stopping = async { stop.cancel() };

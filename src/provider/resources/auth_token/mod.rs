@@ -644,7 +644,7 @@ async fn caller(cx: &Context, oci: &oci::Client) -> Result<String> {
     // Whoever exchanges something for a token learns from the token who it is.
     tokio::select! {
         biased;
-        () = cx.stop.cancelled() => return Err(diagnose::stopped_signing_in()),
+        () = cx.stop.cancelled() => return Err(diagnose::stopped("Nobody was signed in")),
         credential = identity.credential() => {
             credential.map_err(|error| diagnose::renewal(&error, oci))?;
         }

@@ -46,16 +46,18 @@ impl Repository {
                 Err(error) => error,
             };
             if error.is_ambiguous() {
-                let outcome = match settle(&oci, &planned, &body, &retry_token).await {
-                    Outcome::Made(repository) => break *repository,
-                    Outcome::Taken(taken) if cx.stopped().is_none() => {
-                        error = taken;
-                        ""
-                    }
-                    Outcome::Taken(_) => TAKEN,
-                    Outcome::Absent => ABSENT,
-                    Outcome::Unknown => UNKNOWN,
-                };
+                let outcome =
+                    match settle(&oci, &planned, &body, &retry_token, cx.stopped().is_some()).await
+                    {
+                        Outcome::Made(repository) => break *repository,
+                        Outcome::Taken(taken) if cx.stopped().is_none() => {
+                            error = taken;
+                            ""
+                        }
+                        Outcome::Taken(_) => TAKEN,
+                        Outcome::Absent => ABSENT,
+                        Outcome::Unknown => UNKNOWN,
+                    };
                 if !outcome.is_empty() {
                     return Err(not_made(cx, &planned, &error, &oci, outcome).into());
                 }
@@ -272,6 +274,7 @@ async fn settle(
     planned: &State,
     body: &oci::CreateContainerRepository,
     retry_token: &str,
+    stopped: bool,
 ) -> Outcome {
     // The call was stopped, perhaps; this has a time of its own.
     let stop = CancellationToken::new();
@@ -291,7 +294,11 @@ async fn settle(
             Err(_) => Outcome::Unknown,
         }
     };
-    let settled = tokio::time::timeout(SETTLING, ask).await;
+    let time = match stopped {
+        true => SETTLING_AFTER_STOP,
+        false => SETTLING,
+    };
+    let settled = tokio::time::timeout(time, ask).await;
     settled.unwrap_or(Outcome::Unknown)
 }
 
@@ -371,6 +378,8 @@ const UNKNOWN: &str = "Whether it was created all the same could not be found ou
                          to import it.";
 /// How long the outcome of a create is looked for.
 const SETTLING: Duration = Duration::from_secs(15);
+/// The same when somebody waits for the run to end.
+const SETTLING_AFTER_STOP: Duration = Duration::from_secs(5);
 /// Between two questions for a name that is not free yet: one second more each
 /// time, five at most.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

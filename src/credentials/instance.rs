@@ -688,11 +688,15 @@ mod tests {
         let (source, path) = cloud_shell(&emulator, folder.path())?;
         let first = source.credential().await?;
         assert!(Arc::ptr_eq(&first, &source.credential().await?));
-        let another = jwt(&json!({ "sub": "ocid1.user.oc1..another" }));
+        let user = source.user_id().unwrap_or_default();
+        let another = jwt(&json!({ "sub": user, "jti": "another" }));
         std::fs::write(&path, &another)?;
         let next = source.credential().await?;
         assert_eq!(next.delegation_token.as_ref(), Some(&another));
-        assert_eq!(source.user_id().as_deref(), Some("ocid1.user.oc1..another"));
+        // Another user's is not.
+        std::fs::write(&path, jwt(&json!({ "sub": "ocid1.user.oc1..another" })))?;
+        assert!(Arc::ptr_eq(&next, &source.credential().await?));
+        assert_eq!(source.user_id(), Some(user));
         std::fs::write(&path, "two words")?;
         assert!(Arc::ptr_eq(&next, &source.credential().await?));
         std::fs::remove_file(&path)?;

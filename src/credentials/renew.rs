@@ -781,9 +781,15 @@ mod tests {
         };
         expect!["a fake, None, None, Group"].assert_eq(&seen());
         let credential = source.credential().await.expect("it works");
-        expect![[r#"fake 1, Some("ocid1.tenancy.oc1..a"), None, DynamicGroup"#]].assert_eq(&seen());
+        expect![[
+            r#"fake 1, Some("ocid1.tenancy.oc1..a"), Some("ocid1.user.oc1..a"), DynamicGroup"#
+        ]]
+        .assert_eq(&seen());
         assert!(source.refused(&credential));
-        expect![[r#"fake 1, Some("ocid1.tenancy.oc1..a"), None, DynamicGroup"#]].assert_eq(&seen());
+        expect![[
+            r#"fake 1, Some("ocid1.tenancy.oc1..a"), Some("ocid1.user.oc1..a"), DynamicGroup"#
+        ]]
+        .assert_eq(&seen());
     }
 
     /// A session that is over before it arrives, or that wants to be renewed at

@@ -319,11 +319,11 @@ async fn endpoint_that_does_not_answer() -> anyhow::Result<()> {
     drop(listener);
     let closed = json!({ "endpoint": format!("http://{address}") });
     let problem = trial.problem(closed).await?.replace(&address, "HOST");
-    let problem = between(&problem, "8 attempts: ", ".\n", "REFUSED");
+    let problem = between(&problem, "3 attempts: ", ".\n", "REFUSED");
     expect![[r#"
         Error: Cannot read namespace
 
-        The namespace of the tenancy could not be read. GetNamespace of service objectstorage got no answer from HOST in the last of 8 attempts: REFUSED.
+        The namespace of the tenancy could not be read. GetNamespace of service objectstorage got no answer from HOST in the last of 3 attempts: REFUSED.
 
         Check the network, the provider's arguments "region" and "endpoint", and whether a proxy is needed (HTTPS_PROXY).
 

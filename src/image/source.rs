@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Error, Image, LoadOptions,
-    aside::aside,
     archive::{Archive, Opened},
+    aside::aside,
     compress::Pool,
     daemon, docker,
     file::InputFile,

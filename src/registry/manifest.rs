@@ -188,12 +188,14 @@ impl Client {
     }
 
     /// Writes a manifest under a tag or its digest, and makes sure that this is
-    /// what the registry has there now.
+    /// what the registry has there now. `completes` says whether this is what
+    /// makes the push complete.
     pub(super) async fn put_manifest(
         &self,
         job: &Job<'_>,
         reference: &str,
         manifest: &Manifest,
+        completes: bool,
     ) -> Result<(), Error> {
         let operation = format!("upload of manifest {reference}");
         let about = self.about(&operation, job.repository);
@@ -209,7 +211,7 @@ impl Client {
             body: manifest.bytes.clone(),
             patience: COMMIT_PATIENCE,
             warnings: Some(&job.warnings),
-            in_flight: job.is_tag(reference).then_some(&job.tagging),
+            in_flight: completes.then_some(&job.tagging),
             ..Call::new(
                 &operation,
                 Method::PUT,

@@ -555,11 +555,7 @@ async fn push(
     tag: &str,
     image: &Image,
 ) -> anyhow::Result<Pushed> {
-    let push = Push {
-        repository,
-        tag,
-        image,
-    };
+    let push = Push::new(repository, tag, image);
     let pushed = client.push(&push).await?;
     ensure!(
         pushed.warnings.is_empty(),

@@ -332,11 +332,7 @@ impl ImagePush {
             planned.namespace = Attr::Known(self.clients.namespace(cx).await?);
         }
         let (path, tag) = (planned.path(), planned.tag.clone().known_or_default());
-        let push = Push {
-            repository: &path,
-            tag: &tag,
-            image: &image,
-        };
+        let push = Push::new(&path, &tag, &image);
         let pushed = registry.client.push(&push).await.map_err(|error| {
             diagnose::registry(
                 "Cannot push image",

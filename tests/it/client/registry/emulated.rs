@@ -87,11 +87,7 @@ async fn push(
     image: &Image,
 ) -> Result<Pushed, Error> {
     let repository = format!("{}/{repository}", emulator.seed().namespace);
-    let push = Push {
-        repository: &repository,
-        tag: "1.0",
-        image,
-    };
+    let push = Push::new(&repository, "1.0", image);
     client.push(&push).await
 }
 

@@ -152,6 +152,7 @@ pub(super) fn registry(
                 .into();
         }
         error if error.is_name_unknown() => Path::attribute("repository"),
+        registry::Error::TagElsewhere { .. } => Path::attribute("if_exists"),
         _ => Path::root(),
     };
     paragraphs.extend(match (sign_in, &registry.oci) {
@@ -267,7 +268,7 @@ fn capital(text: &str) -> String {
 }
 
 fn interrupted(what: &str) -> String {
-    format!("{what}: the run was interrupted.")
+    format!("{what}: {INTERRUPTED}")
 }
 
 fn footer(identity: &str, request_id: Option<&str>) -> String {
@@ -616,6 +617,11 @@ fn registry_advice(error: &registry::Error, right: &str, registry: &Registry) ->
                 .to_owned(),
         ),
         registry::Error::Protocol { .. } => Some(STRANGER.to_owned()),
+        registry::Error::TagElsewhere { .. } => Some(
+            "The argument \"if_exists\" is \"error\", so that no tag is moved away from an image that was not pushed here. Nothing was pushed. \
+             Choose another tag, or set \"if_exists\" to \"overwrite\" to move the tag, or to \"adopt\" to accept what is there."
+                .to_owned(),
+        ),
         error if error.is_throttled() => Some(THROTTLED.to_owned()),
         error => match error.status() {
             Some(500..=599) if registry.is_ocir => Some(BROKEN.to_owned()),
@@ -624,6 +630,9 @@ fn registry_advice(error: &registry::Error, right: &str, registry: &Registry) ->
         },
     }
 }
+
+/// Why a call that was stopped did not end.
+pub(super) const INTERRUPTED: &str = "the run was interrupted.";
 
 const BROKEN: &str = "The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.";
 const CHANGED: &str = "Let whatever writes the source end before the run begins, then plan again.";

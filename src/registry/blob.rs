@@ -147,6 +147,7 @@ impl Client {
         let mut attempts = Attempts::new(self);
         let mut renewals = Renewals::default();
         let mut verified = false;
+        let mut too_large = None;
         loop {
             let session = match session.take() {
                 Some(session) => session,
@@ -187,7 +188,17 @@ impl Client {
                     "Uploading a blob again in chunks of {smaller} bytes"
                 );
                 self.inner.uploads.chunk.store(smaller, Ordering::Relaxed);
+                too_large.get_or_insert(error);
                 continue;
+            }
+            // A registry that knows no chunks has said what is wrong before.
+            if chunk.is_some()
+                && matches!(error.status(), Some(404 | 405 | 501))
+                && !is_session_lost(&error)
+                && let Some(too_large) = too_large
+            {
+                self.inner.uploads.chunk.store(0, Ordering::Relaxed);
+                return Err(too_large);
             }
             let mut again = error.is_temporary() || is_session_lost(&error);
             if error.code() == code::DIGEST_INVALID && !verified {

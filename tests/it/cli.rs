@@ -1,5 +1,7 @@
 //! Real CLIs over the scenario and over what only they can show.
 
+mod pushes;
+
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use ocir::emulator::Emulator;

@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail loudly")]
 
+mod chunks;
 mod emulated;
 mod expiry;
 mod fake;
 mod log;
 mod secrets;
 mod stopping;
+mod tags;
 
 use std::{
     error::Error as _,

@@ -1,5 +1,10 @@
 //! `ocir_image_push`.
 
+mod existing;
+mod sources;
+mod tags;
+mod upload;
+
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant},
@@ -258,7 +263,7 @@ async fn old_tag_left_over() -> anyhow::Result<()> {
     expect![[r#"
         Warning: Old image tag is left over
 
-        The image was pushed under its new tag. Tag "1.0.0" may still point to the one before; take it away by hand.
+        The image is where it should be. Tag "1.0.0" was given up, and may still point to the one before; take it away by hand.
 
         Tag "1.0.0" of repository "NAMESPACE/team/web" could not be removed. RemoveContainerVersion of service artifacts at HOST was answered 403 NotAuthorized: No policy allows this.
 

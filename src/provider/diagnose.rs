@@ -484,6 +484,11 @@ fn advice(error: &oci::Error, place: Place<'_>, client: &oci::Client) -> Option<
                 ),
             }
         }
+        (_, "FREE_TIER_NOT_SUPPORTED") => {
+            "Oracle serves this to paid accounts only, and the tenancy is of the kind that is free for ever. No policy changes that; upgrading \
+             the account in the console does."
+                .to_owned()
+        }
         (403 | 404, _) if is_own_token(operation, place, client) => OWN_TOKENS.to_owned(),
         (404, _) => {
             let asked = format!(
@@ -577,6 +582,20 @@ fn registry_advice(error: &registry::Error, right: &str, registry: &Registry) ->
             ),
         });
     }
+    if error.status() == Some(413) {
+        return Some(
+            "The registry, or a proxy or a gateway before it, takes no request of that size, and smaller parts did not help. Raise its limit, or \
+             build the image of smaller layers."
+                .to_owned(),
+        );
+    }
+    if is_content_missing(error) {
+        return Some(
+            "Something that the image is made of was not there when it was to be named, although it had been sent before. Somebody may be \
+             cleaning up in the repository at this moment; apply again."
+                .to_owned(),
+        );
+    }
     // A registry sends a code with every message; an answer to HEAD has neither.
     if let registry::Error::Registry { code, message, .. } = error
         && code.is_empty()
@@ -633,6 +652,11 @@ fn registry_advice(error: &registry::Error, right: &str, registry: &Registry) ->
 
 /// Why a call that was stopped did not end.
 pub(super) const INTERRUPTED: &str = "the run was interrupted.";
+
+/// Whether a registry misses something that a manifest names.
+fn is_content_missing(error: &registry::Error) -> bool {
+    matches!(error.code(), "MANIFEST_BLOB_UNKNOWN" | "BLOB_UNKNOWN")
+}
 
 const BROKEN: &str = "The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.";
 const CHANGED: &str = "Let whatever writes the source end before the run begins, then plan again.";

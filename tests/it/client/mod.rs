@@ -4,4 +4,4 @@ mod captures;
 mod credentials;
 mod oci;
 mod principals;
-mod registry;
+pub mod registry;

@@ -5,7 +5,7 @@
 mod chunks;
 mod emulated;
 mod expiry;
-mod fake;
+pub mod fake;
 mod log;
 mod secrets;
 mod stopping;

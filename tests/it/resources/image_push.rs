@@ -1,6 +1,7 @@
 //! `ocir_image_push`.
 
 mod existing;
+mod faults;
 mod sources;
 mod tags;
 mod upload;
@@ -11,7 +12,10 @@ use std::{
 };
 
 use expect_test::expect;
-use ocir::emulator::{Emulator, Fault, Permission};
+use ocir::{
+    emulator::{Emulator, Fault, Permission},
+    image::Digest,
+};
 use serde_json::{Value as Json, json};
 
 use crate::support::{

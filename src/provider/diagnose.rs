@@ -584,8 +584,8 @@ fn registry_advice(error: &registry::Error, right: &str, registry: &Registry) ->
     }
     if error.status() == Some(413) {
         return Some(
-            "The registry, or a proxy or a gateway before it, takes no request of that size, and smaller parts did not help. Raise its limit, or \
-             build the image of smaller layers."
+            "The registry, or a proxy or a gateway before it, takes no request of that size. Large layers are sent in parts where that helps. \
+             Raise its limit, or build the image of smaller layers."
                 .to_owned(),
         );
     }
@@ -635,7 +635,9 @@ fn registry_advice(error: &registry::Error, right: &str, registry: &Registry) ->
              under the same tag."
                 .to_owned(),
         ),
-        registry::Error::Protocol { .. } => Some(STRANGER.to_owned()),
+        registry::Error::Protocol { .. } | registry::Error::Redirect { .. } => {
+            Some(STRANGER.to_owned())
+        }
         registry::Error::TagElsewhere { .. } => Some(
             "The argument \"if_exists\" is \"error\", so that no tag is moved away from an image that was not pushed here. Nothing was pushed. \
              Choose another tag, or set \"if_exists\" to \"overwrite\" to move the tag, or to \"adopt\" to accept what is there."

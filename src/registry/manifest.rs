@@ -219,7 +219,18 @@ impl Client {
                 &job.access,
             )
         };
-        let response = self.send(&call).await?;
+        let response = match self.send(&call).await {
+            Ok(response) => response,
+            // It may have been written, and only the answers were lost.
+            Err(error) if error.is_temporary() && !self.stop.is_cancelled() => {
+                let there = self.find_manifest(&job.access, reference).await;
+                return match there {
+                    Ok(Some(there)) if there.digest == manifest.digest => Ok(()),
+                    _ => Err(error),
+                };
+            }
+            Err(error) => return Err(error),
+        };
         let (status, confirmed) = (response.status(), confirmed_digest(&response));
         if status.is_success() && status != StatusCode::CREATED {
             tracing::debug!(%status, "unusual answer to the {operation}, asking again");

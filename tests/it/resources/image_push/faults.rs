@@ -38,49 +38,122 @@ async fn odd_answers() -> anyhow::Result<()> {
         r#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry"}]}"#;
     let elsewhere_url = || "https://login.example.com/?next=1".to_owned();
     for (method, path, act, expected) in [
-        ("PUT", "/blobs/uploads/", wrong(), expect![[r#""#]]),
-        ("PUT", "/manifests/", wrong(), expect![[r#""#]]),
+        (
+            "PUT",
+            "/blobs/uploads/",
+            wrong(),
+            expect![[r#"
+            Error: Cannot push image
+
+            oci:LAYOUT could not be pushed to repository "ns/team/web" under tag "1.0.0". Upload of blob sha256:… at REGISTRY answered with digest sha256:… instead of sha256:….
+
+            Apply again. If it stays like this, something between here and the registry changes what passes, or somebody else pushes under the same tag.
+
+            Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured"#]],
+        ),
+        (
+            "PUT",
+            "/manifests/",
+            wrong(),
+            expect![[r#"
+            Error: Cannot push image
+
+            oci:LAYOUT could not be pushed to repository "ns/team/web" under tag "1.0.0". Upload of manifest 1.0.0 at REGISTRY answered with digest sha256:… instead of sha256:….
+
+            Apply again. If it stays like this, something between here and the registry changes what passes, or somebody else pushes under the same tag.
+
+            Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured"#]],
+        ),
         (
             "PUT",
             "/manifests/",
             Act::Answer(404, unknown),
-            expect![[r#""#]],
+            expect![[r#"
+                Error: Cannot push image
+
+                oci:LAYOUT could not be pushed to repository "ns/team/web" under tag "1.0.0". Upload of manifest 1.0.0 at REGISTRY was answered 404 MANIFEST_BLOB_UNKNOWN: blob unknown to registry.
+
+                Something that the image is made of was not there when it was to be named, although it had been sent before. Somebody may be cleaning up in the repository at this moment; apply again.
+
+                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured"#]],
         ),
         (
             "PUT",
             "/blobs/uploads/",
             Act::Answer(413, "<h1>413 Request Entity Too Large</h1>"),
-            expect![[r#""#]],
+            expect![[r#"
+                Error: Cannot push image
+
+                oci:LAYOUT could not be pushed to repository "ns/team/web" under tag "1.0.0". Upload of blob sha256:… at REGISTRY was answered 413 Payload Too Large: 413 Request Entity Too Large.
+
+                The registry, or a proxy or a gateway before it, takes no request of that size. Large layers are sent in parts where that helps. Raise its limit, or build the image of smaller layers.
+
+                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured"#]],
         ),
         (
             "PUT",
             "/manifests/",
             Act::Answer(413, "<h1>413 Request Entity Too Large</h1>"),
-            expect![[r#""#]],
+            expect![[r#"
+                Error: Cannot push image
+
+                oci:LAYOUT could not be pushed to repository "ns/team/web" under tag "1.0.0". Upload of manifest 1.0.0 at REGISTRY was answered 413 Payload Too Large: 413 Request Entity Too Large.
+
+                The registry, or a proxy or a gateway before it, takes no request of that size. Large layers are sent in parts where that helps. Raise its limit, or build the image of smaller layers.
+
+                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured"#]],
         ),
         (
             "POST",
             "/blobs/uploads/",
             Act::Header("location", String::new()),
-            expect![[r#""#]],
+            expect![[r#"
+                Error: Cannot push image
+
+                oci:LAYOUT could not be pushed to repository "ns/team/web" under tag "1.0.0". Start of the upload of blob sha256:… at REGISTRY got an answer that is not a registry's: 202 Accepted without a Location to upload to.
+
+                A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
+
+                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured"#]],
         ),
         (
             "POST",
             "/blobs/uploads/",
             Act::AnswerWith(302, "location", elsewhere_url(), ""),
-            expect![[r#""#]],
+            expect![[r#"
+                Error: Cannot push image
+
+                oci:LAYOUT could not be pushed to repository "ns/team/web" under tag "1.0.0". Start of the upload of blob sha256:… at REGISTRY was redirected to https://login.example.com/, which is not followed here.
+
+                A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
+
+                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured"#]],
         ),
         (
             "PUT",
             "/blobs/uploads/",
             Act::Answer(307, ""),
-            expect![[r#""#]],
+            expect![[r#"
+                Error: Cannot push image
+
+                oci:LAYOUT could not be pushed to repository "ns/team/web" under tag "1.0.0". Upload of blob sha256:… at REGISTRY was redirected without a Location.
+
+                A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
+
+                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured"#]],
         ),
         (
             "PUT",
             "/manifests/",
             Act::Answer(200, "<html>Welcome to the hotel</html>"),
-            expect![[r#""#]],
+            expect![[r#"
+                Error: Cannot push image
+
+                oci:LAYOUT could not be pushed to repository "ns/team/web" under tag "1.0.0". Upload of manifest 1.0.0 at REGISTRY got an answer that is not a registry's: the manifest is not there after it was accepted.
+
+                A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
+
+                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured"#]],
         ),
         (
             "POST",
@@ -89,14 +162,25 @@ async fn odd_answers() -> anyhow::Result<()> {
                 405,
                 r#"{"errors":[{"code":"UNSUPPORTED","message":"The operation is unsupported."}]}"#,
             ),
-            expect![[r#""#]],
+            expect![[r#"
+                Error: Cannot push image
+
+                oci:LAYOUT could not be pushed to repository "ns/team/web" under tag "1.0.0". Start of the upload of blob sha256:… at REGISTRY was answered 405 UNSUPPORTED: The operation is unsupported.
+
+                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured"#]],
         ),
-        ("PUT", "/manifests/", Act::CutAnswer, expect![[r#""#]]),
         (
             "PUT",
             "/blobs/uploads/",
             Act::AnswerWith(503, "retry-after", "9000".into(), "maintenance"),
-            expect![[r#""#]],
+            expect![[r#"
+                Error: Cannot push image
+
+                oci:LAYOUT could not be pushed to repository "ns/team/web" under tag "1.0.0". Upload of blob sha256:… at REGISTRY was answered 503 Service Unavailable: maintenance (asks for a wait of 9000 s before the next attempt, and attempts end after 600 s).
+
+                A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
+
+                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured"#]],
         ),
     ] {
         let (fake, cloud) = elsewhere().await?;
@@ -112,6 +196,20 @@ async fn odd_answers() -> anyhow::Result<()> {
         push.apply(config).await?;
         assert!(fake.manifest("ns/team/web", "1.0.0").is_some());
     }
+    Ok(())
+}
+
+/// The tag is written, and no answer ever comes: the push looks for itself, and has
+/// succeeded.
+#[tokio::test]
+async fn answers_that_are_lost() -> anyhow::Result<()> {
+    let (fake, cloud) = elsewhere().await?;
+    let layout = Layout::of("one")?;
+    fake.faults("PUT", "/manifests/", Act::CutAnswer);
+    let config = with(&web(layout.source()), "namespace", "ns");
+    let push = pushed(&cloud, &config).await?;
+    assert!(!push.state().is_null() && !push.is_tainted());
+    assert!(fake.manifest("ns/team/web", "1.0.0").is_some());
     Ok(())
 }
 
@@ -131,7 +229,15 @@ async fn the_free_tier() -> anyhow::Result<()> {
         .emulator
         .fail_always("LookupContainerImageByUri", refused);
     let problems = push.destroy().await.unwrap_err();
-    expect![[r#""#]].assert_eq(&cloud.neutral(&problems.to_string()));
+    expect![[r#"
+        Error: Cannot remove image tag
+
+        Tag "1.0.0" of repository "NAMESPACE/team/web" could not be removed. LookupContainerImageByUri of service artifacts at HOST was answered 403 FREE_TIER_NOT_SUPPORTED: Not available for Always Free tenancies.
+
+        Oracle serves this to paid accounts only, and the tenancy is of the kind that is free for ever. No policy changes that; upgrading the account in the console does.
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
+        Request id: ID"#]].assert_eq(&cloud.neutral(&problems.to_string()));
     assert!(!push.state().is_null());
     Ok(())
 }

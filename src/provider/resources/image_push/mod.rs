@@ -9,11 +9,7 @@ mod promise;
 mod push;
 mod removal;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures_util::future::try_join_all;
 
@@ -259,7 +255,14 @@ impl Resource for ImagePush {
         let (old, new) = (prior.all_tags(), planned.all_tags());
         // The state may be about another registry than the one that is configured now.
         let host = self.clients.registry_host(cx).await?;
-        let is_elsewhere = prior.host().is_some_and(|before| before != host);
+        let is_elsewhere = match prior.host() {
+            // A registry has several names.
+            Some(before) if before != host => {
+                let names = self.clients.registry_hosts(cx).await.unwrap_or_default();
+                !names.iter().any(|name| name == before)
+            }
+            _ => false,
+        };
         let is_there = planned.digest.is_known()
             && planned.digest == prior.digest
             && new.is_subset(&old)
@@ -502,9 +505,12 @@ impl ImagePush {
             return Ok(None);
         };
         let memory = Memory::of(&cx.private).unwrap_or_else(|| {
-            // What was imported counts as ours.
+            // What was imported counts as ours; of anything else the state says what was.
+            let before = state.digest.as_str().and_then(|digest| digest.parse().ok());
+            let digest: Digest = before.unwrap_or_else(|| manifest.digest.clone());
+            let tags = state.all_tags().into_iter();
             let memory = Memory {
-                tags: BTreeMap::from([(tag.clone(), manifest.digest.clone())]),
+                tags: tags.map(|tag| (tag, digest.clone())).collect(),
                 ..Memory::default()
             };
             memory.keep(&mut cx.private);
@@ -515,8 +521,7 @@ impl ImagePush {
             let is_there = match (&found, memory.tags.get(&tag)) {
                 (Some(_), _) if adopts => true,
                 (Some(found), Some(ours)) => found.digest == *ours,
-                (Some(found), None) => found.digest == manifest.digest,
-                (None, _) => false,
+                _ => false,
             };
             if is_there {
                 continue;

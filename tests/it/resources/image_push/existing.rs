@@ -260,3 +260,20 @@ async fn import_of_nothing() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// What was remembered is lost, and somebody moved the tag: it is theirs all the same.
+#[tokio::test]
+async fn nothing_is_remembered() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let layout = Layout::of("one")?;
+    let config = with(&web(layout.source()), "on_destroy", "delete");
+    let pushed = pushed(&cloud, &config).await?;
+    let other = cloud.push_small("team/web", "other").await?;
+    cloud.emulator.move_tag("team/web", "1.0.0", &other);
+    let mut push = cloud.host.resource("ocir_image_push");
+    push.set_state(0, &pushed.state()).await?;
+    assert_eq!(text(&push.refresh().await?, "digest"), other);
+    push.destroy().await?;
+    assert_eq!(cloud.emulator.tags("team/web")["1.0.0"], other);
+    Ok(())
+}

@@ -10,6 +10,7 @@
 //! blobs/HEX                  compressed layers, by digest
 //! layers/ALGORITHM/HEX       which blob a layer became, by the layer's diff_id
 //! facts/HEX                  what is known about a stretch of a file that has not changed since
+//! notes/HEX                  what a plan promised, for messages only
 //! scans/HEX                  the same about an archive that can be read in one pass only
 //! tmp/                       what is being written
 //! ```
@@ -147,6 +148,17 @@ impl Cache {
         self.write_record(&self.fact_path(kind, key), &entry);
     }
 
+    /// What an earlier run wrote down under this key, for the sake of a better
+    /// message and nothing else.
+    pub fn note(&self, key: &str) -> Option<String> {
+        self.fact(Facts::Note, key)
+    }
+
+    /// Writes it down.
+    pub fn write_note(&self, key: &str, text: &str) {
+        self.record_fact(Facts::Note, key, text);
+    }
+
     /// Whether a blob is there, by its size.
     pub(super) fn holds(&self, digest: &Digest, size: u64) -> bool {
         self.is_usable()
@@ -280,7 +292,7 @@ impl Cache {
         *self.0.usable.get_or_init(|| {
             let prepare = || -> io::Result<()> {
                 make_directory(&self.0.root)?;
-                for folder in ["blobs", "facts", "layers", "scans", "tmp"] {
+                for folder in ["blobs", "facts", "layers", "notes", "scans", "tmp"] {
                     make_directory(&self.0.root.join(folder))?;
                 }
                 let probe = self.0.root.join("tmp").join(random_name());
@@ -323,7 +335,7 @@ impl Cache {
                 total += metadata.len();
             }
         }
-        for folder in ["facts", "scans"] {
+        for folder in ["facts", "notes", "scans"] {
             for (path, metadata) in files(&self.0.root.join(folder)) {
                 if age(metadata.modified()) > OUTDATED {
                     remove(&path);
@@ -352,6 +364,8 @@ impl Cache {
 /// Kinds of what is known about sources.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Facts {
+    /// For messages; see [`Cache::note`].
+    Note,
     /// About a stretch of a file.
     Stretch,
     /// About an archive that is read in one pass.
@@ -361,6 +375,7 @@ pub(super) enum Facts {
 impl Facts {
     fn folder(self) -> &'static str {
         match self {
+            Self::Note => "notes",
             Self::Stretch => "facts",
             Self::Scan => "scans",
         }

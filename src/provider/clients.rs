@@ -39,6 +39,10 @@ pub struct Clients {
     loader: Arc<image::Loader>,
     taken_over: Mutex<BTreeMap<String, String>>,
     deleted_tokens: Mutex<BTreeSet<String>>,
+    /// How sources are read when a resource does not say.
+    load_options: image::LoadOptions,
+    /// Tells this process, and this configuration, from every other.
+    run: u64,
 }
 
 /// The registry that images are pushed to.
@@ -104,9 +108,18 @@ impl Clients {
     ) -> Result<Self> {
         let unknown_argument = config.unknown_argument();
         let effective = config.with_environment(&environment)?;
+        let load_options = image::LoadOptions {
+            // It verifies every blob, and when it refuses one, we look ourselves.
+            trust_registry: true,
+            ..image::LoadOptions::from_environment(|name| {
+                environment.variables.get(name).map(Into::into)
+            })
+        };
         Ok(Self {
             retry: effective.retries.apply(retry),
             effective,
+            load_options,
+            run: rand::random(),
             environment,
             unknown_argument,
             control_plane: Once::new("Nobody was signed in"),
@@ -273,14 +286,26 @@ impl Clients {
         namespace.await.map_err(|failure| failure.diagnostics)
     }
 
+    /// How sources are read in this environment: where the cache is, and Docker.
+    pub(crate) fn load_options(&self) -> image::LoadOptions {
+        self.load_options.clone()
+    }
+
+    /// What tells this process, and this configuration, from every other.
+    pub(crate) fn run(&self) -> u64 {
+        self.run
+    }
+
     /// Reads an image's source, which may take a while, off the runtime's threads.
     pub(crate) async fn load(
         &self,
         cx: &Context,
         source: image::Source,
+        options: image::LoadOptions,
     ) -> std::result::Result<image::Image, image::Error> {
         let (loader, stop) = (self.loader.clone(), cx.stop.clone());
-        match tokio::task::spawn_blocking(move || loader.load(&source, &stop)).await {
+        let load = move || loader.load_with(&source, &options, &stop);
+        match tokio::task::spawn_blocking(load).await {
             Ok(loaded) => loaded,
             Err(failed) => match failed.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),

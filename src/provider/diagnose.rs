@@ -154,6 +154,7 @@ pub(super) fn registry(
                 .into();
         }
         error if error.is_name_unknown() => Path::attribute("repository"),
+        registry::Error::TagElsewhere { .. } => Path::attribute("if_exists"),
         _ => Path::root(),
     };
     paragraphs.extend(match (sign_in, &registry.oci) {
@@ -269,7 +270,7 @@ fn capital(text: &str) -> String {
 }
 
 fn interrupted(what: &str) -> String {
-    format!("{what}: the run was interrupted.")
+    format!("{what}: {INTERRUPTED}")
 }
 
 fn footer(identity: &str, request_id: Option<&str>) -> String {
@@ -485,6 +486,11 @@ fn advice(error: &oci::Error, place: Place<'_>, client: &oci::Client) -> Option<
                 ),
             }
         }
+        (_, "FREE_TIER_NOT_SUPPORTED") => {
+            "Oracle serves this to paid accounts only, and the tenancy is of the kind that is free for ever. No policy changes that; upgrading \
+             the account in the console does."
+                .to_owned()
+        }
         (403 | 404, _) if is_own_token(operation, place, client) => OWN_TOKENS.to_owned(),
         (404, _) => {
             let asked = format!(
@@ -578,6 +584,20 @@ fn registry_advice(error: &registry::Error, right: &str, registry: &Registry) ->
             ),
         });
     }
+    if error.status() == Some(413) {
+        return Some(
+            "The registry, or a proxy or a gateway before it, takes no request of that size. Large layers are sent in parts where that helps. \
+             Raise its limit, or build the image of smaller layers."
+                .to_owned(),
+        );
+    }
+    if is_content_missing(error) {
+        return Some(
+            "Something that the image is made of was not there when it was to be named, although it had been sent before. Somebody may be \
+             cleaning up in the repository at this moment; apply again."
+                .to_owned(),
+        );
+    }
     // A registry sends a code with every message; an answer to HEAD has neither.
     if let registry::Error::Registry { code, message, .. } = error
         && code.is_empty()
@@ -617,7 +637,14 @@ fn registry_advice(error: &registry::Error, right: &str, registry: &Registry) ->
              under the same tag."
                 .to_owned(),
         ),
-        registry::Error::Protocol { .. } => Some(STRANGER.to_owned()),
+        registry::Error::Protocol { .. } | registry::Error::Redirect { .. } => {
+            Some(STRANGER.to_owned())
+        }
+        registry::Error::TagElsewhere { .. } => Some(
+            "The argument \"if_exists\" is \"error\", so that no tag is moved away from an image that was not pushed here. Nothing was pushed. \
+             Choose another tag, or set \"if_exists\" to \"overwrite\" to move the tag, or to \"adopt\" to accept what is there."
+                .to_owned(),
+        ),
         error if error.is_throttled() => Some(THROTTLED.to_owned()),
         error => match error.status() {
             Some(500..=599) if registry.is_ocir => Some(BROKEN.to_owned()),
@@ -625,6 +652,14 @@ fn registry_advice(error: &registry::Error, right: &str, registry: &Registry) ->
             _ => None,
         },
     }
+}
+
+/// Why a call that was stopped did not end.
+pub(super) const INTERRUPTED: &str = "the run was interrupted.";
+
+/// Whether a registry misses something that a manifest names.
+fn is_content_missing(error: &registry::Error) -> bool {
+    matches!(error.code(), "MANIFEST_BLOB_UNKNOWN" | "BLOB_UNKNOWN")
 }
 
 const BROKEN: &str = "The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.";

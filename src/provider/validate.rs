@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use crate::{
     cty::{Number, Value},
-    registry,
+    image, registry,
 };
 
 /// How many uploads at once are sensible.
@@ -224,6 +224,59 @@ pub(crate) fn readme_format(value: &Value) -> Result<(), String> {
 /// What becomes of a tag that is given up.
 pub(crate) fn on_destroy(value: &Value) -> Result<(), String> {
     one_of(value, &["keep", "untag", "delete"])
+}
+
+/// Tags, each of which may be unknown.
+pub(crate) fn tags(value: &Value) -> Result<(), String> {
+    each(value, "tags", &|text| {
+        registry::validate_tag(text).map_err(|problem| format!("\"{text}\" {problem}"))
+    })
+}
+
+/// Platforms.
+pub(crate) fn platforms(value: &Value) -> Result<(), String> {
+    each(
+        value,
+        "platforms",
+        &|text| match text.parse::<image::Platform>() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        },
+    )
+}
+
+/// Media types of what is pushed.
+pub(crate) fn format(value: &Value) -> Result<(), String> {
+    one_of(value, &["source", "oci", "docker"])
+}
+
+/// What becomes of layers that come uncompressed.
+pub(crate) fn compression(value: &Value) -> Result<(), String> {
+    one_of(value, &["gzip", "zstd", "none"])
+}
+
+/// What becomes of a tag that points to another image.
+pub(crate) fn if_exists(value: &Value) -> Result<(), String> {
+    one_of(value, &["overwrite", "error", "adopt"])
+}
+
+/// Checks the known texts of a collection.
+fn each(
+    value: &Value,
+    what: &str,
+    check: &dyn Fn(&str) -> Result<(), String>,
+) -> Result<(), String> {
+    let Value::Seq(elements) = value else {
+        return Ok(());
+    };
+    let texts = elements.iter().filter_map(|element| match element {
+        Value::String(text) => Some(text.as_str()),
+        _ => None,
+    });
+    for text in texts {
+        check(text).map_err(|problem| format!("must hold {what}: {problem}"))?;
+    }
+    Ok(())
 }
 
 /// Keys of defined tags: `Namespace.Key`.

@@ -1,17 +1,20 @@
 //! Blobs: HEAD, mount, upload.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, atomic::Ordering},
+    time::Duration,
+};
 
 use reqwest::{
     Method, Response, StatusCode,
-    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE},
+    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, RANGE},
 };
 use url::Url;
 
 use super::{
     Client, Error,
-    auth::{Access, Renewals},
-    body::{BlobBody, Meter, Stall, verify},
+    auth::{Access, Pass, Renewals},
+    body::{BlobBody, ChunkBody, Meter, Stall, verify},
     client::{Call, SAY_WAITING_EVERY, collect_warnings, is_redirect},
     error::{About, code},
     location::location,
@@ -19,19 +22,41 @@ use super::{
     push::Job,
     retry::Attempts,
 };
-use crate::image::Blob;
+use crate::image::{self, Blob};
 
 /// How a mount ended.
 pub(super) enum Mount {
     /// The blob is there.
     Done,
     /// The registry would not, and opened an upload session instead.
-    Session(Url),
+    Session(Session),
     /// The registry would not.
     Refused,
     /// It did not work this time.
     Failed,
 }
+
+/// Where a blob is to be sent.
+pub(super) struct Session {
+    url: Url,
+    /// Fewest bytes of a chunk that is not the last.
+    chunk_min: u64,
+}
+
+impl Session {
+    /// The session that an answer opens.
+    fn opened(response: &Response) -> Result<Self, String> {
+        let chunk_min = response.headers().get(CHUNK_MIN_LENGTH);
+        let chunk_min = chunk_min.and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok(Self {
+            url: location(response.url(), response.headers())?,
+            chunk_min: chunk_min.unwrap_or(0),
+        })
+    }
+}
+
+/// <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-a-blob-in-chunks>
+const CHUNK_MIN_LENGTH: &str = "oci-chunk-min-length";
 
 impl Client {
     /// Whether the repository has the blob. Anything but a clear yes is a no:
@@ -97,7 +122,7 @@ impl Client {
                 _ => Mount::Done,
             },
             StatusCode::ACCEPTED => {
-                location(response.url(), response.headers()).map_or(Mount::Refused, Mount::Session)
+                Session::opened(&response).map_or(Mount::Refused, Mount::Session)
             }
             status => {
                 tracing::debug!(%status, operation, "The registry mounts no blob, uploading it");
@@ -110,23 +135,36 @@ impl Client {
     /// registries forget what was sent before a connection broke. All calls
     /// that this takes share one count of attempts, or a registry that throttles
     /// each of them would be asked several times as often as the policy says.
+    ///
+    /// A blob is one request. Only a registry that finds it too large for one
+    /// gets it in chunks, and from then on every larger blob.
     pub(super) async fn upload(
         &self,
         job: &Job<'_>,
         blob: &Blob,
-        mut session: Option<Url>,
+        mut session: Option<Session>,
     ) -> Result<(), Error> {
         let mut attempts = Attempts::new(self);
         let mut renewals = Renewals::default();
         let mut verified = false;
+        let mut too_large = None;
         loop {
             let session = match session.take() {
                 Some(session) => session,
                 None => self.start_upload(job, blob, &mut attempts).await?,
             };
-            let sent = self
-                .put_blob(job, blob, session, &mut attempts, &mut renewals)
-                .await;
+            let chunk = self.chunk(blob, &session);
+            let chunk_min = session.chunk_min;
+            let sent = match chunk {
+                None => {
+                    self.put_blob(job, blob, session.url, &mut attempts, &mut renewals)
+                        .await
+                }
+                Some(chunk) => {
+                    self.send_chunks(job, blob, session.url, chunk, &mut attempts, &mut renewals)
+                        .await
+                }
+            };
             attempts.restart_clock();
             let error = match sent {
                 Ok(Sent::Arrived) => return Ok(()),
@@ -141,6 +179,27 @@ impl Client {
                 }
                 Err(error) => error,
             };
+            if error.status() == Some(413)
+                && let Some(smaller) = smaller_chunk(chunk.unwrap_or(blob.size), chunk_min)
+            {
+                tracing::info!(
+                    host = self.host(),
+                    reason = %error,
+                    "Uploading a blob again in chunks of {smaller} bytes"
+                );
+                self.inner.uploads.chunk.store(smaller, Ordering::Relaxed);
+                too_large.get_or_insert(error);
+                continue;
+            }
+            // A registry that knows no chunks has said what is wrong before.
+            if chunk.is_some()
+                && matches!(error.status(), Some(404 | 405 | 501))
+                && !is_session_lost(&error)
+                && let Some(too_large) = too_large
+            {
+                self.inner.uploads.chunk.store(0, Ordering::Relaxed);
+                return Err(too_large);
+            }
             let mut again = error.is_temporary() || is_session_lost(&error);
             if error.code() == code::DIGEST_INVALID && !verified {
                 // Either the source changed, which is the user's to know, or
@@ -159,6 +218,13 @@ impl Client {
         }
     }
 
+    /// How long the chunks of a blob are; `None` when it is sent as a whole.
+    fn chunk(&self, blob: &Blob, session: &Session) -> Option<u64> {
+        let chunk = self.inner.uploads.chunk.load(Ordering::Relaxed);
+        let chunk = ChunkBody::length_of(chunk.max(session.chunk_min));
+        (self.inner.uploads.chunk.load(Ordering::Relaxed) > 0 && chunk < blob.size).then_some(chunk)
+    }
+
     /// Reads the blob again, for as long as somebody waits for the result and
     /// the source gives something.
     async fn verify(&self, blob: &Blob) -> Result<(), Error> {
@@ -172,7 +238,10 @@ impl Client {
         let mut tick = tokio::time::interval(TICK);
         loop {
             tokio::select! {
-                verdict = &mut reading => return verdict.unwrap_or(Err(Error::Stopped)),
+                verdict = &mut reading => match verdict.unwrap_or(Err(Error::Stopped)) {
+                    Err(error @ Error::BlobChanged { .. }) => return self.explain(blob, error).await,
+                    verdict => return verdict,
+                },
                 _ = tick.tick() => {
                     if let Some(Stall::Source(problem)) = meter.stalled(&self.inner.patience) {
                         return Err(silent(blob, problem));
@@ -182,13 +251,31 @@ impl Client {
         }
     }
 
+    /// Asks the source what is wrong with a blob that is not what it should be:
+    /// it knows the name of the file. A copy of the cache that was damaged is
+    /// none of the user's business: it is gone now, and the blob is made again.
+    async fn explain(&self, blob: &Blob, error: Error) -> Result<(), Error> {
+        let source = blob.source.clone();
+        let told = tokio::task::spawn_blocking(move || source.verify()).await;
+        match told {
+            Ok(Err(image::Error::CacheDamaged { digest })) => {
+                tracing::warn!(
+                    "The cached copy of layer {digest} was damaged on disk, and is made again"
+                );
+                Ok(())
+            }
+            Ok(Err(source)) => Err(Error::from((blob.digest.clone(), source))),
+            Ok(Ok(())) | Err(_) => Err(error),
+        }
+    }
+
     /// Opens an upload session.
     async fn start_upload(
         &self,
         job: &Job<'_>,
         blob: &Blob,
         attempts: &mut Attempts<'_>,
-    ) -> Result<Url, Error> {
+    ) -> Result<Session, Error> {
         let operation = format!("start of the upload of blob {}", blob.digest);
         let about = self.about(&operation, job.repository);
         let url = self.url(job.repository, "blobs/uploads/")?;
@@ -200,7 +287,7 @@ impl Client {
         let response = self
             .expect(&about, response, &[StatusCode::ACCEPTED])
             .await?;
-        location(response.url(), response.headers()).map_err(|problem| {
+        Session::opened(&response).map_err(|problem| {
             if response.headers().contains_key("location") {
                 about.redirect(problem)
             } else {
@@ -248,70 +335,222 @@ impl Client {
             let outcome = Unsent(&meter);
             let response = match self.watch(&about, request, &meter).await {
                 Ok(response) => response,
-                Err(failure) => {
-                    // Hyper says only that the body failed; the meter knows why.
-                    if let Some(error) = meter.failure() {
-                        return Err(error);
-                    }
-                    return Err(match failure {
-                        Failure::Stalled(Stall::Peer(problem)) => about.timed_out(problem),
-                        Failure::Stalled(Stall::Source(problem)) => silent(blob, problem),
-                        Failure::Http(error) if meter.sent() > 0 => Error::Interrupted {
-                            operation: operation.clone(),
-                            host: self.host().into(),
-                            sent: meter.sent(),
-                            size: blob.size,
-                            attempts: attempts.made(),
-                            source: error.without_url(),
-                        },
-                        Failure::Http(error) => about.transport(error),
-                    });
-                }
+                Err(failure) => return Err(self.unsent(&about, blob, &meter, failure, attempts)),
             };
             collect_warnings(response.headers(), &job.warnings, about.secrets);
-            let status = response.status();
-            if is_redirect(&Method::PUT, status) {
+            if is_redirect(&Method::PUT, response.status()) {
                 url = location(&url, response.headers())
                     .map_err(|problem| about.redirect(problem))?;
                 continue;
             }
-            if ours && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-                let headers = response.headers().clone();
-                let error = self.failure(&about, response).await;
-                // OCIR takes whom it does not know for nobody, with 403.
-                let refused = status == StatusCode::UNAUTHORIZED
-                    || pass
-                        .as_ref()
-                        .is_some_and(|pass| pass.is_old() || error.is_anonymous_denial());
-                if refused
-                    && auth
-                        .refused(&job.access, pass.as_ref(), &headers)
-                        .await
-                        .again
-                    && renewals.allow(pass.as_ref())
-                {
-                    return Ok(Sent::Refused(error));
-                }
-                return Err(error);
+            let sender = Sender {
+                pass: pass.as_ref(),
+                ours,
+            };
+            let sent = self
+                .settle(job, blob, &about, response, sender, attempts, renewals)
+                .await;
+            if let Ok(Sent::Arrived) = sent {
+                outcome.arrived();
             }
-            let confirmed = confirmed_digest(&response);
-            if status == StatusCode::CREATED || !status.is_success() {
-                self.expect(&about, response, &[StatusCode::CREATED])
-                    .await?;
-                if let Some(confirmed) = confirmed
-                    && confirmed != blob.digest.as_str()
-                {
-                    return Err(about.digest(&blob.digest, &confirmed));
-                }
-            } else if !self.has_blob(job, blob, attempts).await? {
-                return Err(about.protocol(format!(
-                    "{status} instead of 201 Created, and the blob is not there afterwards"
-                )));
-            }
-            outcome.arrived();
-            return Ok(Sent::Arrived);
+            return sent;
         }
         Err(about.redirect("to one place after another without end"))
+    }
+
+    /// Sends the blob in chunks of this length, one after the other.
+    async fn send_chunks(
+        &self,
+        job: &Job<'_>,
+        blob: &Blob,
+        session: Url,
+        chunk: u64,
+        attempts: &mut Attempts<'_>,
+        renewals: &mut Renewals,
+    ) -> Result<Sent, Error> {
+        let operation = format!("upload of blob {}", blob.digest);
+        let about = self.about(&operation, job.repository);
+        let auth = &self.inner.auth;
+        let mut url = session;
+        let meter = Meter::new(blob.size, &job.sent);
+        let outcome = Unsent(&meter);
+        let (body, _reading) = BlobBody::open(blob, &meter);
+        let body = Arc::new(Mutex::new(body));
+        let mut at = 0;
+        while at < blob.size {
+            let end = blob.size.min(at + chunk);
+            let ours = self.is_ours(&url);
+            let pass = match ours {
+                true => auth.pass(&job.access, needed_life(end - at)).await?,
+                false => None,
+            };
+            meter.aim(end);
+            let mut request = self
+                .inner
+                .http
+                .patch(url.clone())
+                .header(CONTENT_TYPE, "application/octet-stream")
+                .header(CONTENT_LENGTH, end - at)
+                .header(CONTENT_RANGE, format!("{at}-{}", end - 1))
+                .body(reqwest::Body::wrap(ChunkBody::next(&body, end - at)));
+            if let Some(pass) = &pass {
+                request = request.header(AUTHORIZATION, pass.header().clone());
+            }
+            let response = match self.watch(&about, request, &meter).await {
+                Ok(response) => response,
+                Err(failure) => return Err(self.unsent(&about, blob, &meter, failure, attempts)),
+            };
+            collect_warnings(response.headers(), &job.warnings, about.secrets);
+            let sender = Sender {
+                pass: pass.as_ref(),
+                ours,
+            };
+            let response = match self.let_in(job, &about, response, sender, renewals).await? {
+                Ok(response) => response,
+                Err(refused) => return Ok(Sent::Refused(refused)),
+            };
+            // ECR says 201, others that there is nothing to say.
+            let taken = [
+                StatusCode::ACCEPTED,
+                StatusCode::CREATED,
+                StatusCode::NO_CONTENT,
+            ];
+            let response = self.expect(&about, response, &taken).await?;
+            if let Some(last) = last_received(response.headers())
+                && last + 1 != end
+            {
+                return Err(about.protocol(format!(
+                    "it says that it has the bytes up to {last} after {end} bytes"
+                )));
+            }
+            if response.headers().contains_key("location") {
+                url = location(&url, response.headers())
+                    .map_err(|problem| about.redirect(problem))?;
+            }
+            at = end;
+        }
+        url.query_pairs_mut()
+            .append_pair("digest", blob.digest.as_str());
+        let ours = self.is_ours(&url);
+        let pass = match ours {
+            true => auth.pass(&job.access, Duration::ZERO).await?,
+            false => None,
+        };
+        meter.aim(blob.size);
+        let mut request = self.inner.http.put(url).header(CONTENT_LENGTH, 0);
+        if let Some(pass) = &pass {
+            request = request.header(AUTHORIZATION, pass.header().clone());
+        }
+        let response = match self.watch(&about, request, &meter).await {
+            Ok(response) => response,
+            Err(failure) => return Err(self.unsent(&about, blob, &meter, failure, attempts)),
+        };
+        collect_warnings(response.headers(), &job.warnings, about.secrets);
+        let sender = Sender {
+            pass: pass.as_ref(),
+            ours,
+        };
+        let sent = self
+            .settle(job, blob, &about, response, sender, attempts, renewals)
+            .await;
+        if let Ok(Sent::Arrived) = sent {
+            outcome.arrived();
+        }
+        sent
+    }
+
+    /// The error of an upload that had no answer.
+    fn unsent(
+        &self,
+        about: &About<'_>,
+        blob: &Blob,
+        meter: &Meter,
+        failure: Failure,
+        attempts: &Attempts<'_>,
+    ) -> Error {
+        // Hyper says only that the body failed; the meter knows why.
+        if let Some(error) = meter.failure() {
+            return error;
+        }
+        match failure {
+            Failure::Stalled(Stall::Peer(problem)) => about.timed_out(problem),
+            Failure::Stalled(Stall::Source(problem)) => silent(blob, problem),
+            Failure::Http(error) if meter.sent() > 0 => Error::Interrupted {
+                operation: about.operation.into(),
+                host: self.host().into(),
+                sent: meter.sent(),
+                size: blob.size,
+                attempts: attempts.made(),
+                source: error.without_url(),
+            },
+            Failure::Http(error) => about.transport(error),
+        }
+    }
+
+    /// The answer, unless it is that the token is not accepted and another one
+    /// may be: then that refusal.
+    async fn let_in(
+        &self,
+        job: &Job<'_>,
+        about: &About<'_>,
+        response: Response,
+        sender: Sender<'_>,
+        renewals: &mut Renewals,
+    ) -> Result<Result<Response, Error>, Error> {
+        let Sender { pass, ours } = sender;
+        let status = response.status();
+        if !ours || !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Ok(Ok(response));
+        }
+        let headers = response.headers().clone();
+        let error = self.failure(about, response).await;
+        // OCIR takes whom it does not know for nobody, with 403.
+        let refused = status == StatusCode::UNAUTHORIZED
+            || pass.is_some_and(|pass| pass.is_old() || error.is_anonymous_denial());
+        if refused
+            && self
+                .inner
+                .auth
+                .refused(&job.access, pass, &headers)
+                .await
+                .again
+            && renewals.allow(pass)
+        {
+            return Ok(Err(error));
+        }
+        Err(error)
+    }
+
+    /// What the answer to the request that completes a blob means.
+    #[expect(clippy::too_many_arguments, reason = "all that an upload consists of")]
+    async fn settle(
+        &self,
+        job: &Job<'_>,
+        blob: &Blob,
+        about: &About<'_>,
+        response: Response,
+        sender: Sender<'_>,
+        attempts: &mut Attempts<'_>,
+        renewals: &mut Renewals,
+    ) -> Result<Sent, Error> {
+        let response = match self.let_in(job, about, response, sender, renewals).await? {
+            Ok(response) => response,
+            Err(refused) => return Ok(Sent::Refused(refused)),
+        };
+        let (status, confirmed) = (response.status(), confirmed_digest(&response));
+        if status == StatusCode::CREATED || !status.is_success() {
+            self.expect(about, response, &[StatusCode::CREATED]).await?;
+            if let Some(confirmed) = confirmed
+                && confirmed != blob.digest.as_str()
+            {
+                return Err(about.digest(&blob.digest, &confirmed));
+            }
+        } else if !self.has_blob(job, blob, attempts).await? {
+            return Err(about.protocol(format!(
+                "{status} instead of 201 Created, and the blob is not there afterwards"
+            )));
+        }
+        Ok(Sent::Arrived)
     }
 
     /// Sends, as long as something moves, and says in the log when nothing does.
@@ -349,6 +588,30 @@ impl Client {
             }
         }
     }
+}
+
+/// Who sent a request.
+#[derive(Clone, Copy)]
+struct Sender<'a> {
+    pass: Option<&'a Pass>,
+    /// Whether it went to our registry.
+    ours: bool,
+}
+
+/// The next smaller length of chunks after one of so many bytes was too much.
+fn smaller_chunk(refused: u64, least: u64) -> Option<u64> {
+    let fits = |chunk: &u64| *chunk < refused && *chunk >= least;
+    CHUNKS.into_iter().find(fits)
+}
+
+/// Lengths of chunks. A registry or a gateway that takes no whole layer takes tens
+/// of megabytes, or what gateways have as their default.
+const CHUNKS: [u64; 4] = [64 << 20, 16 << 20, 4 << 20, 1 << 20];
+
+/// The last byte that a registry says it has.
+fn last_received(headers: &HeaderMap) -> Option<u64> {
+    let range = headers.get(RANGE)?.to_str().ok()?;
+    range.rsplit('-').next()?.trim().parse().ok()
 }
 
 /// How a blob that was sent fared.
@@ -605,11 +868,7 @@ mod tests {
             let client = client(host, patience)?;
             let (silent, _server) = image(layer, healthy);
             let (other, _other) = image(b"other", 9);
-            let push = |repository, image| Push {
-                repository,
-                tag: "1.0",
-                image,
-            };
+            let push = |repository, image| Push::new(repository, "1.0", image);
             let (first, second) = (push("first", &silent), push("second", &other));
             let start = Instant::now();
             let pushing = async { (client.push(&first).await, start.elapsed()) };
@@ -640,11 +899,7 @@ mod tests {
         };
         let client = client(host, patience)?;
         let (image, _server) = image(b"layer", 9);
-        let push = Push {
-            repository: "web",
-            tag: "1.0",
-            image: &image,
-        };
+        let push = Push::new("web", "1.0", &image);
         let start = Instant::now();
         let error = client.push(&push).await.expect_err("nobody confirms");
         assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");

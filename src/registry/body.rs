@@ -25,7 +25,9 @@ use crate::image::{self, Blob, Digest};
 
 /// What an upload is doing, seen from outside.
 pub(super) struct Meter {
-    size: u64,
+    /// Where the request that is under way ends: after all bytes, or after those
+    /// of a chunk.
+    goal: AtomicU64,
     start: Instant,
     sent: AtomicU64,
     /// When the last piece was taken or let go, in milliseconds since `start`.
@@ -44,7 +46,7 @@ pub(super) struct Meter {
 impl Meter {
     pub(super) fn new(size: u64, total: &Arc<AtomicU64>) -> Arc<Self> {
         Arc::new(Self {
-            size,
+            goal: AtomicU64::new(size),
             start: Instant::now(),
             sent: AtomicU64::new(0),
             moved: AtomicU64::new(0),
@@ -57,6 +59,14 @@ impl Meter {
     /// Bytes that the connection has taken.
     pub(super) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
+    }
+    /// A request begins that sends the bytes up to here.
+    pub(super) fn aim(&self, goal: u64) {
+        self.goal.store(goal, Ordering::Relaxed);
+        self.moves();
+    }
+    fn goal(&self) -> u64 {
+        self.goal.load(Ordering::Relaxed)
     }
     /// Why the source failed, if it did.
     pub(super) fn failure(&self) -> Option<Error> {
@@ -71,7 +81,7 @@ impl Meter {
         let moved = Duration::from_millis(self.moved.load(Ordering::Relaxed));
         let still = self.start.elapsed().saturating_sub(moved);
         let is_idle = self.held.load(Ordering::Relaxed) == 0;
-        let wait = if is_idle && self.sent() == self.size {
+        let wait = if is_idle && self.sent() == self.goal() {
             Wait::Answer
         } else if is_idle && self.starving.load(Ordering::Relaxed) {
             Wait::Source
@@ -91,7 +101,7 @@ impl Meter {
         if still <= enough {
             return None;
         }
-        let (enough, sent, size) = (enough.as_secs(), self.sent(), self.size);
+        let (enough, sent, size) = (enough.as_secs(), self.sent(), self.goal());
         Some(match wait {
             Wait::Peer => Stall::Peer(format!(
                 "nothing could be sent for {enough} s, after {sent} of {size} bytes"
@@ -181,6 +191,57 @@ impl BlobBody {
             meter: meter.clone(),
         };
         (body, reading)
+    }
+}
+
+/// A part of a blob as a body of known length. What is read goes on where the part
+/// before it ended, so that nothing is read twice and nothing is kept.
+pub(super) struct ChunkBody {
+    blob: Arc<Mutex<BlobBody>>,
+    left: u64,
+}
+
+impl ChunkBody {
+    /// The next `length` bytes: a whole number of pieces, unless they are the last.
+    pub(super) fn next(blob: &Arc<Mutex<BlobBody>>, length: u64) -> Self {
+        Self {
+            blob: blob.clone(),
+            left: length,
+        }
+    }
+
+    /// The smallest length of a chunk that is at least so long.
+    pub(super) fn length_of(wanted: u64) -> u64 {
+        wanted.div_ceil(PIECE as u64).saturating_mul(PIECE as u64)
+    }
+}
+
+impl http_body::Body for ChunkBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let frame = Pin::new(&mut *lock(&self.blob)).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &frame
+            && let Some(piece) = frame.data_ref()
+        {
+            self.left = self.left.saturating_sub(piece.len() as u64);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
     }
 }
 

@@ -135,6 +135,22 @@ pub enum Error {
     /// The user interrupted the run.
     #[error("interrupted")]
     Stopped,
+    /// A tag points to another image, and must not be moved away from it.
+    #[error(
+        "tag {tag:?} of repository {repository:?} at {host} points to {there}, and is not to be moved to {wanted}"
+    )]
+    TagElsewhere {
+        /// Who has it.
+        host: String,
+        /// Path of the repository.
+        repository: String,
+        /// The tag.
+        tag: String,
+        /// Where it points.
+        there: Digest,
+        /// Where it was to point.
+        wanted: Digest,
+    },
     /// Nothing moved for too long.
     #[error("{operation} at {host} got no further: {problem}")]
     TimedOut {
@@ -265,6 +281,7 @@ pub(super) mod code {
     pub(crate) const BLOB_UPLOAD_UNKNOWN: &str = "BLOB_UPLOAD_UNKNOWN";
     pub(crate) const DIGEST_INVALID: &str = "DIGEST_INVALID";
     pub(crate) const MANIFEST_BLOB_UNKNOWN: &str = "MANIFEST_BLOB_UNKNOWN";
+    pub(crate) const MANIFEST_UNKNOWN: &str = "MANIFEST_UNKNOWN";
     pub(crate) const NAME_UNKNOWN: &str = "NAME_UNKNOWN";
 }
 

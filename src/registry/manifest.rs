@@ -188,12 +188,14 @@ impl Client {
     }
 
     /// Writes a manifest under a tag or its digest, and makes sure that this is
-    /// what the registry has there now.
+    /// what the registry has there now. `completes` says whether this is what
+    /// makes the push complete.
     pub(super) async fn put_manifest(
         &self,
         job: &Job<'_>,
         reference: &str,
         manifest: &Manifest,
+        completes: bool,
     ) -> Result<(), Error> {
         let operation = format!("upload of manifest {reference}");
         let about = self.about(&operation, job.repository);
@@ -209,7 +211,7 @@ impl Client {
             body: manifest.bytes.clone(),
             patience: COMMIT_PATIENCE,
             warnings: Some(&job.warnings),
-            in_flight: job.is_tag(reference).then_some(&job.tagging),
+            in_flight: completes.then_some(&job.tagging),
             ..Call::new(
                 &operation,
                 Method::PUT,
@@ -217,7 +219,18 @@ impl Client {
                 &job.access,
             )
         };
-        let response = self.send(&call).await?;
+        let response = match self.send(&call).await {
+            Ok(response) => response,
+            // It may have been written, and only the answers were lost.
+            Err(error) if error.is_temporary() && !self.stop.is_cancelled() => {
+                let there = self.find_manifest(&job.access, reference).await;
+                return match there {
+                    Ok(Some(there)) if there.digest == manifest.digest => Ok(()),
+                    _ => Err(error),
+                };
+            }
+            Err(error) => return Err(error),
+        };
         let (status, confirmed) = (response.status(), confirmed_digest(&response));
         if status.is_success() && status != StatusCode::CREATED {
             tracing::debug!(%status, "unusual answer to the {operation}, asking again");

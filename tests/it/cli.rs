@@ -5,6 +5,8 @@ mod repositories;
 mod pipelines;
 mod tokens;
 
+mod pushes;
+
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use ocir::emulator::Emulator;

@@ -4,5 +4,5 @@ mod captures;
 mod credentials;
 mod oci;
 mod principals;
-mod registry;
+pub mod registry;
 mod registry_login;

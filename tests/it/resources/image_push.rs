@@ -1,12 +1,21 @@
 //! `ocir_image_push`.
 
+mod existing;
+mod faults;
+mod sources;
+mod tags;
+mod upload;
+
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant},
 };
 
 use expect_test::expect;
-use ocir::emulator::{Emulator, Fault, Permission};
+use ocir::{
+    emulator::{Emulator, Fault, Permission},
+    image::Digest,
+};
 use serde_json::{Value as Json, json};
 
 use crate::support::{
@@ -258,7 +267,7 @@ async fn old_tag_left_over() -> anyhow::Result<()> {
     expect![[r#"
         Warning: Old image tag is left over
 
-        The image was pushed under its new tag. Tag "1.0.0" may still point to the one before; take it away by hand.
+        The image is where it should be. Tag "1.0.0" was given up, and may still point to the one before; take it away by hand.
 
         Tag "1.0.0" of repository "NAMESPACE/team/web" could not be removed. RemoveContainerVersion of service artifacts at HOST was answered 403 NotAuthorized: No policy allows this.
 

@@ -420,6 +420,13 @@ impl Resource {
         self.plan_once(&config).await
     }
 
+    /// Validates and plans, as `-refresh=false` does.
+    pub async fn plan_without_refresh(&mut self, config: Json) -> Result<PlannedChange> {
+        let config = configuration(&self.schema.block, &config)?;
+        self.validate(&config).await?;
+        self.plan_once(&config).await
+    }
+
     /// Plans the destruction, which is up to the host.
     pub fn plan_destroy(&self) -> PlannedChange {
         PlannedChange {
@@ -600,6 +607,21 @@ impl Resource {
     /// The private state, as it was given to the host.
     pub fn private(&self) -> &[u8] {
         &self.private
+    }
+
+    /// Changes the values of the private state, as somebody else may have written it.
+    pub fn edit_private(&mut self, edit: impl FnOnce(&mut Json)) -> serde_json::Result<()> {
+        let mut stored: Json = serde_json::from_slice(&self.private)?;
+        edit(&mut stored["values"]);
+        self.private = stored.to_string().into();
+        Ok(())
+    }
+
+    /// Takes over what another process left: state and private state.
+    pub fn take_over(&mut self, other: &Self) {
+        self.object = other.object.clone();
+        self.identity = other.identity.clone();
+        self.private = other.private.clone();
     }
 
     /// Whether a host hides an attribute.

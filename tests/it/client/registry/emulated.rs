@@ -87,11 +87,7 @@ async fn push(
     image: &Image,
 ) -> Result<Pushed, Error> {
     let repository = format!("{}/{repository}", emulator.seed().namespace);
-    let push = Push {
-        repository: &repository,
-        tag: "1.0",
-        image,
-    };
+    let push = Push::new(&repository, "1.0", image);
     client.push(&push).await
 }
 
@@ -372,5 +368,42 @@ async fn pushes_over_tls() -> anyhow::Result<()> {
         .await
         .unwrap_err();
     assert!(matches!(error, Error::Transport { .. }), "{error:?}");
+    Ok(())
+}
+
+/// A registry that refuses a blob as too large gets it in chunks: the emulator's
+/// sessions want them in order, and each at the address that the one before gave.
+#[tokio::test]
+async fn chunks_are_taken() -> anyhow::Result<()> {
+    let (emulator, client) = ready().await?;
+    emulator.fail_next("PutBlobUpload", Fault::status(413));
+    let image = image(&[layer(3 * 1024 * 1024 + 5, 1)]);
+    let pushed = push(&emulator, &client, "web", &image).await?;
+    assert_eq!(pushed.uploaded.0, 2);
+    assert_eq!(count(&emulator, "PatchBlobUpload"), 4);
+    let requests = emulator.requests();
+    let chunks: Vec<u64> = requests
+        .iter()
+        .filter(|request| request.operation == "PatchBlobUpload")
+        .map(|request| request.body_bytes)
+        .collect();
+    assert_eq!(chunks, [1_048_576, 1_048_576, 1_048_576, 5]);
+    Ok(())
+}
+
+/// An additional tag is seen by the control plane as a version of the same image.
+#[tokio::test]
+async fn tags_are_versions_of_one_image() -> anyhow::Result<()> {
+    let (emulator, client) = ready().await?;
+    let image = web();
+    let repository = format!("{}/web", emulator.seed().namespace);
+    let tags = ["stable".to_owned(), "1".to_owned()];
+    let all = Push {
+        additional_tags: &tags,
+        ..Push::new(&repository, "1.0", &image)
+    };
+    client.push(&all).await?;
+    assert_eq!(emulator.tags("web").len(), 3);
+    assert_eq!(emulator.images().len(), 1);
     Ok(())
 }

@@ -151,11 +151,7 @@ async fn tokens_end_elsewhere() -> anyhow::Result<()> {
     let image = web();
     push(&client, &image).await?;
     fake.fault("POST", "mount=", Act::EndTokens);
-    let mounting = Push {
-        repository: "ns/other",
-        tag: "1.0",
-        image: &image,
-    };
+    let mounting = Push::new("ns/other", "1.0", &image);
     assert_eq!(client.push(&mounting).await?.mounted.0, 3);
     fake.fault("GET", "/tags/", Act::EndTokens);
     assert!(client.tags("ns/web").await?.is_some());

@@ -82,6 +82,12 @@ struct State {
     delete_needs_scope: bool,
     sessions: usize,
     upload_host: Option<String>,
+    /// Most bytes of a request.
+    most: Option<usize>,
+    /// Fewest bytes of a chunk, as a session says it.
+    chunk_min: Option<usize>,
+    /// What has come in chunks, by session.
+    chunks: HashMap<String, Vec<u8>>,
     blobs: HashMap<(String, String), Bytes>,
     manifests: BTreeMap<(String, String), (String, Bytes)>,
     faults: Vec<(&'static str, String, Act)>,
@@ -167,6 +173,14 @@ impl Fake {
     }
     pub fn delete_needs_scope(&self) {
         self.state().delete_needs_scope = true;
+    }
+    /// Requests with more bytes are too large.
+    pub fn takes_at_most(&self, bytes: usize) {
+        self.state().most = Some(bytes);
+    }
+    /// Chunks have to have so many bytes.
+    pub fn wants_chunks_of(&self, bytes: usize) {
+        self.state().chunk_min = Some(bytes);
     }
     /// Uploads go to another host.
     pub fn upload_to(&self, host: &str) {
@@ -416,6 +430,9 @@ impl State {
             .position(|part| ["blobs", "manifests", "tags"].contains(part))
             .unwrap_or(0);
         let repository = parts[..at].join("/");
+        if self.most.is_some_and(|most| body.len() > most) {
+            return plain(413, "<html>too large</html>");
+        }
         match (method, &parts[at..]) {
             ("POST", ["blobs", "uploads", ""]) => {
                 if let (Some(digest), Some(from)) = (query.get("mount"), query.get("from"))
@@ -426,20 +443,35 @@ impl State {
                     return with(plain(201, ""), "docker-content-digest", digest);
                 }
                 self.sessions += 1;
+                let chunk_min = self.chunk_min;
                 let upload_host = match &self.upload_host {
                     Some(other) => format!("http://{other}"),
                     None => String::new(),
                 };
-                with(
+                let answer = with(
                     plain(202, ""),
                     "location",
                     &format!(
                         "{upload_host}/v2/{repository}/blobs/uploads/{}?state=a%2Bb",
                         self.sessions
                     ),
-                )
+                );
+                match chunk_min {
+                    Some(least) => with(answer, "oci-chunk-min-length", &least.to_string()),
+                    None => answer,
+                }
             }
-            ("PUT", ["blobs", "uploads", _]) => {
+            ("PATCH", ["blobs", "uploads", session]) => {
+                let chunks = self.chunks.entry((*session).to_owned()).or_default();
+                chunks.extend_from_slice(&body);
+                let range = format!("0-{}", chunks.len() - 1);
+                let location = format!("/v2/{repository}/blobs/uploads/{session}?state=a%2Bb");
+                with(with(plain(202, ""), "location", &location), "range", &range)
+            }
+            ("PUT", ["blobs", "uploads", session]) => {
+                let mut chunks = self.chunks.remove(*session).unwrap_or_default();
+                chunks.extend_from_slice(&body);
+                let body = Bytes::from(chunks);
                 let Some(digest) = query.get("digest") else {
                     return error(400, "DIGEST_INVALID", "there is none");
                 };

@@ -102,11 +102,7 @@ async fn nothing_shows_a_secret() -> anyhow::Result<()> {
     let (log, _guard) = Log::start();
     let mut texts = Vec::new();
     let image = image(&[]);
-    let push = Push {
-        repository: "ns/web",
-        tag: "1.0",
-        image: &image,
-    };
+    let push = Push::new("ns/web", "1.0", &image);
     let digest = image.root().digest.clone();
     let basic = STANDARD.encode(format!("user:{PASSWORD}"));
     for credentials in [passwords(), Credentials::Token(Arc::new(Given))] {

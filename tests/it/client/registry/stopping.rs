@@ -190,11 +190,7 @@ async fn other_calls_end_as_well() -> anyhow::Result<()> {
                 "delete" => stopping.delete_manifest("ns/web", digest).await,
                 _ => {
                     // What is asked before the mount is answered.
-                    let push = Push {
-                        repository: "fresh/other",
-                        tag: "1.0",
-                        image: &image,
-                    };
+                    let push = Push::new("fresh/other", "1.0", &image);
                     stopping.push(&push).await.map(drop)
                 }
             }
@@ -303,11 +299,7 @@ async fn queues_end() -> anyhow::Result<()> {
     for (repository, other) in &others {
         let stop = CancellationToken::new();
         let stopping = client.with_stop(stop.clone());
-        let push = Push {
-            repository,
-            tag: "2.0",
-            image: other,
-        };
+        let push = Push::new(repository, "2.0", other);
         let ahead = tokio::spawn({
             let (client, first) = (client.clone(), first.clone());
             async move { super::push(&client, &first).await }
@@ -352,11 +344,7 @@ async fn dead_file_servers_keep_nobody() -> anyhow::Result<()> {
         let stop = CancellationToken::new();
         let stopping = client.with_stop(stop.clone());
         let other = super::image(&[layer(10, 7)]);
-        let waiting = Push {
-            repository: "ns/other",
-            tag: "1.0",
-            image: &other,
-        };
+        let waiting = Push::new("ns/other", "1.0", &other);
         let ((ended, after), (waited, done)) = tokio::join!(
             stopped(&stop, push(&stopping, &image), || {
                 fake.count("HEAD", "/ns/other/blobs") > 0

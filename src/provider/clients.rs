@@ -1,6 +1,10 @@
 //! What resources work with, built when it is first needed.
 
-use std::{collections::BTreeMap, io::Read, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io::Read,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::sync::OnceCell;
 
@@ -32,6 +36,8 @@ pub struct Clients {
     unknown_argument: Option<&'static str>,
     control_plane: Once<oci::Client>,
     registry: Once<Registry>,
+    docker: registry::DockerConfig,
+    sources: Sources,
     namespace: OnceCell<String>,
     loader: Arc<image::Loader>,
 }
@@ -44,6 +50,8 @@ pub(crate) struct Registry {
     pub(crate) is_ocir: bool,
     /// Whether a user name and a password are configured for it.
     pub(crate) has_login: bool,
+    /// Whether the login is one of Docker's or podman's configuration.
+    pub(crate) is_dockers: bool,
     /// The control plane whose identity signs in, if it does.
     pub(crate) oci: Option<oci::Client>,
     /// Who signs in otherwise.
@@ -71,12 +79,17 @@ impl Clients {
         Ok(Self {
             retry: effective.retries.apply(retry),
             effective,
-            environment,
             unknown_argument,
             control_plane: Once::new(),
             registry: Once::new(),
+            docker: registry::DockerConfig::from_environment(
+                &environment.variables,
+                environment.home.as_deref(),
+            ),
+            sources: Sources::default(),
             namespace: OnceCell::new(),
             loader: Arc::default(),
+            environment,
         })
     }
 
@@ -153,14 +166,108 @@ impl Clients {
         cx: &Context,
         source: image::Source,
     ) -> std::result::Result<image::Image, image::Error> {
+        let mut options = image::LoadOptions::default();
+        if let image::Source::Registry { reference } = &source {
+            options.remote = Some(Arc::new(self.remote(cx, reference).await?));
+        }
         let (loader, stop) = (self.loader.clone(), cx.stop.clone());
-        match tokio::task::spawn_blocking(move || loader.load(&source, &stop)).await {
+        let load = move || loader.load_with(&source, &options, &stop);
+        match tokio::task::spawn_blocking(load).await {
             Ok(loaded) => loaded,
             Err(failed) => match failed.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(_) => Err(image::Error::Stopped),
             },
         }
+    }
+
+    /// Another registry's image, to be read with the login that Docker or podman has
+    /// for it, or one of the registry that is pushed to.
+    async fn remote(
+        &self,
+        cx: &Context,
+        name: &image::ImageName,
+    ) -> std::result::Result<registry::Pull, image::Error> {
+        let source = self.sources.of(name);
+        let make = || async {
+            match self.own(cx, name).await {
+                Some(own) => {
+                    let identity = own.identity();
+                    Ok(registry::Pull::new(own.client, name.clone(), identity))
+                }
+                None => self.elsewhere(cx, name).await,
+            }
+        };
+        let pull = tokio::select! {
+            biased;
+            () = cx.stop.cancelled() => return Err(image::Error::Stopped),
+            pull = source.get_or_try_init(make) => pull?,
+        };
+        Ok(pull.of(name.clone()).with_stop(cx.stop.clone()))
+    }
+
+    /// The registry that is pushed to, if the image is there, under whichever of its hosts.
+    async fn own(&self, cx: &Context, name: &image::ImageName) -> Option<Registry> {
+        if !self.is_known() {
+            return None;
+        }
+        // Why there is none, the push will say.
+        let own = self.registry(cx).await.ok()?;
+        let host = registry::api_host(name);
+        let is_own = own.client.host() == host
+            || self.oci(cx).await.is_ok_and(|oci| {
+                let hosts = oci.region().registry_hosts();
+                hosts.contains(&own.client.host().to_owned()) && hosts.contains(&host.to_owned())
+            });
+        is_own.then_some(own)
+    }
+
+    async fn elsewhere(
+        &self,
+        cx: &Context,
+        name: &image::ImageName,
+    ) -> std::result::Result<registry::Pull, image::Error> {
+        let failed = |identity: &str, source: Box<dyn std::error::Error + Send + Sync>| {
+            image::Error::Remote {
+                image: format!("docker://{name}"),
+                identity: identity.to_owned(),
+                is_missing: false,
+                source,
+            }
+        };
+        let login = self.docker.login(name.host(), name.repository(), &cx.stop);
+        let login = login.await.map_err(|error| match error {
+            registry::DockerConfigError::Stopped => image::Error::Stopped,
+            error => failed("nobody", error.into()),
+        })?;
+        let (credentials, identity) = match login {
+            Some(login) => (login.credentials, login.identity),
+            None => (
+                registry::Credentials::Anonymous,
+                format!(
+                    "nobody: no configuration of Docker or podman has a login for {}",
+                    name.host()
+                ),
+            ),
+        };
+        let http = match self.transport(None).await {
+            Ok(options) => self.http(&options, false),
+            Err(diagnostics) => Err(diagnostics),
+        };
+        let http = http.map_err(|diagnostics| {
+            let texts: Vec<String> = diagnostics.into_iter().map(|one| one.detail).collect();
+            failed(&identity, texts.join(" ").into())
+        })?;
+        let host = registry::api_host(name).to_owned();
+        let client = registry::Client::new(registry::Config {
+            plain_http: registry::speaks_plain_http(&http, &host).await,
+            http,
+            host,
+            credentials,
+            max_concurrent_uploads: 1,
+            retry: self.retry.clone(),
+        });
+        Ok(registry::Pull::new(client, name.clone(), identity))
     }
 
     async fn control_plane(&self, cx: &Context) -> Result<oci::Client, Failure> {
@@ -249,18 +356,32 @@ impl Clients {
             .plain_http
             .unwrap_or(own_host.as_deref() == Some(&host) && own_scheme == "http");
         let mut own = None;
+        let mut is_dockers = false;
         let (credentials, login) = match (&settings.login, control_plane) {
             (Some((username, password)), _) => (
-                registry::Credentials::Basic { username: username.clone(), password: password.expose().clone() },
+                registry::Credentials::Basic {
+                    username: username.clone(),
+                    password: password.expose().clone(),
+                },
                 format!("user \"{username}\" of the registry"),
             ),
             (None, Ok(oci)) if is_ocir => {
                 let scheme = if plain_http { "http" } else { "https" };
                 own = Some(oci.clone());
                 let tokens = IdentityTokens::new(oci, format!("{scheme}://{host}"));
-                (registry::Credentials::Token(Arc::new(tokens)), String::new())
+                (
+                    registry::Credentials::Token(Arc::new(tokens)),
+                    String::new(),
+                )
             }
-            _ => (registry::Credentials::Anonymous, "nobody: neither \"registry.username\" nor an identity of this registry's own is configured".to_owned()),
+            _ => match self.docker.login(&host, "", &cx.stop).await {
+                Ok(Some(login)) => {
+                    is_dockers = true;
+                    (login.credentials, login.identity)
+                }
+                Ok(None) => (registry::Credentials::Anonymous, NOBODY.to_owned()),
+                Err(error) => return Err(diagnose::docker_config(&error)),
+            },
         };
         Ok(Registry {
             client: registry::Client::new(registry::Config {
@@ -276,6 +397,7 @@ impl Clients {
             }),
             is_ocir,
             has_login: settings.login.is_some(),
+            is_dockers,
             oci: own,
             login: login.into(),
         })
@@ -334,6 +456,23 @@ impl Clients {
         })
     }
 }
+
+/// Repositories that images are read from: resources that push from the same one
+/// share its tokens, and what was read of it.
+#[derive(Default)]
+struct Sources(Mutex<HashMap<String, Arc<OnceCell<registry::Pull>>>>);
+
+impl Sources {
+    fn of(&self, name: &image::ImageName) -> Arc<OnceCell<registry::Pull>> {
+        // A map is whole after every change.
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let repository = format!("{}/{}", name.host(), name.repository());
+        known.entry(repository).or_default().clone()
+    }
+}
+
+const NOBODY: &str = "nobody: neither \"registry.username\" nor an identity of this registry's own is configured, and no configuration of Docker \
+                      or podman has a login for it";
 
 /// The certificates that a variable names.
 async fn read_bundle(bundle: &Variable) -> Result<Vec<u8>> {

@@ -218,7 +218,17 @@ mod tests {
                 Err(problem) => problem,
             })
             .collect();
-        expect![[r#""#]].assert_eq(&read.join("\n"));
+        expect![[r#"
+            docker.io library/alpine latest
+            docker.io library/alpine 3.20
+            docker.io grafana/grafana latest
+            docker.io library/alpine latest
+            docker.io library/alpine edge
+            localhost web latest
+            quay.io team/web 1
+            127.0.0.1:5000 web 1
+            gru.ocir.io ns/web sha256:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a
+            gru.ocir.io ns/web sha256:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a"#]].assert_eq(&read.join("\n"));
     }
 
     /// Each wrong name says what is wrong with it.
@@ -238,7 +248,17 @@ mod tests {
         .iter()
         .map(|text| ImageName::parse(text).err().unwrap_or_default())
         .collect();
-        expect![[r#""#]].assert_eq(&problems.join("\n"));
+        expect![[r#"
+            its name must not be empty
+            its name must not be empty
+            its name must be in lower case, but has 'T'
+            its tag must not be empty
+            its tag must consist of letters, digits and the characters . _ -, but has ' '
+            what follows the @ is not sha256: and 64 hexadecimal digits
+            its host must be a host name or address, with :PORT if need be
+            what follows the @ is not sha256: and 64 hexadecimal digits
+            what follows the @ is not sha256: and 64 hexadecimal digits"#]]
+        .assert_eq(&problems.join("\n"));
     }
 
     /// Names that registries accept, and the sentence for each that they do not.

@@ -329,6 +329,8 @@ mod tests {
             DockerDaemon { name: "alpine" }
             DockerDaemon { name: "localhost:5000/team/web:1.0" }
             DockerDaemon { name: "sha256:0123" }
+            Registry { reference: ImageName { text: "alpine", host: "docker.io", repository: "library/alpine", tag: "latest", digest: None } }
+            Registry { reference: ImageName { text: "localhost:5000/team/web:1.0", host: "localhost:5000", repository: "team/web", tag: "1.0", digest: None } }
             Path { path: "image.tar", reference: None }
             Path { path: "./image.tar", reference: Some("name:tag") }
             Path { path: "/p/layout", reference: Some("v1") }
@@ -472,7 +474,9 @@ mod tests {
             "docker-daemon:--help",
             "docker-daemon:../x y",
             "dir:x",
-            "docker://docker.io/library/alpine:latest",
+            "docker:alpine",
+            "docker://quay.io/Team/web",
+            "docker://",
         ] {
             let error = Source::parse(text).expect_err("it is no source");
             found += &format!("{error}\n");

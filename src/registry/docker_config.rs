@@ -711,7 +711,22 @@ mod tests {
             let login = home.login(host, repository).await;
             found.push(format!("{host}/{repository}: {login}"));
         }
-        expect![[r#""#]].assert_eq(&found.join("\n"));
+        expect![[r#"
+            docker.io/library/alpine: hub/p: user "hub" of ~/.docker/config.json
+            registry-1.docker.io/: hub/p: user "hub" of ~/.docker/config.json
+            old.example/x: old/p: user "old" of ~/.docker/config.json
+            quay.io/team/web: web/p: user "web" of ~/.docker/config.json
+            quay.io/team/web/more: web/p: user "web" of ~/.docker/config.json
+            quay.io/team/api: team/p: user "team" of ~/.docker/config.json
+            quay.io/teams/api: host/p:q: user "host" of ~/.docker/config.json
+            quay.io/: host/p:q: user "host" of ~/.docker/config.json
+            zeros.example/x: zeros/p: user "zeros" of ~/.docker/config.json
+            plain.example/x: plain/p: user "plain" of ~/.docker/config.json
+            token.example/x: t0ken: the owner of a token in ~/.docker/config.json
+            empty.example/x: none
+            unpadded.example/x: a/b: user "a" of ~/.docker/config.json
+            other.example/quay.io: none"#]]
+        .assert_eq(&found.join("\n"));
         Ok(())
     }
 
@@ -748,7 +763,15 @@ mod tests {
         home.variables.remove("DOCKER_AUTH_CONFIG");
         home.set("REGISTRY_AUTH_FILE", "/nonexistent/auth.json");
         found.push(home.login("quay.io", "").await);
-        expect![[r#""#]].assert_eq(&found.join("\n"));
+        expect![[r#"
+            run/p: user "run" of ~/run/containers/auth.json
+            config/p: user "config" of ~/.config/containers/auth.json
+            docker/p: user "docker" of ~/.docker/config.json
+            elsewhere/p: user "elsewhere" of ~/elsewhere/config.json
+            named/p: user "named" of ~/named.json
+            inline/p: user "inline" of the environment variable DOCKER_AUTH_CONFIG
+            none"#]]
+        .assert_eq(&found.join("\n"));
         Ok(())
     }
 
@@ -797,7 +820,13 @@ mod tests {
         for host in hosts {
             found.push(format!("{host}: {}", home.login(host, "x").await));
         }
-        expect![[r#""#]].assert_eq(&found.join("\n"));
+        expect![[r#"
+            ecr.example: somebody/get ecr.example: user "somebody" of docker-credential-echo (~/.docker/config.json)
+            docker.io: somebody/get https://index.docker.io/v1/: user "somebody" of docker-credential-echo (~/.docker/config.json)
+            acr.example: t0ken: the owner of a token of docker-credential-token (~/.docker/config.json)
+            quay.io: file/p: user "file" of ~/.docker/config.json
+            void.example: none
+            own.example: somebody/get own.example: user "somebody" of docker-credential-echo (~/.docker/config.json)"#]].assert_eq(&found.join("\n"));
         Ok(())
     }
 
@@ -839,7 +868,20 @@ mod tests {
         fs::remove_file(home.path().join(".docker/config.json"))?;
         fs::create_dir(home.path().join(".docker/config.json"))?;
         found.push(home.login("quay.io", "x").await);
-        expect![[r#""#]].assert_eq(&found.join("\n"));
+        expect![[r#"
+            ~/.docker/config.json leaves the login for quay.io to the program docker-credential-broken, which failed (exit status: 3): no such vault
+            ~/.docker/config.json leaves the login for quay.io to the program docker-credential-silent, which failed (exit status: 1)
+            ~/.docker/config.json leaves the login for quay.io to the program docker-credential-whispers, which failed (exit status: 1): cannot reach the vault with password=[redacted]
+            ~/.docker/config.json leaves the login for quay.io to the program docker-credential-chatty, which does not answer with the JSON of a login
+            ~/.docker/config.json leaves the login for quay.io to the program docker-credential-killed, which failed (signal: 9 (SIGKILL))
+            ~/.docker/config.json leaves the login for quay.io to the program docker-credential-missing, which is not found on the PATH; install it, or take it out of the file
+            ~/.docker/config.json leaves the login for quay.io to the program docker-credential-unusable, which is not found on the PATH; install it, or take it out of the file
+            ~/.docker/config.json leaves the login for quay.io to the program docker-credential-../broken, which is not found on the PATH; install it, or take it out of the file
+            ~/.docker/config.json is no configuration of Docker or podman: it is not the JSON that belongs there, at line 1 column 29
+            ~/.docker/config.json is no configuration of Docker or podman: its entry for "quay.io" has no base64 of a text in "auth"
+            ~/.docker/config.json is no configuration of Docker or podman: its entry for "quay.io" has no user name and password in "auth"
+            ~/.docker/config.json is no configuration of Docker or podman: it is not the JSON that belongs there, at line 1 column 1
+            cannot read ~/.docker/config.json: it is no file"#]].assert_eq(&found.join("\n"));
         Ok(())
     }
 

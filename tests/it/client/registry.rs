@@ -6,6 +6,7 @@ mod emulated;
 mod expiry;
 mod fake;
 mod log;
+mod pulling;
 mod secrets;
 mod stopping;
 

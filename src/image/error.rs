@@ -167,7 +167,7 @@ pub enum Error {
         cause: std::io::Error,
     },
     /// Another registry does not give the image, or a part of it.
-    #[error("{image} cannot be read")]
+    #[error("the image {image} cannot be read")]
     Remote {
         image: String,
         /// Who was signed in there.

@@ -86,6 +86,13 @@ impl Store<'_> {
             };
             let place = format!("manifest {digest} of {path:?}");
             let actual = manifest.bytes.len() as u64;
+            if actual > MAX_DOCUMENT {
+                return Err(Error::TooLarge {
+                    place,
+                    size: actual,
+                    limit: MAX_DOCUMENT,
+                });
+            }
             if actual != descriptor.size {
                 return Err(Error::Size {
                     place,

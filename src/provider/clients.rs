@@ -190,20 +190,32 @@ impl Clients {
     ) -> std::result::Result<registry::Pull, image::Error> {
         let source = self.sources.of(name);
         let make = || async {
-            match self.own(cx, name).await {
+            Ok(match self.own(cx, name).await {
                 Some(own) => {
                     let identity = own.identity();
                     Ok(registry::Pull::new(own.client, name.clone(), identity))
                 }
-                None => self.elsewhere(cx, name).await,
-            }
+                None => match self.elsewhere(cx, name).await {
+                    Err(None) => return Err(image::Error::Stopped),
+                    Err(Some(unusable)) => Err(unusable),
+                    Ok(pull) => Ok(pull),
+                },
+            })
         };
-        let pull = tokio::select! {
+        let found = tokio::select! {
             biased;
             () = cx.stop.cancelled() => return Err(image::Error::Stopped),
-            pull = source.get_or_try_init(make) => pull?,
+            found = source.get_or_try_init(make) => found?,
         };
-        Ok(pull.of(name.clone()).with_stop(cx.stop.clone()))
+        match found {
+            Ok(pull) => Ok(pull.of(name.clone()).with_stop(cx.stop.clone())),
+            Err(Unusable { identity, problem }) => Err(image::Error::Remote {
+                image: format!("docker://{name}"),
+                identity: identity.clone(),
+                is_missing: false,
+                source: problem.as_str().into(),
+            }),
+        }
     }
 
     /// The registry that is pushed to, if the image is there, under whichever of its hosts.
@@ -222,23 +234,19 @@ impl Clients {
         is_own.then_some(own)
     }
 
+    /// `None` is a stop.
     async fn elsewhere(
         &self,
         cx: &Context,
         name: &image::ImageName,
-    ) -> std::result::Result<registry::Pull, image::Error> {
-        let failed = |identity: &str, source: Box<dyn std::error::Error + Send + Sync>| {
-            image::Error::Remote {
-                image: format!("docker://{name}"),
-                identity: identity.to_owned(),
-                is_missing: false,
-                source,
-            }
-        };
+    ) -> std::result::Result<registry::Pull, Option<Unusable>> {
         let login = self.docker.login(name.host(), name.repository(), &cx.stop);
         let login = login.await.map_err(|error| match error {
-            registry::DockerConfigError::Stopped => image::Error::Stopped,
-            error => failed("nobody", error.into()),
+            registry::DockerConfigError::Stopped => None,
+            error => Some(Unusable {
+                identity: "nobody".to_owned(),
+                problem: diagnose::chain(&error),
+            }),
         })?;
         let (credentials, identity) = match login {
             Some(login) => (login.credentials, login.identity),
@@ -256,7 +264,10 @@ impl Clients {
         };
         let http = http.map_err(|diagnostics| {
             let texts: Vec<String> = diagnostics.into_iter().map(|one| one.detail).collect();
-            failed(&identity, texts.join(" ").into())
+            Some(Unusable {
+                identity: identity.clone(),
+                problem: texts.join(" "),
+            })
         })?;
         let host = registry::api_host(name).to_owned();
         let client = registry::Client::new(registry::Config {
@@ -460,10 +471,20 @@ impl Clients {
 /// Repositories that images are read from: resources that push from the same one
 /// share its tokens, and what was read of it.
 #[derive(Default)]
-struct Sources(Mutex<HashMap<String, Arc<OnceCell<registry::Pull>>>>);
+struct Sources(Mutex<HashMap<String, Source>>);
+
+/// A failure is everybody's too: a helper that hangs is not to be waited for by each.
+type Source = Arc<OnceCell<std::result::Result<registry::Pull, Unusable>>>;
+
+/// Why nothing can be read from a registry.
+#[derive(Clone)]
+struct Unusable {
+    identity: String,
+    problem: String,
+}
 
 impl Sources {
-    fn of(&self, name: &image::ImageName) -> Arc<OnceCell<registry::Pull>> {
+    fn of(&self, name: &image::ImageName) -> Source {
         // A map is whole after every change.
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let repository = format!("{}/{}", name.host(), name.repository());

@@ -195,7 +195,7 @@ async fn tag_that_comes_later() -> anyhow::Result<()> {
     expect![[r#"
         Warning: Image source does not exist yet
 
-        Docker://SOURCE/elsewhere/team/web:later cannot be read: SOURCE has no such image, or does not show it to user "elsewhere/docker@example.com" of ~/.docker/config.json. It may be made during the apply; until then the digest is not known. If the path is mistyped, the apply will fail.
+        The image docker://SOURCE/elsewhere/team/web:later cannot be read: SOURCE has no such image, or does not show it to user "elsewhere/docker@example.com" of ~/.docker/config.json. It may be made during the apply; until then the digest is not known. If the path is mistyped, the apply will fail.
           with source"#]].assert_eq(&two.neutral(&plan.warnings.join("\n\n")));
     assert_eq!(plan.after["digest"], unknown());
     let problems = push
@@ -205,7 +205,7 @@ async fn tag_that_comes_later() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot read image source
 
-        Docker://SOURCE/elsewhere/team/web:later cannot be read: SOURCE has no such image, or does not show it to user "elsewhere/docker@example.com" of ~/.docker/config.json.
+        The image docker://SOURCE/elsewhere/team/web:later cannot be read: SOURCE has no such image, or does not show it to user "elsewhere/docker@example.com" of ~/.docker/config.json.
 
         Signed in as: user "elsewhere/docker@example.com" of ~/.docker/config.json
           with source"#]].assert_eq(&two.neutral(&problems.to_string()));
@@ -284,7 +284,7 @@ async fn nobody_is_let_in() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot read image source
 
-        Docker://SOURCE/elsewhere/team/web:1.0.0 cannot be read: reading of manifest 1.0.0 at SOURCE answered 403 DENIED: Anonymous users are only allowed read access on public repos.
+        The image docker://SOURCE/elsewhere/team/web:1.0.0 cannot be read: reading of manifest 1.0.0 at SOURCE answered 403 DENIED: Anonymous users are only allowed read access on public repos.
 
         Registries tell strangers little: either there is no such image, or the login that is used has no right to read it. A login is looked for where podman and Docker keep theirs. Make one, for example with:
             docker login SOURCE
@@ -294,7 +294,7 @@ async fn nobody_is_let_in() -> anyhow::Result<()> {
 
         Error: Cannot read image source
 
-        Docker://SOURCE/elsewhere/team/web:1.0.0 cannot be read: sign-in at SOURCE answered 401 UNAUTHORIZED: Unauthorized.
+        The image docker://SOURCE/elsewhere/team/web:1.0.0 cannot be read: sign-in at SOURCE answered 401 UNAUTHORIZED: Unauthorized.
 
         Registries tell strangers little: either there is no such image, or the login that is used has no right to read it. A login is looked for where podman and Docker keep theirs. Make one, for example with:
             docker login SOURCE
@@ -304,7 +304,7 @@ async fn nobody_is_let_in() -> anyhow::Result<()> {
 
         Error: Cannot read image source
 
-        Docker://SOURCE/elsewhere/team/web:1.0.0 cannot be read: ~/.docker/config.json leaves the login for SOURCE to the program docker-credential-missing, which is not found on the PATH; install it, or take it out of the file.
+        The image docker://SOURCE/elsewhere/team/web:1.0.0 cannot be read: ~/.docker/config.json leaves the login for SOURCE to the program docker-credential-missing, which is not found on the PATH; install it, or take it out of the file.
 
         Signed in as: nobody
           with source"#]].assert_eq(&found.join("\n\n"));
@@ -332,7 +332,7 @@ async fn source_that_fails() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot push image
 
-        docker://SOURCE/elsewhere/team/web:1.0.0 could not be pushed to repository "NAMESPACE/team/web" under tag "2.0.0". Docker://SOURCE/elsewhere/team/web:1.0.0 cannot be read: reading of blob sha256:… at SOURCE answered 500 UNKNOWN: disk on fire.
+        docker://SOURCE/elsewhere/team/web:1.0.0 could not be pushed to repository "NAMESPACE/team/web" under tag "2.0.0". The image docker://SOURCE/elsewhere/team/web:1.0.0 cannot be read: reading of blob sha256:… at SOURCE answered 500 UNKNOWN: disk on fire.
 
         The registry failed, not the request. Apply again later.
 

@@ -80,9 +80,10 @@ impl RawDescriptor {
         let known = [OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST];
         let says_something = known.contains(&media_type);
         Self {
-            media_type: says_something
-                .then(|| media_type.to_owned())
-                .unwrap_or_default(),
+            media_type: match says_something {
+                true => media_type.to_owned(),
+                false => String::new(),
+            },
             digest: digest.to_string(),
             size,
             urls: None,

@@ -261,6 +261,18 @@ mod tests {
         .assert_eq(&problems.join("\n"));
     }
 
+    proptest::proptest! {
+        /// Whatever is written is a name, and printed back, or is refused.
+        #[test]
+        fn any_text(text in "([a-zA-Z0-9.:/@_-]|sha256:|docker\\.io/|\\PC){0,40}") {
+            if let Ok(name) = ImageName::parse(&text) {
+                proptest::prop_assert_eq!(name.to_string(), text);
+                proptest::prop_assert_eq!(validate_repository(name.repository()), Ok(()));
+                proptest::prop_assert_eq!(validate_host(name.host()), Ok(()));
+            }
+        }
+    }
+
     /// Names that registries accept, and the sentence for each that they do not.
     #[test]
     fn repositories_are_validated() {

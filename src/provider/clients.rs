@@ -240,7 +240,17 @@ impl Clients {
         cx: &Context,
         name: &image::ImageName,
     ) -> std::result::Result<registry::Pull, Option<Unusable>> {
-        let login = self.docker.login(name.host(), name.repository(), &cx.stop);
+        let host = registry::api_host(name).to_owned();
+        let oracles = self.oracles(cx, &host).await;
+        let login = async {
+            match &oracles {
+                Some(_) => Ok(None),
+                None => {
+                    let (host, repository) = (name.host(), name.repository());
+                    self.docker.login(host, repository, &cx.stop).await
+                }
+            }
+        };
         let login = login.await.map_err(|error| match error {
             registry::DockerConfigError::Stopped => None,
             error => Some(Unusable {
@@ -248,9 +258,14 @@ impl Clients {
                 problem: diagnose::chain(&error),
             }),
         })?;
-        let (credentials, identity) = match login {
-            Some(login) => (login.credentials, login.identity),
-            None => (
+        let (credentials, identity) = match (&oracles, login) {
+            (Some((oci, base)), _) => {
+                let identity = oci.credentials().describe();
+                let tokens = IdentityTokens::new(oci.clone(), base.clone());
+                (registry::Credentials::Token(Arc::new(tokens)), identity)
+            }
+            (None, Some(login)) => (login.credentials, login.identity),
+            (None, None) => (
                 registry::Credentials::Anonymous,
                 format!(
                     "nobody: no configuration of Docker or podman has a login for {}",
@@ -269,9 +284,12 @@ impl Clients {
                 problem: texts.join(" "),
             })
         })?;
-        let host = registry::api_host(name).to_owned();
+        let plain_http = match &oracles {
+            Some((_, base)) => base.starts_with("http://"),
+            None => registry::speaks_plain_http(&http, &host).await,
+        };
         let client = registry::Client::new(registry::Config {
-            plain_http: registry::speaks_plain_http(&http, &host).await,
+            plain_http,
             http,
             host,
             credentials,
@@ -279,6 +297,23 @@ impl Clients {
             retry: self.retry.clone(),
         });
         Ok(registry::Pull::new(client, name.clone(), identity))
+    }
+
+    /// The control plane, and the registry's address, when the host is that of the
+    /// region's registry: the provider's own identity means something there, also when
+    /// images are pushed elsewhere.
+    async fn oracles(&self, cx: &Context, host: &str) -> Option<(oci::Client, String)> {
+        if !self.is_known() {
+            return None;
+        }
+        let oci = self.control_plane(cx).await.ok()?;
+        if let Some(endpoint) = &self.effective.endpoint {
+            let (scheme, authority) = endpoint_authority(endpoint, oci.region()).ok()?;
+            return (authority == host).then(|| (oci, format!("{scheme}://{host}")));
+        }
+        let hosts = oci.region().registry_hosts();
+        let is_own = hosts.iter().any(|own| own == host);
+        is_own.then(|| (oci, format!("https://{host}")))
     }
 
     async fn control_plane(&self, cx: &Context) -> Result<oci::Client, Failure> {

@@ -885,6 +885,32 @@ mod tests {
         Ok(())
     }
 
+    proptest::proptest! {
+        /// Whatever stands in a file is a login, none, or an error that does not repeat it.
+        #[test]
+        fn any_file(
+            key in "(quay\\.io|https://quay\\.io/v[12]/|quay\\.io/a|\\PC{0,8})",
+            auth in "([A-Za-z0-9+/=]{0,16}|\\PC{0,16})",
+            tail in "(\\}|,\"credsStore\":(1|\"\"|null)\\}|\\PC{0,8})",
+        ) {
+            let auths = json!({ key: { "auth": auth } });
+            let config = DockerConfig {
+                inline: Some(format!("{{\"auths\":{auths}{tail}")),
+                ..DockerConfig::default()
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()
+                .expect("a runtime can be made");
+            let stop = CancellationToken::new();
+            let found = runtime.block_on(config.login("quay.io", "a/b", &stop));
+            if let Err(error) = found {
+                let shown = error.to_string();
+                proptest::prop_assert!(auth.len() < 9 || !shown.contains(&auth), "{}", shown);
+            }
+        }
+    }
+
     /// A helper that hangs is ended at the stop, and so is the one whose caller is gone.
     #[tokio::test]
     async fn helpers_are_stopped() -> anyhow::Result<()> {

@@ -41,9 +41,10 @@ pub(crate) struct State {
     /// compressed are compressed, the same on every machine and every run.
     /// `docker://HOST/NAME:TAG` or `@DIGEST` is an image of another registry, as it is
     /// there: its layers pass through, or are mounted when it is the registry that is
-    /// pushed to, and nothing is stored. The login is the one that the configuration of Docker or
-    /// podman has, credential helpers included; a registry on this machine may speak
-    /// HTTP.
+    /// pushed to, and nothing is stored. Who signs in there is the provider's own
+    /// identity in the region's registry, and elsewhere whom the configuration of
+    /// Docker or podman has a login for, credential helpers included; a registry on
+    /// this machine may speak HTTP.
     #[tf(required, validate = source)]
     source: Attr<String>,
     /// Name of the repository, without the namespace. It has to exist: refer to the

@@ -254,6 +254,32 @@ async fn within_the_registry() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Out of Oracle's registry, with the provider's own identity, into one that Docker's
+/// configuration has a login for.
+#[tokio::test]
+async fn to_another_registry() -> anyhow::Result<()> {
+    let from = with_repository(Cloud::start().await?).await?;
+    let digest = from.push_small("team/web", "1.0.0").await?;
+    let emulator = Emulator::builder().namespace("elsewhere").start().await?;
+    let to = with_repository(Cloud::with(emulator).await?).await?;
+    let (username, password) = login(&to.emulator).await?;
+    let authority = to.emulator.authority();
+    let home = docker_login(&authority, &username, &password)?;
+    let mut provider = arguments(&from.emulator);
+    provider["registry"] = json!({ "host": authority, "plain_http": true });
+    let host = host_of(&home, provider).await?;
+    let source = format!(
+        "docker://{}/{}/team/web:1.0.0",
+        from.emulator.authority(),
+        from.emulator.seed().namespace
+    );
+    let mut push = host.resource("ocir_image_push");
+    let config = json!({ "source": source, "namespace": "elsewhere", "repository": "team/web", "tag": "2.0.0" });
+    push.apply(config).await?;
+    assert_eq!(to.emulator.tags("team/web")["2.0.0"], digest);
+    Ok(())
+}
+
 /// Who may not read the image is told who was signed in where, and what to do.
 #[tokio::test]
 async fn nobody_is_let_in() -> anyhow::Result<()> {

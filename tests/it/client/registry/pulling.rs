@@ -163,8 +163,7 @@ async fn by_digest() -> anyhow::Result<()> {
     from.put_manifest("ns/web", digest.as_str(), MANIFEST, b"{}");
     let error = load(&client(&from)?, &by_digest)
         .await
-        .err()
-        .expect("it is another");
+        .expect_err("it is another");
     expect!["the image docker://HOST/ns/web:ignored@sha256:26b0… cannot be read: reading of manifest sha256:26b0… at HOST answered with digest sha256:4413… instead of sha256:26b0…"].assert_eq(&said(&from, &error));
     Ok(())
 }
@@ -199,7 +198,7 @@ async fn an_index() -> anyhow::Result<()> {
         ..options
     };
     let error = load_with(&client(&from)?, &source, options, &stop).await;
-    let error = error.err().expect("there is none");
+    let error = error.expect_err("there is none");
     expect![[r#""docker://HOST/ns/web:1.0" holds no image for the platform windows/amd64; what it holds: linux/amd64, linux/arm64, linux/s390x"#]].assert_eq(&said(&from, &error));
     Ok(())
 }
@@ -215,7 +214,7 @@ async fn a_format() -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let source = name(&from, "ns/web:1.0")?;
     let error = load_with(&client(&from)?, &source, options, &stop).await;
-    expect![[r#"manifest sha256:26b0… of "docker://HOST/ns/web:1.0" cannot become an image of Docker's format: its configuration has the media type "", so it is an artifact and no image"#]].assert_eq(&said(&from, &error.err().expect("it is an artifact")));
+    expect![[r#"manifest sha256:26b0… of "docker://HOST/ns/web:1.0" cannot become an image of Docker's format: its configuration has the media type "", so it is an artifact and no image"#]].assert_eq(&said(&from, &error.expect_err("it is an artifact")));
     Ok(())
 }
 
@@ -274,7 +273,7 @@ async fn cut_for_good() -> anyhow::Result<()> {
     let (from, to) = two(&web).await?;
     let image = load(&client(&from)?, &name(&from, "ns/web:1.0")?).await?;
     from.faults("GET", web.blobs[0].digest.as_str(), Act::CutBody(10));
-    let error = push(&client(&to)?, &image).await.err().expect("it ends");
+    let error = push(&client(&to)?, &image).await.expect_err("it ends");
     let text = said(&from, &error);
     assert!(
         text.contains("the connection to HOST was cut during reading of blob sha256:"),
@@ -310,8 +309,7 @@ async fn wrong_blobs() -> anyhow::Result<()> {
         let image = load(&client(&from)?, &name(&from, "ns/web:1.0")?).await?;
         let error = push(&client(&to)?, &image)
             .await
-            .err()
-            .expect("it is another");
+            .expect_err("it is another");
         assert!(to.blob("ns/web", digest).is_none());
         assert_eq!(to.manifest("ns/web", "1.0"), None);
         said_of.push(said(&from, &error));
@@ -345,7 +343,7 @@ async fn wrong_manifests() -> anyhow::Result<()> {
     let mut all = Vec::new();
     for tag in ["list", "old", "large", "sparse", "missing"] {
         let error = load(&client, &name(&from, &format!("ns/web:{tag}"))?).await;
-        let error = error.err().expect("it is wrong");
+        let error = error.expect_err("it is wrong");
         all.push(format!(
             "{tag}, {}: {}",
             error.is_missing(),
@@ -448,11 +446,11 @@ async fn signing_in() -> anyhow::Result<()> {
     let from = Fake::start(SignIn::Bearer).await?;
     let stranger = client(&from)?;
     let error = load(&stranger, &name(&from, "ns/web:1.0")?).await;
-    expect!["the image docker://HOST/ns/web:1.0 cannot be read: sign-in at HOST answered 401 UNAUTHORIZED: incorrect username or password"].assert_eq(&said(&from, &error.err().expect("nobody is let in")));
+    expect!["the image docker://HOST/ns/web:1.0 cannot be read: sign-in at HOST answered 401 UNAUTHORIZED: incorrect username or password"].assert_eq(&said(&from, &error.expect_err("nobody is let in")));
     let forged = Credentials::Refresh("forged-identity".into());
     let forger = client_with(&from, forged, RetryPolicy::without_waiting())?;
     let error = load(&forger, &name(&from, "ns/web:1.0")?).await;
-    expect!["the image docker://HOST/ns/web:1.0 cannot be read: sign-in at HOST answered 401 UNAUTHORIZED: incorrect username or password"].assert_eq(&said(&from, &error.err().expect("nobody is let in")));
+    expect!["the image docker://HOST/ns/web:1.0 cannot be read: sign-in at HOST answered 401 UNAUTHORIZED: incorrect username or password"].assert_eq(&said(&from, &error.expect_err("nobody is let in")));
     Ok(())
 }
 

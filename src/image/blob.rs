@@ -9,7 +9,7 @@ use std::{
 use bytes::{Buf as _, Bytes};
 
 use super::{
-    BlobSource, Cache, Digest, Error,
+    BlobSource, Cache, Digest, Error, Origin,
     cache::Writer,
     compress::{Algorithm, Compressed, CompressingReader, Pool},
     digest::Hasher,
@@ -43,18 +43,24 @@ impl Stored {
             left: self.part.length(),
             check,
             expected: self.digest.clone(),
-            origin: Origin::Source(self.part.clone(), Promise::Name),
+            origin: Supply::Source(self.part.clone(), Promise::Name),
         })
     }
 }
 
 impl BlobSource for Stored {
     fn open(&self) -> Result<Box<dyn Read + Send>, Error> {
-        Ok(Box::new(self.reader(Check::new(self.trusts))?))
+        // What comes over a network is checked: it has not been on this disk.
+        let trusts = self.trusts && self.part.origin().is_none();
+        Ok(Box::new(self.reader(Check::new(trusts))?))
     }
 
     fn verify(&self) -> Result<(), Error> {
         read_through(self.reader(Check::new(false))?, &self.part.place())
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        self.part.origin()
     }
 }
 
@@ -85,7 +91,7 @@ impl BlobSource for Packed {
         if let Some(cache) = &self.cache
             && let Some(file) = cache.open(digest, *size)
         {
-            let origin = Origin::Cache(cache.clone());
+            let origin = Supply::Cache(cache.clone());
             return Ok(Box::new(self.verifying(file, origin, self.trusts)));
         }
         if let Part::Streamed(streamed) = &self.part
@@ -102,14 +108,14 @@ impl BlobSource for Packed {
             Part::InPlace(extent) => {
                 Box::new(CompressingReader::open(&self.pool, self.algorithm, extent)?)
             }
-            Part::Streamed(streamed) => Box::new(CompressingReader::stream(
+            Part::Streamed(_) | Part::Remote(_) => Box::new(CompressingReader::stream(
                 &self.pool,
                 self.algorithm,
-                streamed.open()?,
-                streamed.place(),
+                self.part.open()?,
+                self.part.place(),
             )),
         };
-        let origin = Origin::Source(self.part.clone(), self.promise.clone());
+        let origin = Supply::Source(self.part.clone(), self.promise.clone());
         let reader = self.verifying(inner, origin, false);
         let Some((cache, writer)) = self
             .cache
@@ -133,7 +139,7 @@ impl BlobSource for Packed {
         match &self.cache {
             Some(cache) => match cache.open(digest, *size) {
                 Some(file) => {
-                    let origin = Origin::Cache(cache.clone());
+                    let origin = Supply::Cache(cache.clone());
                     read_through(self.verifying(file, origin, false), &self.part.place())
                 }
                 None => Ok(()),
@@ -144,7 +150,7 @@ impl BlobSource for Packed {
 }
 
 impl Packed {
-    fn verifying<R>(&self, inner: R, origin: Origin, trusts: bool) -> Verifying<R> {
+    fn verifying<R>(&self, inner: R, origin: Supply, trusts: bool) -> Verifying<R> {
         Verifying {
             inner,
             left: self.compressed.size,
@@ -226,7 +232,7 @@ struct Verifying<R> {
     left: u64,
     check: Check,
     expected: Digest,
-    origin: Origin,
+    origin: Supply,
 }
 
 /// What is checked at the end.
@@ -248,7 +254,7 @@ impl Check {
 }
 
 /// Where the bytes come from.
-enum Origin {
+enum Supply {
     Cache(Cache),
     Source(Part, Promise),
 }
@@ -260,8 +266,8 @@ impl<R: Read> Verifying<R> {
             Check::Digest(hasher) => hasher,
             Check::Unchanged => {
                 return match &self.origin {
-                    Origin::Cache(_) => Ok(()),
-                    Origin::Source(part, _) => {
+                    Supply::Cache(_) => Ok(()),
+                    Supply::Source(part, _) => {
                         part.file().map(|file| file.reopen()).transpose().map(drop)
                     }
                 };
@@ -272,13 +278,13 @@ impl<R: Read> Verifying<R> {
             return Ok(());
         }
         let (part, promise) = match &self.origin {
-            Origin::Cache(cache) => {
+            Supply::Cache(cache) => {
                 cache.discard(&self.expected);
                 return Err(Error::CacheDamaged {
                     digest: self.expected.clone(),
                 });
             }
-            Origin::Source(part, promise) => (part, promise),
+            Supply::Source(part, promise) => (part, promise),
         };
         // A file that changed explains a wrong digest better than corruption.
         let file = part.file();

@@ -166,6 +166,16 @@ pub enum Error {
         #[source]
         cause: std::io::Error,
     },
+    /// Another registry does not give the image, or a part of it.
+    #[error("the image {image} cannot be read")]
+    Remote {
+        image: String,
+        /// Who was signed in there.
+        identity: String,
+        /// The registry answers, and has no such image.
+        is_missing: bool,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A layer that an earlier version compressed comes out differently now.
     #[error(
         "{place} was compressed with {then} when its digest {expected} was recorded, and this version, which compresses with {now}, cannot make the same bytes again{hint}"
@@ -217,7 +227,7 @@ impl Error {
     pub fn is_missing(&self) -> bool {
         match self {
             Self::Read { cause, .. } => cause.kind() == std::io::ErrorKind::NotFound,
-            Self::Daemon { is_missing, .. } => *is_missing,
+            Self::Daemon { is_missing, .. } | Self::Remote { is_missing, .. } => *is_missing,
             _ => false,
         }
     }
@@ -261,7 +271,7 @@ impl From<Error> for std::io::Error {
     }
 }
 
-pub(super) const FORMS: &str = "docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .";
+pub(super) const FORMS: &str = "docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, docker://HOST/NAME:TAG or docker://HOST/NAME@DIGEST for one of another registry, or the path of an archive or a layout, beginning with / or .";
 
 #[cfg(test)]
 mod tests {

@@ -114,7 +114,7 @@ fn choose<'a>(
         _ => Err(Error::Ambiguous {
             file: store.path().to_owned(),
             syntax: match store {
-                Store::Directory(_) => {
+                Store::Directory(_) | Store::Remote(..) => {
                     "oci:DIRECTORY:TAG, or oci:DIRECTORY:@NUMBER with its place in index.json"
                 }
                 Store::Archive(_) => {

@@ -74,6 +74,25 @@ pub(super) enum Content {
 }
 
 impl RawDescriptor {
+    /// The descriptor of a manifest that nothing names.
+    pub(super) fn of_manifest(media_type: &str, digest: &Digest, size: u64) -> Self {
+        // What a proxy makes of it, `text/plain` for instance, says nothing.
+        let known = [OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST];
+        let says_something = known.contains(&media_type);
+        Self {
+            media_type: match says_something {
+                true => media_type.to_owned(),
+                false => String::new(),
+            },
+            digest: digest.to_string(),
+            size,
+            urls: None,
+            annotations: None,
+            platform: None,
+            data: None,
+        }
+    }
+
     /// The tag that an image layout gives to it.
     pub(super) fn reference_name(&self) -> Option<&str> {
         self.annotation("org.opencontainers.image.ref.name")

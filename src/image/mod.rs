@@ -10,7 +10,8 @@
 //! is compressed already is copied to disk. Archives that are compressed as a whole are read
 //! in one pass, as is what Docker's socket sends. Layers that come uncompressed are compressed once,
 //! into the [`Cache`] if there is one. All of it stays below 24 MiB of memory.
-//! Not here: other registries.
+//! Other registries are read through a [`Remote`], which the caller gives: what is spoken
+//! there is not known here.
 
 mod archive;
 mod aside;
@@ -28,10 +29,12 @@ mod layer;
 mod layout;
 mod manifest;
 mod memo;
+mod name;
 mod options;
 mod part;
 #[cfg(test)]
 mod properties;
+mod remote;
 mod source;
 mod stream;
 #[cfg(test)]
@@ -48,7 +51,9 @@ pub use daemon::Daemon;
 pub use digest::Digest;
 pub use error::Error;
 pub use manifest::{DOCKER_INDEX, OCI_INDEX};
+pub use name::{ImageName, validate_host, validate_repository, validate_tag};
 pub use options::{Compression, KnownLayer, Layer, LoadOptions, ManifestFormat, Platform};
+pub use remote::{Origin, Remote, RemoteManifest};
 pub use source::{BlobSource, Loader, Source};
 
 /// An image, or an index of images, ready to be pushed.

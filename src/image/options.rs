@@ -1,8 +1,8 @@
 //! What a user may ask for besides the source, and what the caller remembers.
 
-use std::{ffi::OsString, fmt, str::FromStr};
+use std::{ffi::OsString, fmt, str::FromStr, sync::Arc};
 
-use super::{Cache, Daemon, Descriptor, Digest, Error, compress::Algorithm};
+use super::{Cache, Daemon, Descriptor, Digest, Error, Remote, compress::Algorithm};
 
 /// How a source is to be read. The default keeps what the source says, uses
 /// gzip for layers that come uncompressed, and no cache.
@@ -23,6 +23,8 @@ pub struct LoadOptions {
     pub cache: Option<Cache>,
     /// Where Docker listens, for sources of the kind `docker-daemon:`.
     pub daemon: Daemon,
+    /// The image of another registry, for sources of the kind `docker://`.
+    pub remote: Option<Arc<dyn Remote>>,
     /// Do not hash once more, while it is sent, what lies on disk as it is sent: the registry
     /// verifies every digest. When it refuses one, [`BlobSource::verify`](super::BlobSource::verify)
     /// says what is wrong.

@@ -7,16 +7,19 @@ use super::{
     blob::ExtentReader,
     file::{Extent, InputFile},
     layer::{Format, HEAD},
+    remote::{Origin, RemotePart},
     stream::Streamed,
 };
 
-/// A file of a layout, or an entry of an archive.
+/// A file of a layout, an entry of an archive, or a blob of a registry.
 #[derive(Clone, Debug)]
 pub(super) enum Part {
     /// It can be read in place.
     InPlace(Extent),
     /// It went by.
     Streamed(Streamed),
+    /// It is in another registry.
+    Remote(RemotePart),
 }
 
 impl Part {
@@ -25,6 +28,7 @@ impl Part {
         match self {
             Self::InPlace(extent) => extent.place(),
             Self::Streamed(streamed) => streamed.place(),
+            Self::Remote(part) => part.place(),
         }
     }
 
@@ -32,6 +36,7 @@ impl Part {
         match self {
             Self::InPlace(extent) => extent.length,
             Self::Streamed(streamed) => streamed.length,
+            Self::Remote(part) => part.length,
         }
     }
 
@@ -40,6 +45,7 @@ impl Part {
         match self {
             Self::InPlace(extent) => extent.offset,
             Self::Streamed(streamed) => streamed.offset,
+            Self::Remote(_) => 0,
         }
     }
 
@@ -48,6 +54,7 @@ impl Part {
         match self {
             Self::InPlace(extent) => extent.entry.as_deref(),
             Self::Streamed(streamed) => Some(&streamed.entry),
+            Self::Remote(_) => None,
         }
     }
 
@@ -56,6 +63,15 @@ impl Part {
         match self {
             Self::InPlace(extent) => Some(&extent.file),
             Self::Streamed(streamed) => streamed.stream.file(),
+            Self::Remote(_) => None,
+        }
+    }
+
+    /// The repository that it is in.
+    pub(super) fn origin(&self) -> Option<&Origin> {
+        match self {
+            Self::InPlace(_) | Self::Streamed(_) => None,
+            Self::Remote(part) => Some(part.remote.origin()),
         }
     }
 
@@ -64,6 +80,7 @@ impl Part {
         match self {
             Self::InPlace(extent) => Ok(Format::of_head(&extent.head(HEAD)?)),
             Self::Streamed(streamed) => Ok(streamed.scanned.format),
+            Self::Remote(part) => part.format(),
         }
     }
 
@@ -72,6 +89,7 @@ impl Part {
         match self {
             Self::InPlace(extent) => extent.document(),
             Self::Streamed(streamed) => streamed.document(),
+            Self::Remote(part) => part.document(),
         }
     }
 
@@ -80,6 +98,7 @@ impl Part {
         match self {
             Self::InPlace(extent) => Ok(Box::new(ExtentReader::open(extent)?)),
             Self::Streamed(streamed) => streamed.open(),
+            Self::Remote(part) => part.open(),
         }
     }
 }

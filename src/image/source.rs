@@ -10,7 +10,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Error, Image, LoadOptions,
+    Error, Image, ImageName, LoadOptions, Origin,
     archive::{Archive, Opened},
     aside::aside,
     compress::Pool,
@@ -18,7 +18,7 @@ use super::{
     file::InputFile,
     layout,
     memo::Memo,
-    stream,
+    remote, stream,
     walk::Store,
     work::{Scans, Turns, Work},
 };
@@ -31,6 +31,11 @@ pub trait BlobSource: Send + Sync + std::fmt::Debug {
     /// registry) or the file has changed, they fail before the last bytes. The [`Error`] is inside the
     /// [`std::io::Error`]; [`Error::find`] gets it out, from below other errors too.
     fn open(&self) -> Result<Box<dyn Read + Send>, Error>;
+
+    /// The repository that it is in already, when it comes from a registry.
+    fn origin(&self) -> Option<&Origin> {
+        None
+    }
 
     /// Says what is wrong with a blob that a registry refuses because of its digest: reads all of
     /// it where that was not done while it was sent.
@@ -57,6 +62,8 @@ pub enum Source {
     },
     /// `oci-archive:FILE[:TAG]`: an image layout in an archive.
     LayoutArchive { file: PathBuf, tag: Option<String> },
+    /// `docker://HOST/NAME:TAG` or `@DIGEST`: an image of another registry.
+    Registry { reference: ImageName },
     /// A path that says by its content which of the others it is.
     Path {
         path: PathBuf,
@@ -77,6 +84,14 @@ impl Source {
             (Some("docker-daemon"), Some((_, name))) => {
                 return daemon::checked_name(name)
                     .map(|name| Self::DockerDaemon { name })
+                    .map_err(syntax);
+            }
+            (Some("docker"), Some((_, rest))) => {
+                let Some(name) = rest.strip_prefix("//") else {
+                    return Err(syntax("docker: is to be followed by //".to_owned()));
+                };
+                return ImageName::parse(name)
+                    .map(|reference| Self::Registry { reference })
                     .map_err(syntax);
             }
             (Some("docker-archive" | "oci" | "oci-archive"), Some(parts)) => parts,
@@ -137,6 +152,7 @@ impl fmt::Display for Source {
         let (transport, path, name) = match self {
             Self::DockerArchive { file, reference } => ("docker-archive:", file, reference),
             Self::DockerDaemon { name } => return write!(f, "docker-daemon:{name}"),
+            Self::Registry { reference } => return write!(f, "docker://{reference}"),
             Self::Layout { directory, tag } => ("oci:", directory, tag),
             Self::LayoutArchive { file, tag } => ("oci-archive:", file, tag),
             Self::Path { path, reference } => ("", path, reference),
@@ -198,6 +214,7 @@ impl Loader {
                 docker::load(&work, &*work.archive(file)?, reference.as_deref())
             }
             Source::DockerDaemon { name } => daemon::load(&work, name),
+            Source::Registry { reference } => remote::load(&work, reference),
             Source::Layout { directory, tag } => layout::load(&work, directory, tag.as_deref()),
             Source::LayoutArchive { file, tag } => {
                 let archive = work.archive(file)?;
@@ -261,14 +278,7 @@ impl Work<'_> {
 }
 
 /// What skopeo knows, and this version does not read.
-const LATER: [&str; 6] = [
-    "containers-storage",
-    "dir",
-    "docker",
-    "ostree",
-    "sif",
-    "tarball",
-];
+const LATER: [&str; 5] = ["containers-storage", "dir", "ostree", "sif", "tarball"];
 
 #[cfg(test)]
 mod tests {
@@ -296,6 +306,8 @@ mod tests {
             "docker-daemon:alpine",
             "docker-daemon:localhost:5000/team/web:1.0",
             "docker-daemon:sha256:0123",
+            "docker://alpine",
+            "docker://localhost:5000/team/web:1.0",
             "image.tar",
             "./image.tar:name:tag",
             "/p/layout:v1",
@@ -317,6 +329,8 @@ mod tests {
             DockerDaemon { name: "alpine" }
             DockerDaemon { name: "localhost:5000/team/web:1.0" }
             DockerDaemon { name: "sha256:0123" }
+            Registry { reference: ImageName { text: "alpine", host: "docker.io", repository: "library/alpine", tag: "latest", digest: None } }
+            Registry { reference: ImageName { text: "localhost:5000/team/web:1.0", host: "localhost:5000", repository: "team/web", tag: "1.0", digest: None } }
             Path { path: "image.tar", reference: None }
             Path { path: "./image.tar", reference: Some("name:tag") }
             Path { path: "/p/layout", reference: Some("v1") }
@@ -460,27 +474,31 @@ mod tests {
             "docker-daemon:--help",
             "docker-daemon:../x y",
             "dir:x",
-            "docker://docker.io/library/alpine:latest",
+            "docker:alpine",
+            "docker://quay.io/Team/web",
+            "docker://",
         ] {
             let error = Source::parse(text).expect_err("it is no source");
             found += &format!("{error}\n");
         }
         expect![[r#"
-            "" is not understood: it does not say what it is; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
-            "alpine:latest" is not understood: it does not say what it is; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
-            "registry.example.com/team/web:1.0" is not understood: it does not say what it is; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
-            "./image.tar:" is not understood: nothing follows the last colon; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
-            "docker-archive:" is not understood: it has no path; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
-            "docker-archive::tag" is not understood: it has no path; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
-            "docker-archive:x.tar:" is not understood: nothing follows the last colon; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
-            "docker-archive:x.tar:@one" is not understood: "one" after @ is no number; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
-            "oci:" is not understood: it has no path; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
-            "oci-archive:" is not understood: it has no path; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
-            "docker-daemon:" is not understood: it names no image; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
-            "docker-daemon:--help" is not understood: what follows docker-daemon: is no name of an image; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
-            "docker-daemon:../x y" is not understood: what follows docker-daemon: is no name of an image; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
-            "dir:x" is not understood: sources of the kind dir: are not read by this version; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
-            "docker://docker.io/library/alpine:latest" is not understood: sources of the kind docker: are not read by this version; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
+            "" is not understood: it does not say what it is; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, docker://HOST/NAME:TAG or docker://HOST/NAME@DIGEST for one of another registry, or the path of an archive or a layout, beginning with / or .
+            "alpine:latest" is not understood: it does not say what it is; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, docker://HOST/NAME:TAG or docker://HOST/NAME@DIGEST for one of another registry, or the path of an archive or a layout, beginning with / or .
+            "registry.example.com/team/web:1.0" is not understood: it does not say what it is; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, docker://HOST/NAME:TAG or docker://HOST/NAME@DIGEST for one of another registry, or the path of an archive or a layout, beginning with / or .
+            "./image.tar:" is not understood: nothing follows the last colon; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, docker://HOST/NAME:TAG or docker://HOST/NAME@DIGEST for one of another registry, or the path of an archive or a layout, beginning with / or .
+            "docker-archive:" is not understood: it has no path; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, docker://HOST/NAME:TAG or docker://HOST/NAME@DIGEST for one of another registry, or the path of an archive or a layout, beginning with / or .
+            "docker-archive::tag" is not understood: it has no path; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, docker://HOST/NAME:TAG or docker://HOST/NAME@DIGEST for one of another registry, or the path of an archive or a layout, beginning with / or .
+            "docker-archive:x.tar:" is not understood: nothing follows the last colon; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, docker://HOST/NAME:TAG or docker://HOST/NAME@DIGEST for one of another registry, or the path of an archive or a layout, beginning with / or .
+            "docker-archive:x.tar:@one" is not understood: "one" after @ is no number; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, docker://HOST/NAME:TAG or docker://HOST/NAME@DIGEST for one of another registry, or the path of an archive or a layout, beginning with / or .
+            "oci:" is not understood: it has no path; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, docker://HOST/NAME:TAG or docker://HOST/NAME@DIGEST for one of another registry, or the path of an archive or a layout, beginning with / or .
+            "oci-archive:" is not understood: it has no path; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, docker://HOST/NAME:TAG or docker://HOST/NAME@DIGEST for one of another registry, or the path of an archive or a layout, beginning with / or .
+            "docker-daemon:" is not understood: it names no image; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, docker://HOST/NAME:TAG or docker://HOST/NAME@DIGEST for one of another registry, or the path of an archive or a layout, beginning with / or .
+            "docker-daemon:--help" is not understood: what follows docker-daemon: is no name of an image; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, docker://HOST/NAME:TAG or docker://HOST/NAME@DIGEST for one of another registry, or the path of an archive or a layout, beginning with / or .
+            "docker-daemon:../x y" is not understood: what follows docker-daemon: is no name of an image; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, docker://HOST/NAME:TAG or docker://HOST/NAME@DIGEST for one of another registry, or the path of an archive or a layout, beginning with / or .
+            "dir:x" is not understood: sources of the kind dir: are not read by this version; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, docker://HOST/NAME:TAG or docker://HOST/NAME@DIGEST for one of another registry, or the path of an archive or a layout, beginning with / or .
+            "docker:alpine" is not understood: docker: is to be followed by //; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, docker://HOST/NAME:TAG or docker://HOST/NAME@DIGEST for one of another registry, or the path of an archive or a layout, beginning with / or .
+            "docker://quay.io/Team/web" is not understood: its name must be in lower case, but has 'T'; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, docker://HOST/NAME:TAG or docker://HOST/NAME@DIGEST for one of another registry, or the path of an archive or a layout, beginning with / or .
+            "docker://" is not understood: its name must not be empty; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, docker://HOST/NAME:TAG or docker://HOST/NAME@DIGEST for one of another registry, or the path of an archive or a layout, beginning with / or .
         "#]].assert_eq(&found);
     }
 }

@@ -22,23 +22,26 @@ use super::{
     layer::{Family, Format, is_foreign},
     manifest::{Content, Document, Edits, RawDescriptor, RawPlatform, parse, rewrite},
     part::Part,
+    remote::{Remote, RemotePart},
     work::Work,
 };
 
-/// Where the files of an image layout are.
+/// Where manifests and blobs are.
 #[derive(Debug)]
 pub(super) enum Store<'a> {
-    /// A directory.
+    /// In an image layout, a directory.
     Directory(&'a Path),
-    /// An archive.
+    /// In an archive.
     Archive(&'a Archive),
+    /// In another registry, and what messages call the image there.
+    Remote(&'a Path, &'a Arc<dyn Remote>),
 }
 
 impl Store<'_> {
     /// The source, as messages name it.
     pub(super) fn path(&self) -> &Path {
         match self {
-            Self::Directory(path) => path,
+            Self::Directory(path) | Self::Remote(path, _) => path,
             Self::Archive(archive) => archive.path(),
         }
     }
@@ -47,6 +50,7 @@ impl Store<'_> {
     pub(super) fn find(&self, name: &str) -> Result<Option<Part>, Error> {
         match self {
             Self::Archive(archive) => archive.find(name),
+            Self::Remote(..) => Ok(None),
             Self::Directory(path) => match InputFile::open(&path.join(name)) {
                 Ok((file, _)) => Ok(Some(Part::InPlace(Extent::whole(file)))),
                 Err(error) if error.is_missing() => Ok(None),
@@ -55,9 +59,54 @@ impl Store<'_> {
         }
     }
 
-    /// A blob; `None` when it is not there.
-    fn blob(&self, digest: &Digest) -> Result<Option<Part>, Error> {
-        self.find(&format!("blobs/sha256/{}", digest.hex()))
+    /// A blob; `None` when it is not there. Of another registry it is believed that
+    /// it has what its manifests name.
+    fn blob(&self, digest: &Digest, size: u64) -> Result<Option<Part>, Error> {
+        match self {
+            Self::Remote(_, remote) => Ok(Some(Part::Remote(RemotePart {
+                remote: Arc::clone(remote),
+                digest: digest.clone(),
+                length: size,
+            }))),
+            Self::Directory(_) | Self::Archive(_) => {
+                self.find(&format!("blobs/sha256/{}", digest.hex()))
+            }
+        }
+    }
+
+    /// The bytes of a manifest, and what messages call it; `None` when it is not there.
+    fn manifest(
+        &self,
+        descriptor: &RawDescriptor,
+        digest: &Digest,
+    ) -> Result<Option<(Vec<u8>, String)>, Error> {
+        if let Self::Remote(path, remote) = self {
+            let Some(manifest) = remote.manifest(digest)? else {
+                return Ok(None);
+            };
+            let place = format!("manifest {digest} of {path:?}");
+            let actual = manifest.bytes.len() as u64;
+            if actual > MAX_DOCUMENT {
+                return Err(Error::TooLarge {
+                    place,
+                    size: actual,
+                    limit: MAX_DOCUMENT,
+                });
+            }
+            if actual != descriptor.size {
+                return Err(Error::Size {
+                    place,
+                    expected: descriptor.size,
+                    actual,
+                });
+            }
+            return Ok(Some((manifest.bytes.to_vec(), place)));
+        }
+        let Some(part) = self.blob(digest, descriptor.size)? else {
+            return Ok(None);
+        };
+        check_size(&part, descriptor.size)?;
+        Ok(Some((part.document()?, part.place())))
     }
 
     /// Reads a JSON document.
@@ -71,11 +120,8 @@ impl Store<'_> {
 
     fn document(&self, descriptor: &RawDescriptor, referrer: &str) -> Result<Document, Error> {
         let digest = descriptor.digest(referrer)?;
-        let (bytes, place) = match self.blob(&digest)? {
-            Some(extent) => {
-                check_size(&extent, descriptor.size)?;
-                (extent.document()?, extent.place())
-            }
+        let (bytes, place) = match self.manifest(descriptor, &digest)? {
+            Some(found) => found,
             None => match descriptor.embedded(referrer)? {
                 Some(bytes) => (bytes, format!("the data of {digest} in {referrer}")),
                 None => {
@@ -129,7 +175,7 @@ pub(super) fn survey(
         }
         check_bounds(store, depth, seen.len())?;
         let digest = descriptor.digest(&referrer)?;
-        if store.blob(&digest)?.is_none() && descriptor.data.is_none() {
+        if store.blob(&digest, descriptor.size)?.is_none() && descriptor.data.is_none() {
             // Whoever loads it says which ones.
             survey.is_ready = false;
             if !descriptor.is_attestation() {
@@ -153,10 +199,11 @@ pub(super) fn survey(
                     let Some(family) = Family::of(&layer.media_type) else {
                         continue;
                     };
-                    survey.is_ready &= match store.blob(&layer.digest(&document.place)?)? {
-                        Some(part) => !family.is_raw(part.format()?),
-                        None => false,
-                    };
+                    survey.is_ready &=
+                        match store.blob(&layer.digest(&document.place)?, layer.size)? {
+                            Some(part) => !family.is_raw(part.format()?),
+                            None => false,
+                        };
                 }
             }
         }
@@ -289,7 +336,7 @@ impl Walk<'_> {
             return Ok(self.judge(platform, descriptor, selection));
         }
         let digest = descriptor.digest(referrer)?;
-        if self.store.blob(&digest)?.is_none() && descriptor.data.is_none() {
+        if self.store.blob(&digest, descriptor.size)?.is_none() && descriptor.data.is_none() {
             // Nobody knows what it is.
             return Ok(false);
         }
@@ -354,7 +401,7 @@ impl Walk<'_> {
         config: &RawDescriptor,
         referrer: &str,
     ) -> Result<Option<RawPlatform>, Error> {
-        let part = self.store.blob(&config.digest(referrer)?)?;
+        let part = self.store.blob(&config.digest(referrer)?, config.size)?;
         let Some(part) = part.filter(|part| part.length() <= MAX_DOCUMENT) else {
             return Ok(None);
         };
@@ -472,8 +519,11 @@ impl Walk<'_> {
     ) -> Result<(), Error> {
         let (mut present, mut missing) = (Vec::new(), Vec::new());
         for (_, child) in children {
-            let is_here =
-                child.data.is_some() || self.store.blob(&child.digest(referrer)?)?.is_some();
+            let is_here = child.data.is_some()
+                || self
+                    .store
+                    .blob(&child.digest(referrer)?, child.size)?
+                    .is_some();
             let names = if is_here { &mut present } else { &mut missing };
             let name = child.platform_name();
             if !names.contains(&name) {
@@ -572,7 +622,12 @@ impl Walk<'_> {
         struct RootFs {
             diff_ids: Vec<Digest>,
         }
-        let part = self.store.blob(&config.digest(referrer)?)?;
+        // Only layers that are compressed here are remembered by it, and asking
+        // another registry for every configuration takes time.
+        if matches!(self.store, Store::Remote(..)) {
+            return Ok(Vec::new());
+        }
+        let part = self.store.blob(&config.digest(referrer)?, config.size)?;
         let is_of_use = |part: &Part| {
             count > 0 && part.length() <= MAX_DOCUMENT && is_image_config(&config.media_type)
         };
@@ -624,7 +679,11 @@ impl Walk<'_> {
         if is_foreign(&layer.media_type) {
             return Ok((original.clone(), None, None));
         }
-        let part = self.store.blob(&original.digest)?;
+        if matches!(self.store, Store::Remote(..)) {
+            self.stored(layer, "the layer", referrer)?;
+            return Ok((original.clone(), None, None));
+        }
+        let part = self.store.blob(&original.digest, original.size)?;
         let is_elsewhere = layer.urls.as_ref().is_some_and(|urls| !urls.is_empty());
         if part.is_none() && layer.data.is_none() && is_elsewhere {
             return Ok((original.clone(), None, None));
@@ -677,7 +736,7 @@ impl Walk<'_> {
         referrer: &str,
     ) -> Result<(), Error> {
         let digest = descriptor.digest(referrer)?;
-        if let Some(part) = self.store.blob(&digest)? {
+        if let Some(part) = self.store.blob(&digest, descriptor.size)? {
             check_size(&part, descriptor.size)?;
             let source = self.work.stored(&part, &digest);
             self.image.blob(&digest, descriptor.size, source);

@@ -112,17 +112,17 @@ impl Work<'_> {
                     self.remembered(extent, &key, || self.compress(extent, algorithm, diff_id))
                 })
             }
-            Part::Streamed(streamed) => match streamed.packed(algorithm) {
-                Some(compressed) => Ok(compressed),
-                None => compress::measure_stream(
-                    self.loader.pool(),
-                    algorithm,
-                    &mut streamed.open()?,
-                    &streamed.place(),
-                    self.stop,
-                    &mut |_| {},
-                ),
-            },
+            Part::Streamed(streamed) if let Some(compressed) = streamed.packed(algorithm) => {
+                Ok(compressed)
+            }
+            Part::Streamed(_) | Part::Remote(_) => compress::measure_stream(
+                self.loader.pool(),
+                algorithm,
+                &mut part.open()?,
+                &part.place(),
+                self.stop,
+                &mut |_| {},
+            ),
         }
     }
 
@@ -178,6 +178,7 @@ impl Work<'_> {
                 })
             }
             Part::Streamed(streamed) => Ok(streamed.scanned.digest.clone()),
+            Part::Remote(part) => Ok(part.digest.clone()),
         }
     }
 

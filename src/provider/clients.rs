@@ -1,11 +1,13 @@
 //! What resources work with, built when it is first needed.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io::Read,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+
+use tokio::sync::OnceCell;
 
 // Its diagnostics are about the provider's arguments and come out of a
 // resource's calls, so they have no path: that would be read as the resource's.
@@ -35,6 +37,8 @@ pub struct Clients {
     unknown_argument: Option<&'static str>,
     control_plane: Once<oci::Client>,
     registry: Once<Registry>,
+    docker: registry::DockerConfig,
+    sources: Sources,
     namespace: Once<String>,
     loader: Arc<image::Loader>,
     taken_over: Mutex<BTreeMap<String, String>>,
@@ -53,6 +57,8 @@ pub(crate) struct Registry {
     pub(crate) is_ocir: bool,
     /// Whether a user name and a password are configured for it.
     pub(crate) has_login: bool,
+    /// Whether the login is one of Docker's or podman's configuration.
+    pub(crate) is_dockers: bool,
     /// The control plane whose identity signs in, if it does.
     pub(crate) oci: Option<oci::Client>,
     /// Who signs in otherwise.
@@ -120,6 +126,11 @@ impl Clients {
             effective,
             load_options,
             run: rand::random(),
+            docker: registry::DockerConfig::from_environment(
+                &environment.variables,
+                environment.home.as_deref(),
+            ),
+            sources: Sources::default(),
             environment,
             unknown_argument,
             control_plane: Once::new("Nobody was signed in"),
@@ -301,8 +312,11 @@ impl Clients {
         &self,
         cx: &Context,
         source: image::Source,
-        options: image::LoadOptions,
+        mut options: image::LoadOptions,
     ) -> std::result::Result<image::Image, image::Error> {
+        if let image::Source::Registry { reference } = &source {
+            options.remote = Some(Arc::new(self.remote(cx, reference).await?));
+        }
         let (loader, stop) = (self.loader.clone(), cx.stop.clone());
         let load = move || loader.load_with(&source, &options, &stop);
         match tokio::task::spawn_blocking(load).await {
@@ -312,6 +326,141 @@ impl Clients {
                 Err(_) => Err(image::Error::Stopped),
             },
         }
+    }
+
+    /// Another registry's image, to be read with the login that Docker or podman has
+    /// for it, or one of the registry that is pushed to.
+    async fn remote(
+        &self,
+        cx: &Context,
+        name: &image::ImageName,
+    ) -> std::result::Result<registry::Pull, image::Error> {
+        let source = self.sources.of(name);
+        let make = || async {
+            Ok(match self.own(cx, name).await {
+                Some(own) => {
+                    let identity = own.identity();
+                    Ok(registry::Pull::new(own.client, name.clone(), identity))
+                }
+                None => match self.elsewhere(cx, name).await {
+                    Err(None) => return Err(image::Error::Stopped),
+                    Err(Some(unusable)) => Err(unusable),
+                    Ok(pull) => Ok(pull),
+                },
+            })
+        };
+        let found = tokio::select! {
+            biased;
+            () = cx.stop.cancelled() => return Err(image::Error::Stopped),
+            found = source.get_or_try_init(make) => found?,
+        };
+        match found {
+            Ok(pull) => Ok(pull.of(name.clone()).with_stop(cx.stop.clone())),
+            Err(Unusable { identity, problem }) => Err(image::Error::Remote {
+                image: format!("docker://{name}"),
+                identity: identity.clone(),
+                is_missing: false,
+                source: problem.as_str().into(),
+            }),
+        }
+    }
+
+    /// The registry that is pushed to, if the image is there, under whichever of its hosts.
+    async fn own(&self, cx: &Context, name: &image::ImageName) -> Option<Registry> {
+        if !self.is_known() {
+            return None;
+        }
+        // Why there is none, the push will say.
+        let own = self.registry(cx).await.ok()?;
+        let host = registry::api_host(name);
+        let is_own = own.client.host() == host
+            || self.oci(cx).await.is_ok_and(|oci| {
+                let hosts = oci.region().registry_hosts();
+                hosts.contains(&own.client.host().to_owned()) && hosts.contains(&host.to_owned())
+            });
+        is_own.then_some(own)
+    }
+
+    /// `None` is a stop.
+    async fn elsewhere(
+        &self,
+        cx: &Context,
+        name: &image::ImageName,
+    ) -> std::result::Result<registry::Pull, Option<Unusable>> {
+        let host = registry::api_host(name).to_owned();
+        let oracles = self.oracles(cx, &host).await;
+        let login = async {
+            match &oracles {
+                Some(_) => Ok(None),
+                None => {
+                    let (host, repository) = (name.host(), name.repository());
+                    self.docker.login(host, repository, &cx.stop).await
+                }
+            }
+        };
+        let login = login.await.map_err(|error| match error {
+            registry::DockerConfigError::Stopped => None,
+            error => Some(Unusable {
+                identity: "nobody".to_owned(),
+                problem: diagnose::chain(&error),
+            }),
+        })?;
+        let (credentials, identity) = match (&oracles, login) {
+            (Some((oci, base)), _) => {
+                let identity = oci.credentials().describe();
+                let tokens = IdentityTokens::new(oci.clone(), base.clone());
+                (registry::Credentials::Token(Arc::new(tokens)), identity)
+            }
+            (None, Some(login)) => (login.credentials, login.identity),
+            (None, None) => (
+                registry::Credentials::Anonymous,
+                format!(
+                    "nobody: no configuration of Docker or podman has a login for {}",
+                    name.host()
+                ),
+            ),
+        };
+        let http = match self.transport(None).await {
+            Ok(options) => self.http(&options, false),
+            Err(diagnostics) => Err(diagnostics),
+        };
+        let http = http.map_err(|diagnostics| {
+            let texts: Vec<String> = diagnostics.into_iter().map(|one| one.detail).collect();
+            Some(Unusable {
+                identity: identity.clone(),
+                problem: texts.join(" "),
+            })
+        })?;
+        let plain_http = match &oracles {
+            Some((_, base)) => base.starts_with("http://"),
+            None => registry::speaks_plain_http(&http, &host).await,
+        };
+        let client = registry::Client::new(registry::Config {
+            plain_http,
+            http,
+            host,
+            credentials,
+            max_concurrent_uploads: 1,
+            retry: self.retry.clone(),
+        });
+        Ok(registry::Pull::new(client, name.clone(), identity))
+    }
+
+    /// The control plane, and the registry's address, when the host is that of the
+    /// region's registry: the provider's own identity means something there, also when
+    /// images are pushed elsewhere.
+    async fn oracles(&self, cx: &Context, host: &str) -> Option<(oci::Client, String)> {
+        if !self.is_known() {
+            return None;
+        }
+        let oci = self.control_plane(cx).await.ok()?;
+        if let Some(endpoint) = &self.effective.endpoint {
+            let (scheme, authority) = endpoint_authority(endpoint, oci.region()).ok()?;
+            return (authority == host).then(|| (oci, format!("{scheme}://{host}")));
+        }
+        let hosts = oci.region().registry_hosts();
+        let is_own = hosts.iter().any(|own| own == host);
+        is_own.then(|| (oci, format!("https://{host}")))
     }
 
     async fn control_plane(&self, cx: &Context) -> Result<oci::Client, Failure> {
@@ -400,18 +549,35 @@ impl Clients {
             .plain_http
             .unwrap_or(own_host.as_deref() == Some(&host) && own_scheme == "http");
         let mut own = None;
+        let mut is_dockers = false;
         let (credentials, login) = match (&settings.login, control_plane) {
             (Some((username, password)), _) => (
-                registry::Credentials::Basic { username: username.clone(), password: password.expose().clone() },
+                registry::Credentials::Basic {
+                    username: username.clone(),
+                    password: password.expose().clone(),
+                },
                 format!("user \"{username}\" of the registry"),
             ),
             (None, Ok(oci)) if is_ocir => {
                 let scheme = if plain_http { "http" } else { "https" };
                 own = Some(oci.clone());
                 let tokens = IdentityTokens::new(oci, format!("{scheme}://{host}"));
-                (registry::Credentials::Token(Arc::new(tokens)), String::new())
+                (
+                    registry::Credentials::Token(Arc::new(tokens)),
+                    String::new(),
+                )
             }
-            _ => (registry::Credentials::Anonymous, "nobody: neither \"registry.username\" nor an identity of this registry's own is configured".to_owned()),
+            // At Oracle's own registry nobody is made anonymous because something is
+            // wrong with who was to sign in.
+            (None, Err(failure)) if self.is_oracles_by_name(&host) => return Err(failure),
+            _ => match self.docker.login(&host, "", &cx.stop).await {
+                Ok(Some(login)) => {
+                    is_dockers = true;
+                    (login.credentials, login.identity)
+                }
+                Ok(None) => (registry::Credentials::Anonymous, NOBODY.to_owned()),
+                Err(error) => return Err(diagnose::docker_config(&error)),
+            },
         };
         Ok(Registry {
             client: registry::Client::new(registry::Config {
@@ -427,9 +593,20 @@ impl Clients {
             }),
             is_ocir,
             has_login: settings.login.is_some(),
+            is_dockers,
             oci: own,
             login: login.into(),
         })
+    }
+
+    /// Whether a host is the region's registry as far as its name tells, which is all
+    /// there is to go by when nobody can sign in.
+    fn is_oracles_by_name(&self, host: &str) -> bool {
+        let is_endpoint = self.effective.endpoint.as_deref().is_some_and(|endpoint| {
+            let address = endpoint.replace(['{', '}'], "");
+            url::Url::parse(&address).is_ok_and(|url| url.authority() == host)
+        });
+        is_endpoint || is_oracles_registry(host)
     }
 
     /// Base addresses of single services, from `CLIENT_HOST_OVERRIDES`.
@@ -486,6 +663,33 @@ impl Clients {
     }
 }
 
+/// Repositories that images are read from: resources that push from the same one
+/// share its tokens, and what was read of it.
+#[derive(Default)]
+struct Sources(Mutex<HashMap<String, Source>>);
+
+/// A failure is everybody's too: a helper that hangs is not to be waited for by each.
+type Source = Arc<OnceCell<std::result::Result<registry::Pull, Unusable>>>;
+
+/// Why nothing can be read from a registry.
+#[derive(Clone)]
+struct Unusable {
+    identity: String,
+    problem: String,
+}
+
+impl Sources {
+    fn of(&self, name: &image::ImageName) -> Source {
+        // A map is whole after every change.
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let repository = format!("{}/{}", name.host(), name.repository());
+        known.entry(repository).or_default().clone()
+    }
+}
+
+const NOBODY: &str = "nobody: neither \"registry.username\" nor an identity of this registry's own is configured, and no configuration of Docker \
+                      or podman has a login for it";
+
 /// The certificates that a variable names.
 async fn read_bundle(bundle: &Variable) -> Result<Vec<u8>> {
     let path = bundle.value.clone();
@@ -513,6 +717,11 @@ async fn read_bundle(bundle: &Variable) -> Result<Vec<u8>> {
 
 /// No bundle of certificates comes near.
 const MOST_OF_A_BUNDLE: u64 = 16 << 20;
+
+/// Whether a host is one of Oracle's registries, whichever region's.
+fn is_oracles_registry(host: &str) -> bool {
+    host.ends_with(".ocir.io") || (host.starts_with("ocir.") && host.contains(".oci."))
+}
 
 /// Scheme and authority of an endpoint, with its placeholders filled in.
 fn endpoint_authority(endpoint: &str, region: &Region) -> Result<(String, String)> {

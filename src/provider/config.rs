@@ -126,8 +126,9 @@ pub struct Config {
 #[derive(Clone, Debug, Default, Model)]
 pub struct RegistryConfig {
     /// Host, with a port when it is not the default one, instead of the region's
-    /// own. Outside Oracle Cloud the provider's identity means nothing, so nobody
-    /// signs in unless `username` and `password` are set.
+    /// own. Outside Oracle Cloud the provider's identity means nothing: the login is
+    /// `username` and `password`, or else the one that the configuration of Docker or
+    /// podman has for the host, credential helpers included.
     #[tf(optional, validate = validate::host)]
     host: Attr<String>,
     /// User name to sign in with, instead of the provider's own identity.

@@ -10,6 +10,7 @@ use http::StatusCode;
 
 use super::{
     clients::Registry,
+    once::Failure,
     policy::{self, Place},
 };
 use crate::{
@@ -139,10 +140,11 @@ pub(super) fn registry(
         registry::Error::Stopped => {
             return Diagnostic::error(summary, interrupted(what)).into();
         }
-        // The source is at fault, and nobody's identity.
+        // The source is at fault, and not who signed in here.
         registry::Error::Blob { source, .. } => {
-            let advice = image::Error::find(&**source).and_then(source_advice);
-            paragraphs.extend(advice.map(str::to_owned));
+            let source = image::Error::find(&**source);
+            paragraphs.extend(source.and_then(source_advice));
+            paragraphs.extend(source.and_then(source_footer));
             return Diagnostic::error(summary, paragraphs.join("\n\n"))
                 .at(Path::attribute("source"))
                 .into();
@@ -179,7 +181,8 @@ pub(super) fn source(error: &image::Error) -> Diagnostics {
         }
         error => {
             let mut paragraphs = vec![sentence(error)];
-            paragraphs.extend(source_advice(error).map(str::to_owned));
+            paragraphs.extend(source_advice(error));
+            paragraphs.extend(source_footer(error));
             Diagnostic::error(summary, paragraphs.join("\n\n"))
                 .at(Path::attribute("source"))
                 .into()
@@ -188,9 +191,9 @@ pub(super) fn source(error: &image::Error) -> Diagnostics {
 }
 
 /// What to do about a source, where its error does not say so itself.
-fn source_advice(error: &image::Error) -> Option<&'static str> {
+fn source_advice(error: &image::Error) -> Option<String> {
     use image::Error as E;
-    match error {
+    let advice = match error {
         E::DamagedArchive { .. }
         | E::Digest { .. }
         | E::Json { .. }
@@ -206,7 +209,54 @@ fn source_advice(error: &image::Error) -> Option<&'static str> {
             Some("No tool that saves images writes such an archive, so nothing of it is used.")
         }
         E::SourceChanged { .. } => Some(CHANGED),
+        E::Remote { source, .. } => return find(&**source).and_then(remote_advice),
         _ => None,
+    };
+    advice.map(str::to_owned)
+}
+
+/// What to do about a registry that an image is read from.
+fn remote_advice(error: &registry::Error) -> Option<String> {
+    let host = match error {
+        registry::Error::Registry { host, .. } => host,
+        registry::Error::Transport { .. } => return Some(NOT_REACHED.to_owned()),
+        registry::Error::Protocol { .. } => return Some(NO_REGISTRY.to_owned()),
+        _ => return None,
+    };
+    match error.status() {
+        Some(401 | 403 | 404) => Some(format!(
+            "Registries tell strangers little: either there is no such image, or the login that is used has no right to read it. A login is \
+             looked for where podman and Docker keep theirs. Make one, for example with:\n    docker login {host}"
+        )),
+        Some(429) => Some(
+            "The registry is throttling. It may allow more to those who sign in; or apply again later.".to_owned(),
+        ),
+        Some(500..=599) => Some("The registry failed, not the request. Apply again later.".to_owned()),
+        _ => None,
+    }
+}
+
+/// Who was signed in where the image comes from.
+fn source_footer(error: &image::Error) -> Option<String> {
+    match error {
+        image::Error::Remote { identity, .. } => Some(footer(identity, None)),
+        _ => None,
+    }
+}
+
+/// It is not known whether Docker or podman has a login.
+pub(super) fn docker_config(error: &registry::DockerConfigError) -> Failure {
+    let summary = "Cannot read Docker's configuration";
+    match error {
+        registry::DockerConfigError::Stopped => Failure {
+            diagnostics: stopped("Nobody was signed in"),
+            passes: true,
+        },
+        error => Failure {
+            diagnostics: Diagnostic::error(summary, sentence(error)).into(),
+            // A helper may have asked somebody who does better the next time.
+            passes: matches!(error, registry::DockerConfigError::Helper { .. }),
+        },
     }
 }
 
@@ -579,8 +629,12 @@ fn registry_advice(error: &registry::Error, right: &str, registry: &Registry) ->
                     .map(check_identity)
                     .unwrap_or_default()
             ),
+            (false, false) if registry.is_dockers => format!(
+                "{host} does not accept the login that the configuration of Docker or podman has for it. Sign in again, for example with:\n    docker login {host}"
+            ),
             (false, false) => format!(
-                "The provider's own identity means nothing to {host}. Set \"username\" and \"password\" in the provider's argument \"registry\"."
+                "The provider's own identity means nothing to {host}. Set \"username\" and \"password\" in the provider's argument \"registry\", or \
+                 sign in with Docker, whose configuration is read:\n    docker login {host}"
             ),
         });
     }
@@ -666,6 +720,9 @@ const BROKEN: &str = "The service failed, not the request. Apply again later; if
 const CHANGED: &str = "Let whatever writes the source end before the run begins, then plan again.";
 const CHECK_REGION: &str = "Check the argument \"region\" of the provider, the environment variable OCI_REGION, or \"region\" in the profile, whichever \
                             names it.";
+const NOT_REACHED: &str =
+    "Check how the host is written, the network, and whether a proxy is needed (HTTPS_PROXY).";
+const NO_REGISTRY: &str = "Check how the host is written: what answers there may be something else, or a proxy in front of it.";
 const OWN_TOKENS: &str = "A user needs no policy for tokens of its own. Check that the user still exists and is active, and that an administrator has not \
                           switched off auth tokens for it (capability canUseAuthTokens).";
 const SIGN_IN: &str = "Cannot sign in to Oracle Cloud";

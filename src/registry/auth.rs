@@ -11,7 +11,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use futures_util::future::BoxFuture;
 use reqwest::{
     StatusCode,
-    header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE},
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE},
 };
 use serde::Deserialize;
 use url::Url;
@@ -37,6 +37,9 @@ pub enum Credentials {
         /// Password. A secret.
         password: String,
     },
+    /// With a token that a former sign-in gave, for a token at the realm that the
+    /// registry's challenge names. A secret.
+    Refresh(String),
     /// With a bearer token from somewhere else.
     Token(Arc<dyn TokenSource>),
 }
@@ -50,6 +53,7 @@ impl fmt::Debug for Credentials {
                 .field("username", username)
                 .field("password", &"[redacted]")
                 .finish(),
+            Self::Refresh(_) => f.write_str("Refresh([redacted])"),
             Self::Token(_) => f.write_str("Token([redacted])"),
         }
     }
@@ -240,6 +244,7 @@ impl Auth {
             Credentials::Basic { username, password } => {
                 (password.as_str(), encoded(username, password))
             }
+            Credentials::Refresh(token) => (token.as_str(), String::new()),
             _ => ("", String::new()),
         };
         Self {
@@ -322,7 +327,7 @@ impl Auth {
             }
             // A 403 asks for nothing: another token of the same kind may do.
             (_, None) => used.is_some_and(|pass| pass.expires.is_some()),
-            (Credentials::Anonymous, Some(Challenge::Basic)) => false,
+            (Credentials::Anonymous | Credentials::Refresh(_), Some(Challenge::Basic)) => false,
         };
         if challenge.is_some() {
             *lock(&self.challenge) = challenge;
@@ -377,14 +382,25 @@ impl Auth {
         access: &Access,
     ) -> Result<Pass, Error> {
         let mut url = self.realm(realm)?;
-        {
+        // Not the challenge's scope: OCIR's is empty, and others name only
+        // what the refused call needed, while a push needs more.
+        let scopes = access.scopes();
+        let mut form = None;
+        if let Credentials::Refresh(token) = &self.credentials {
+            // <https://distribution.github.io/distribution/spec/auth/oauth/>
+            let mut body = url::form_urlencoded::Serializer::new(String::new());
+            body.append_pair("grant_type", "refresh_token")
+                .append_pair("client_id", "terraform-provider-ocir")
+                .append_pair("service", service.unwrap_or_default())
+                .append_pair("scope", &scopes.join(" "))
+                .append_pair("refresh_token", token);
+            form = Some(body.finish());
+        } else {
             let mut query = url.query_pairs_mut();
             if let Some(service) = service {
                 query.append_pair("service", service);
             }
-            // Not the challenge's scope: OCIR's is empty, and others name only
-            // what the refused call needed, while a push needs more.
-            for scope in access.scopes() {
+            for scope in scopes {
                 query.append_pair("scope", &scope);
             }
         }
@@ -395,7 +411,14 @@ impl Auth {
             repository: access.repository(),
             secrets: &self.secrets,
         };
-        let mut request = self.http.get(url);
+        let mut request = match form {
+            Some(form) => self
+                .http
+                .post(url)
+                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(form),
+            None => self.http.get(url),
+        };
         if let Some(basic) = self.basic() {
             request = request.header(AUTHORIZATION, basic.header);
         }
@@ -490,7 +513,7 @@ pub(super) fn authority(url: &Url) -> String {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(url::Host::Ipv4(address)) => address.is_loopback(),

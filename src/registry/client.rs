@@ -24,11 +24,13 @@ use super::{
     error::{About, excerpt, is_temporary_status},
     location::{location, next_link, resolve, same_origin},
     push,
-    reference::{validate_host, validate_repository},
     retry::Attempts,
     scrub::Secrets,
 };
-use crate::transport::{READ_TIMEOUT, RetryPolicy};
+use crate::{
+    image::{validate_host, validate_repository},
+    transport::{READ_TIMEOUT, RetryPolicy},
+};
 
 /// What a client is made of.
 pub struct Config {

@@ -15,9 +15,8 @@ use super::{
     client::{COMMIT_PATIENCE, Call, read_body},
     error::About,
     push::Job,
-    reference::validate_tag,
 };
-use crate::image::{Digest, Manifest};
+use crate::image::{Digest, Manifest, validate_tag};
 
 /// What a registry says about a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,7 +115,7 @@ impl Client {
         }))
     }
 
-    async fn fetch_manifest(
+    pub(super) async fn fetch_manifest(
         &self,
         access: &Access,
         reference: &str,

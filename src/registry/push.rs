@@ -292,7 +292,9 @@ impl Client {
         }
         let _slot = permit(&uploads.slots).await?;
         let mut session = None;
-        if let Some(from) = uploads.other_repository(job.repository, &blob.digest) {
+        let known = uploads.other_repository(job.repository, &blob.digest);
+        let is_known = known.is_some();
+        if let Some(from) = known.or_else(|| self.origin(job, blob)) {
             let refused = match self.mount(job, blob, &from).await {
                 Mount::Done => {
                     uploads.know(job.repository, &blob.digest);
@@ -305,7 +307,8 @@ impl Client {
                 Mount::Refused => true,
                 Mount::Failed => false,
             };
-            if refused {
+            // Somebody else may have read it where it comes from.
+            if refused && is_known {
                 // It is there, and the registry would not: it is not worth
                 // waiting for other repositories any more.
                 uploads.mounts_refused.store(true, Ordering::Relaxed);
@@ -316,6 +319,13 @@ impl Client {
         drop(anywhere);
         uploads.know(job.repository, &blob.digest);
         Ok(Outcome::Uploaded)
+    }
+
+    /// The repository of this registry that the blob is read from, if it is another one.
+    fn origin(&self, job: &Job<'_>, blob: &Blob) -> Option<String> {
+        let origin = blob.source.origin()?;
+        let is_other = origin.host == self.host() && origin.repository != job.repository;
+        is_other.then(|| origin.repository.clone())
     }
 
     /// Writes all manifests, and the root under these tags.

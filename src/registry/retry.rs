@@ -26,6 +26,13 @@ impl<'a> Attempts<'a> {
             too_late: None,
         }
     }
+    /// The same after so many attempts that came to nothing.
+    pub(super) fn after(client: &'a Client, made: u32) -> Self {
+        Self {
+            made,
+            ..Self::new(client)
+        }
+    }
     /// Attempts made, the current one included.
     pub(super) fn made(&self) -> u32 {
         self.made

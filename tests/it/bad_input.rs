@@ -936,10 +936,10 @@ async fn source_that_is_something_else() -> anyhow::Result<()> {
           with source"#]],
         )
         .await?;
-    files.source_fails("docker://gru.ocir.io/ns/web", expect![[r#"
+    files.source_fails("docker://gru.ocir.io/ns/Web", expect![[r#"
         Error: Invalid value
 
-        Argument "source" cannot be used: "docker://gru.ocir.io/ns/web" is not understood: sources of the kind docker: are not read by this version; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, or the path of an archive or a layout, beginning with / or .
+        Argument "source" cannot be used: "docker://gru.ocir.io/ns/Web" is not understood: its name must be in lower case, but has 'W'; write docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, docker://HOST/NAME:TAG or docker://HOST/NAME@DIGEST for one of another registry, or the path of an archive or a layout, beginning with / or .
           with source"#]]).await
 }
 

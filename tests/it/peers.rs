@@ -4,11 +4,13 @@
 //! `make test-peers` installs the programs and sets `OCIR_TEST_PEERS`; without
 //! it these tests say so and pass.
 
+mod copies;
 mod docker_registry;
 mod emulator;
 pub mod images;
 pub mod programs;
 mod pulled;
+mod token_server;
 
 use std::{collections::BTreeSet, fs};
 

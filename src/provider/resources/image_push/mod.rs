@@ -53,6 +53,12 @@ pub(crate) struct State {
     /// sockets; or a path that begins with `/` or `.`, whose content says which of these
     /// it is. Files may be compressed with gzip or zstd. Where there are several images,
     /// `REF` or `TAG` chooses. Paths are relative to the directory the CLI runs in.
+    /// `docker://HOST/NAME:TAG` or `@DIGEST` is an image of another registry, as it is
+    /// there: its layers pass through, or are mounted when it is the registry that is
+    /// pushed to, and nothing is stored. Who signs in there is the provider's own
+    /// identity in the region's registry, and elsewhere whom the configuration of
+    /// Docker or podman has a login for, credential helpers included; a registry on
+    /// this machine may speak HTTP.
     #[tf(required, validate = source)]
     source: Attr<String>,
     /// Name of the repository, without the namespace. It has to exist: refer to the

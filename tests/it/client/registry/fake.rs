@@ -12,9 +12,13 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use futures_util::StreamExt;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, service::service_fn};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    body::{Frame, Incoming},
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use ocir::image::Digest;
 use tokio::net::TcpListener;
@@ -46,6 +50,10 @@ pub enum Act {
     After(Duration, Box<Act>),
     /// The usual answer a while after the call was read.
     Slow(Duration),
+    /// The usual answer, whose connection is cut after so many bytes of the body.
+    CutBody(usize),
+    /// The usual answer, of whose body nothing more comes after so many bytes.
+    HangBody(usize),
 }
 
 /// How one signs in.
@@ -69,6 +77,7 @@ pub struct Seen {
     pub path: String,
     pub status: u16,
     pub authorization: Option<String>,
+    pub range: Option<String>,
     pub body_bytes: usize,
 }
 
@@ -79,6 +88,7 @@ struct State {
     tokens: HashMap<String, Option<Instant>>,
     tokens_made: usize,
     mounts: bool,
+    ranges: bool,
     delete_needs_scope: bool,
     sessions: usize,
     upload_host: Option<String>,
@@ -112,6 +122,7 @@ impl Fake {
         let state = Arc::new(Mutex::new(State {
             sign_in,
             mounts: true,
+            ranges: true,
             ..State::default()
         }));
         let end = CancellationToken::new();
@@ -170,6 +181,14 @@ impl Fake {
     }
     pub fn without_mounts(&self) {
         self.state().mounts = false;
+    }
+    /// Every answer has the whole blob.
+    pub fn without_ranges(&self) {
+        self.state().ranges = false;
+    }
+    pub fn put_blob(&self, repository: &str, digest: &str, bytes: Vec<u8>) {
+        let key = (repository.to_owned(), digest.to_owned());
+        self.state().blobs.insert(key, bytes.into());
     }
     pub fn delete_needs_scope(&self) {
         self.state().delete_needs_scope = true;
@@ -260,7 +279,7 @@ async fn handle(
     host: String,
     cut: CancellationToken,
     request: Request<Incoming>,
-) -> Result<Answer, Infallible> {
+) -> Result<Response<UnsyncBoxBody<Bytes, std::io::Error>>, Infallible> {
     let (head, mut body) = request.into_parts();
     let method = head.method.to_string();
     let path = head
@@ -271,6 +290,10 @@ async fn handle(
     let authorization = head
         .headers
         .get(header::AUTHORIZATION)
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let range = head
+        .headers
+        .get(header::RANGE)
         .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let act = {
         let mut state = state.lock().unwrap();
@@ -311,6 +334,7 @@ async fn handle(
             path: path.clone(),
             status,
             authorization: authorization.clone(),
+            range: range.clone(),
             body_bytes,
         });
     };
@@ -331,8 +355,17 @@ async fn handle(
             Bytes::from(bytes.clone()),
         )
     };
+    let mut cut_body = None;
     let mut answer = match act {
         None => usual(),
+        Some(Act::CutBody(after)) => {
+            cut_body = Some((after, Duration::from_millis(50)));
+            usual()
+        }
+        Some(Act::HangBody(after)) => {
+            cut_body = Some((after, Duration::from_secs(1_000)));
+            usual()
+        }
         Some(Act::Answer(status, text) | Act::Early(status, text)) => plain(status, text),
         Some(Act::AnswerWith(status, name, value, text)) => with(plain(status, text), name, &value),
         Some(Act::Header(name, value)) => with(usual(), name, &value),
@@ -357,8 +390,37 @@ async fn handle(
     if method == "HEAD" {
         *answer.body_mut() = Full::default();
     }
+    if let Some(start) = range.as_deref().and_then(|range| {
+        let start = range.strip_prefix("bytes=")?.strip_suffix('-')?;
+        start.parse::<usize>().ok()
+    }) && answer.status() == StatusCode::OK
+        && state.lock().unwrap().ranges
+    {
+        let Ok(whole) = answer.body_mut().collect().await;
+        let whole = whole.to_bytes();
+        let part = whole.slice(start..);
+        answer = sized(Response::new(Full::new(part.clone())), part.len());
+        *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let content = format!("bytes {start}-{}/{}", whole.len() - 1, whole.len());
+        answer = with(answer, "content-range", &content);
+    }
     note(answer.status().as_u16());
-    Ok(answer)
+    let Some((after, pause)) = cut_body else {
+        return Ok(answer.map(|body| body.map_err(|never| match never {}).boxed_unsync()));
+    };
+    let (head, body) = answer.into_parts();
+    let Ok(body) = body.collect().await;
+    let start = Frame::data(body.to_bytes().slice(..after));
+    // What was sent has to have left before the connection is cut.
+    let cut = async move {
+        tokio::time::sleep(pause).await;
+        Err(std::io::Error::other("cut"))
+    };
+    let frames = futures_util::stream::iter([Ok(start)]).chain(futures_util::stream::once(cut));
+    Ok(Response::from_parts(
+        head,
+        StreamBody::new(frames).boxed_unsync(),
+    ))
 }
 
 impl State {
@@ -374,6 +436,21 @@ impl State {
         let query: HashMap<String, String> = url.query_pairs().into_owned().collect();
         let basic = format!("Basic {}", STANDARD.encode("user:password"));
         if url.path() == "/token" {
+            let form: HashMap<String, String> =
+                url::form_urlencoded::parse(&body).into_owned().collect();
+            let is_refresh = method == "POST"
+                && form.get("grant_type").map(String::as_str) == Some("refresh_token")
+                && form.get("refresh_token").map(String::as_str) == Some("identity-token")
+                && form.contains_key("scope");
+            if is_refresh {
+                self.tokens_made += 1;
+                let token = format!("refreshed-{}", self.tokens_made);
+                self.tokens.insert(token.clone(), None);
+                return plain(
+                    200,
+                    &format!(r#"{{"access_token":"{token}","expires_in":3600}}"#),
+                );
+            }
             if authorization != Some(basic.as_str()) {
                 return error(401, "UNAUTHORIZED", "incorrect username or password");
             }

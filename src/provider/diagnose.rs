@@ -273,8 +273,9 @@ pub(super) fn credentials(error: &credentials::Error) -> Diagnostics {
 
 /// There was an identity, and it has no credential any more, or none yet.
 pub(super) fn renewal(error: &credentials::Error, client: &oci::Client) -> Diagnostics {
-    let footer = footer(&client.credentials().describe(), None);
-    Diagnostic::error(SIGN_IN, format!("{}\n\n{footer}", sentence(error))).into()
+    let who = client.credentials().describe();
+    let detail = format!("{}\n\nSigning in as: {who}", sentence(error));
+    Diagnostic::error(SIGN_IN, detail).into()
 }
 
 /// The run was stopped while it was found out who signs in.

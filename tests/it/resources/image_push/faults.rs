@@ -43,26 +43,26 @@ async fn odd_answers() -> anyhow::Result<()> {
             "/blobs/uploads/",
             wrong(),
             expect![[r#"
-            Error: Cannot push image
+                Error: Cannot push image
 
-            oci:LAYOUT could not be pushed to repository "ns/team/web" under tag "1.0.0". Upload of blob sha256:… at REGISTRY answered with digest sha256:… instead of sha256:….
+                oci:LAYOUT could not be pushed to repository "ns/team/web" under tag "1.0.0". Upload of blob sha256:… at REGISTRY answered with digest sha256:… instead of sha256:….
 
-            Apply again. If it stays like this, something between here and the registry changes what passes, or somebody else pushes under the same tag.
+                Apply again. If it stays like this, something between here and the registry changes what passes, or somebody else pushes under the same tag.
 
-            Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured"#]],
+                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured, and no configuration of Docker or podman has a login for it"#]],
         ),
         (
             "PUT",
             "/manifests/",
             wrong(),
             expect![[r#"
-            Error: Cannot push image
+                Error: Cannot push image
 
-            oci:LAYOUT could not be pushed to repository "ns/team/web" under tag "1.0.0". Upload of manifest 1.0.0 at REGISTRY answered with digest sha256:… instead of sha256:….
+                oci:LAYOUT could not be pushed to repository "ns/team/web" under tag "1.0.0". Upload of manifest 1.0.0 at REGISTRY answered with digest sha256:… instead of sha256:….
 
-            Apply again. If it stays like this, something between here and the registry changes what passes, or somebody else pushes under the same tag.
+                Apply again. If it stays like this, something between here and the registry changes what passes, or somebody else pushes under the same tag.
 
-            Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured"#]],
+                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured, and no configuration of Docker or podman has a login for it"#]],
         ),
         (
             "PUT",
@@ -75,7 +75,7 @@ async fn odd_answers() -> anyhow::Result<()> {
 
                 Something that the image is made of was not there when it was to be named, although it had been sent before. Somebody may be cleaning up in the repository at this moment; apply again.
 
-                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured"#]],
+                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured, and no configuration of Docker or podman has a login for it"#]],
         ),
         (
             "PUT",
@@ -88,7 +88,7 @@ async fn odd_answers() -> anyhow::Result<()> {
 
                 The registry, or a proxy or a gateway before it, takes no request of that size. Large layers are sent in parts where that helps. Raise its limit, or build the image of smaller layers.
 
-                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured"#]],
+                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured, and no configuration of Docker or podman has a login for it"#]],
         ),
         (
             "PUT",
@@ -101,7 +101,7 @@ async fn odd_answers() -> anyhow::Result<()> {
 
                 The registry, or a proxy or a gateway before it, takes no request of that size. Large layers are sent in parts where that helps. Raise its limit, or build the image of smaller layers.
 
-                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured"#]],
+                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured, and no configuration of Docker or podman has a login for it"#]],
         ),
         (
             "POST",
@@ -114,7 +114,7 @@ async fn odd_answers() -> anyhow::Result<()> {
 
                 A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
 
-                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured"#]],
+                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured, and no configuration of Docker or podman has a login for it"#]],
         ),
         (
             "POST",
@@ -127,7 +127,7 @@ async fn odd_answers() -> anyhow::Result<()> {
 
                 A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
 
-                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured"#]],
+                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured, and no configuration of Docker or podman has a login for it"#]],
         ),
         (
             "PUT",
@@ -140,7 +140,7 @@ async fn odd_answers() -> anyhow::Result<()> {
 
                 A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
 
-                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured"#]],
+                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured, and no configuration of Docker or podman has a login for it"#]],
         ),
         (
             "PUT",
@@ -153,7 +153,7 @@ async fn odd_answers() -> anyhow::Result<()> {
 
                 A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
 
-                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured"#]],
+                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured, and no configuration of Docker or podman has a login for it"#]],
         ),
         (
             "POST",
@@ -167,7 +167,7 @@ async fn odd_answers() -> anyhow::Result<()> {
 
                 oci:LAYOUT could not be pushed to repository "ns/team/web" under tag "1.0.0". Start of the upload of blob sha256:… at REGISTRY was answered 405 UNSUPPORTED: The operation is unsupported.
 
-                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured"#]],
+                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured, and no configuration of Docker or podman has a login for it"#]],
         ),
         (
             "PUT",
@@ -180,7 +180,7 @@ async fn odd_answers() -> anyhow::Result<()> {
 
                 A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
 
-                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured"#]],
+                Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured, and no configuration of Docker or podman has a login for it"#]],
         ),
     ] {
         let (fake, cloud) = elsewhere().await?;

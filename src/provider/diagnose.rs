@@ -985,7 +985,7 @@ mod tests {
 
             `security_token_file` names ~/token, and there is no home directory to begin `~` with; write the path in full.
 
-            Signed in as: user ocid1.user.oc1..a (session token, profile SESSION)"#]].assert_eq(&said.join("\n"));
+            Signing in as: user ocid1.user.oc1..a (session token, profile SESSION)"#]].assert_eq(&said.join("\n"));
         Ok(())
     }
 

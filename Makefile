@@ -25,7 +25,7 @@ test-peers: ## against other people's software: docker-registry, skopeo, umoci, 
 	set -e; \
 	tools/peers.sh; \
 	cli=$$($(PYTHON) tools/terraform.py); \
-	OCIR_TEST_TERRAFORM="$$cli" OCIR_TEST_PEERS=1 cargo test --locked --test it peers
+	OCIR_TEST_TERRAFORM="$$cli" OCIR_TEST_PEERS=1 cargo test --locked --test it -- peers image::
 
 docs: ## rewrite docs/ and the golden files
 	UPDATE_EXPECT=1 cargo test --locked --test it -- docs schema

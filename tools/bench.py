@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import bench_push
 import images
 import mirror
 import terraform
@@ -80,6 +81,23 @@ resource "ocir_repository" "this" {
 }
 """
 
+MANY = REQUIRED + """
+variable "compartment_id" {}
+
+resource "ocir_repository" "this" {
+  count          = %d
+  compartment_id = var.compartment_id
+  display_name   = "bench/${count.index}"
+}
+"""
+
+FLOOR = """
+resource "terraform_data" "this" {
+  count = %d
+  input = "bench/${count.index}"
+}
+"""
+
 PUSH = REQUIRED + """
 variable "compartment_id" {}
 
@@ -99,11 +117,13 @@ resource "ocir_image_push" "this" {
 
 
 class Bench:
-    def __init__(self, folder, runs, pushes, megabytes):
+    def __init__(self, folder, runs, pushes, megabytes, repositories, images_at_once):
         self.folder = folder
+        self.images_at_once = images_at_once
         self.runs = runs
         self.pushes = pushes
         self.megabytes = megabytes
+        self.repositories = repositories
         self.provider = binary(PROVIDER, release=True)
         self.emulator = binary(EMULATOR, release=True)
         self.cli = terraform.bring(lambda message: print(message, file=sys.stderr))
@@ -119,8 +139,15 @@ class Bench:
         self.size()
         self.handshake()
         self.plans()
+        if self.repositories:
+            self.many()
         if self.pushes:
             self.push()
+            missing = bench_push.programs()
+            if missing:
+                print(f"pushes beside skopeo are left out: {', '.join(missing)} is not installed", flush=True)
+            else:
+                bench_push.Pushes(self, row, self.megabytes, self.pushes, self.images_at_once).run()
 
     def size(self):
         row("release binary", self.provider.stat().st_size / 1e6, "MB", 12)
@@ -172,6 +199,25 @@ class Bench:
 
     def plan(self, folder, environment):
         return self.cli_run(folder, environment, "plan", "-input=false")
+
+    def many(self):
+        """Many repositories and as many terraform_data, ten at a time as a CLI does by itself: each phase once."""
+        count = self.repositories
+        emulator = self.start_emulator()
+        try:
+            environment = self.cli_environment(emulator, self.measuring_mirror())
+            ours = self.workspace("many", MANY % count, environment)
+            floor = self.workspace("floor", FLOOR % count, environment)
+            for title, words in (("plan", ("plan",)), ("apply", ("apply", "-auto-approve")), ("refresh and plan", ("plan",)),
+                                 ("destroy", ("destroy", "-auto-approve"))):
+                words = (*words, "-input=false", "-parallelism=10")
+                seconds = []
+                peak = self.peak(lambda: seconds.append(self.cli_run(ours, environment, *words)))
+                row(f"{count} repositories, {title}", seconds[0], "s")
+                row("  as many terraform_data", self.cli_run(floor, environment, *words), "s")
+                row("  provider's peak memory", peak, "MiB", 32)
+        finally:
+            emulator.stop()
 
     def push(self):
         print(f"\nmaking a layout of {self.megabytes} MB", file=sys.stderr, flush=True)
@@ -235,6 +281,16 @@ class Bench:
         configuration = self.folder / f"{plugins.name}.tfrc"
         configuration.write_text(mirror.cli_configuration(plugins))
         return {**emulator.environment, "TF_CLI_CONFIG_FILE": str(configuration)}
+
+    def offline_environment(self, plugins):
+        """A CLI without anybody to sign in as, for registries that ask nobody."""
+        configuration = self.folder / f"{plugins.name}.tfrc"
+        configuration.write_text(mirror.cli_configuration(plugins))
+        home = self.folder / "home"
+        home.mkdir(exist_ok=True)
+        # Who has nobody to sign in as looks for an instance, and not at a real address.
+        return {**clean_environment(), "TF_CLI_CONFIG_FILE": str(configuration), "HOME": str(home),
+                "OCI_METADATA_BASE_URL": "http://127.0.0.1:1/opc/v2"}
 
     def measuring_mirror(self):
         """A mirror whose provider writes down what memory it needed."""
@@ -305,25 +361,29 @@ def median(values):
     return statistics.median(known) if known else None
 
 
-def row(title, value, unit, limit=None):
-    measured = "not known" if value is None else f"{value:.1f} {unit}"
+def row(title, value, unit, limit=None, detail=""):
+    measured = "not known" if value is None else f"{value:.{2 if unit == '×' else 1}f} {unit}"
     allowed = "" if limit is None else f"{limit} {unit}"
     verdict = "" if limit is None or value is None else ("  ok" if value <= limit else "  OVER")
-    print(f"{title:52} {measured:>12} {allowed:>10}{verdict}", flush=True)
+    print(f"{title:52} {measured:>12} {allowed:>10}{verdict}{'   ' + detail if detail else ''}".rstrip(), flush=True)
 
 
 def run():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     for option, default, meaning in (("--runs", 15, "runs of everything small"), ("--pushes", 3, "pushes of the big image"),
-                                     ("--megabytes", 1000, "size of the big image")):
+                                     ("--megabytes", 1000, "size of the big image"),
+                                     ("--repositories", 1000, "repositories at once"),
+                                     ("--images", 50, "images that share their base")):
         parser.add_argument(option, type=int, default=default, metavar="N", help=f"{meaning} (default: %(default)s)")
     arguments = parser.parse_args()
-    if arguments.runs < 1 or arguments.pushes < 0 or arguments.megabytes < 1:
-        raise Failure("--runs and --megabytes need at least 1, --pushes at least 0")
+    if arguments.runs < 1 or arguments.pushes < 0 or arguments.megabytes < 1 or arguments.repositories < 0:
+        raise Failure("--runs and --megabytes need at least 1, --pushes and --repositories at least 0")
     target_directory().mkdir(exist_ok=True)
     # Under target/, since /tmp may be in memory and the big image is written there twice.
     with tempfile.TemporaryDirectory(prefix="bench-", dir=target_directory()) as folder:
-        Bench(Path(folder), arguments.runs, arguments.pushes, arguments.megabytes).run()
+        Bench(
+            Path(folder), arguments.runs, arguments.pushes, arguments.megabytes, arguments.repositories, arguments.images
+        ).run()
 
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ terraform {
   }
 }
 
-# Signs with profile DEFAULT of ~/.oci/config.
+# Signs in with what the machine has: profile DEFAULT of ~/.oci/config on a laptop, the
+# machine's own identity on an instance, in a pod, in a function.
 provider "ocir" {
   region = "sa-saopaulo-1"
 }
 
-# Signs with another profile, in another region.
+# Signs in with another profile, in another region.
 provider "ocir" {
   alias               = "ashburn"
   config_file_profile = "PRODUCTION"

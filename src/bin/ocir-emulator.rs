@@ -24,7 +24,7 @@ struct Arguments {
     /// Keep everything in this folder; without it, nothing outlives the program.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Fill this folder with `config`, `key.pem` and `env.sh`.
+    /// Fill this folder with `config`, `key.pem`, `env.sh`, and an environment for each way to sign in.
     #[arg(long, value_name = "DIR")]
     config: Option<PathBuf>,
     /// The tenancy's namespace.
@@ -45,6 +45,12 @@ struct Arguments {
     /// Seconds during which the registry refuses a new auth token, as the cloud does for minutes.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     token_delay: u64,
+    /// Seconds that a deleted repository stays, DELETING, and keeps its name.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    deletion_delay: Option<u64>,
+    /// Seconds that security tokens live; otherwise 20 minutes for instances, an hour for others.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    session_lifetime: Option<u64>,
     /// Create the repository of a first push, in the root compartment.
     #[arg(long)]
     create_on_first_push: bool,
@@ -120,6 +126,12 @@ async fn run(arguments: Arguments) -> io::Result<()> {
     }
     if arguments.immutable == Immutable::Accept {
         builder = builder.accept_immutable();
+    }
+    if let Some(seconds) = arguments.session_lifetime {
+        builder = builder.session_lifetime(std::time::Duration::from_secs(seconds));
+    }
+    if let Some(seconds) = arguments.deletion_delay {
+        builder = builder.deletion_delay(std::time::Duration::from_secs(seconds));
     }
     if arguments.create_on_first_push {
         builder = builder.create_on_first_push();
@@ -197,10 +209,21 @@ Oracle's CLI (env.sh sets OCI_CLI_CONFIG_FILE and OCI_CLI_ENDPOINT too):
   oci --config-file {directory}/config --endpoint {url} artifacts container repository create --compartment-id {apps} --display-name web
   oci --config-file {directory}/config --endpoint {url} iam auth-token create --user-id {user} --description docker
 
+other ways to sign in, each in a shell of its own (the tokens in files live for {lifetime}; a new start renews them):
+  . {directory}/instance.env.sh            # a compute instance
+  . {directory}/cloud-shell.env.sh         # Cloud Shell, in the name of its user
+  . {directory}/resource-principal.env.sh  # a function
+  . {directory}/identity-domain.env.sh     # a job of a CI service, for the provider only
+  oci --config-file {directory}/config --profile SESSION --auth security_token --endpoint {url} os ns get
+
 a signed request, without any of them:
   ocir-emulator call --config {directory} GET '/20160918/container/repositories?compartmentId={apps}'
 ",
                 region = seed.region,
+                lifetime = match arguments.session_lifetime {
+                    Some(seconds) => format!("{seconds} s"),
+                    None => "an hour".to_owned(),
+                },
                 apps = seed.apps_compartment_id,
                 user = seed.user_id,
             ));

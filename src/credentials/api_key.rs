@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt, ready};
 
-use super::{Credential, CredentialSource, Error};
+use super::{Credential, CredentialSource, Error, Grantee};
 use crate::signing::SigningKey;
 
 pub(super) struct ApiKey {
@@ -23,13 +23,14 @@ impl ApiKey {
             credential: Arc::new(Credential {
                 key_id: format!("{tenancy_id}/{user_id}/{}", key.fingerprint()),
                 key: Arc::new(key),
+                delegation_token: None,
             }),
         }
     }
 }
 
 impl CredentialSource for ApiKey {
-    fn credential(&self) -> BoxFuture<'_, Result<Arc<Credential>, Error>> {
+    fn credential(&self) -> BoxFuture<'_, Result<Arc<Credential>, Arc<Error>>> {
         ready(Ok(self.credential.clone())).boxed()
     }
 
@@ -42,11 +43,15 @@ impl CredentialSource for ApiKey {
         )
     }
 
-    fn tenancy_id(&self) -> Option<&str> {
-        Some(&self.tenancy_id)
+    fn tenancy_id(&self) -> Option<String> {
+        Some(self.tenancy_id.clone())
     }
 
-    fn user_id(&self) -> Option<&str> {
-        Some(&self.user_id)
+    fn user_id(&self) -> Option<String> {
+        Some(self.user_id.clone())
+    }
+
+    fn grantee(&self) -> Grantee {
+        Grantee::Group
     }
 }

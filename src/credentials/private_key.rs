@@ -2,6 +2,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 
+use super::decrypt;
 use crate::signing::{KeyError, SigningKey};
 
 /// Why a text is no key to sign with. Its sentence goes on after "the
@@ -16,11 +17,8 @@ pub enum KeyProblem {
     /// The bytes between the lines.
     #[error("is damaged; copy it once more, whole and in one piece")]
     Damaged,
-    /// A passphrase is on it.
-    #[error(
-        "is encrypted with a passphrase, which this version of the provider cannot read yet; \
-         `openssl rsa -in KEY.pem -out NEWKEY.pem` writes it without one"
-    )]
+    /// A passphrase is on it, and none was given.
+    #[error("is encrypted, and there is no passphrase for it")]
     Encrypted,
     /// Nothing that begins like PEM.
     #[error(
@@ -39,6 +37,12 @@ pub enum KeyProblem {
     /// The other half.
     #[error("is the public key; the private one is needed, from `-----BEGIN PRIVATE KEY-----` on")]
     Public,
+    /// Making the cipher's key would take longer than anybody wants to wait.
+    #[error(
+        "is encrypted with {0}, which is too much work to be undone each time the provider starts; \
+         `openssl pkcs8 -topk8 -in KEY.pem -out NEWKEY.pem` encrypts it in the usual way"
+    )]
+    TooCostly(String),
     /// More than the library takes.
     #[error("has {0} bits, more than the 8192 that can be used")]
     TooLong(usize),
@@ -50,11 +54,20 @@ pub enum KeyProblem {
     /// The end line is missing.
     #[error("has no `-----END` line, so a part of it is missing")]
     Truncated,
+    /// A cipher that nobody uses for this.
+    #[error(
+        "is encrypted in a way that cannot be read here ({0}); \
+         `openssl pkcs8 -topk8 -in KEY.pem -out NEWKEY.pem` encrypts it in the usual way"
+    )]
+    UnknownEncryption(String),
     /// Another kind of PEM.
     #[error(
         "holds `-----BEGIN {0}-----`, which is no private key; `-----BEGIN PRIVATE KEY-----` or `-----BEGIN RSA PRIVATE KEY-----` is expected"
     )]
     UnknownLabel(String),
+    /// A passphrase is on it, and it is another one.
+    #[error("cannot be decrypted with the passphrase that was given")]
+    WrongPassphrase,
 }
 
 impl From<KeyError> for KeyProblem {
@@ -71,14 +84,22 @@ impl From<KeyError> for KeyProblem {
 /// Reads a key. What comes before the BEGIN line and after the END line is
 /// ignored: Oracle tells people to append a line `OCI_API_KEY`. Literal `\n`
 /// pairs, as an environment variable or a JSON text has them, are line breaks.
-pub(super) fn read(text: &str) -> Result<SigningKey, KeyProblem> {
+/// A passphrase for a key that has none is ignored, as Oracle's tools do.
+pub(super) fn read(text: &str, passphrase: Option<&str>) -> Result<SigningKey, KeyProblem> {
     let text = text.replace("\\r", "").replace("\\n", "\n");
     let block = first_block(&text)?;
+    let passphrase = || passphrase.ok_or(KeyProblem::Encrypted);
     match block.label {
-        "RSA PRIVATE KEY" if block.body.contains("ENCRYPTED") => Err(KeyProblem::Encrypted),
+        "RSA PRIVATE KEY" if block.body.contains("ENCRYPTED") => {
+            let der = decrypt::traditional(block.body, passphrase()?)?;
+            SigningKey::from_pkcs1_der(&der).map_err(decrypted)
+        }
         "RSA PRIVATE KEY" => Ok(SigningKey::from_pkcs1_der(&block.der()?)?),
         "PRIVATE KEY" => Ok(SigningKey::from_pkcs8_der(&block.der()?)?),
-        "ENCRYPTED PRIVATE KEY" => Err(KeyProblem::Encrypted),
+        "ENCRYPTED PRIVATE KEY" => {
+            let der = decrypt::pkcs8(&block.der()?, passphrase()?)?;
+            SigningKey::from_pkcs8_der(&der).map_err(decrypted)
+        }
         "OPENSSH PRIVATE KEY" => Err(KeyProblem::OpenSsh),
         "EC PRIVATE KEY" => Err(KeyProblem::NotRsa("elliptic curves (EC)")),
         "DSA PRIVATE KEY" => Err(KeyProblem::NotRsa("DSA")),
@@ -88,6 +109,15 @@ pub(super) fn read(text: &str) -> Result<SigningKey, KeyProblem> {
             // A label is a few words; anything longer is not one.
             label.chars().take(40).collect(),
         )),
+    }
+}
+
+/// One wrong passphrase in about 250 leaves bytes that end as a padding does;
+/// what they are is no key.
+fn decrypted(error: KeyError) -> KeyProblem {
+    match error {
+        KeyError::Damaged => KeyProblem::WrongPassphrase,
+        other => other.into(),
     }
 }
 
@@ -158,25 +188,68 @@ mod tests {
                 format!("\u{feff}{pem}"),
             ];
             for shape in shapes {
-                let key = read(&shape).map_err(|problem| anyhow::anyhow!("{name}: {problem}"))?;
+                let key = read(&shape, Some("needless"))
+                    .map_err(|problem| anyhow::anyhow!("{name}: {problem}"))?;
                 assert_eq!(Some(key.fingerprint()), fingerprint, "{name}");
             }
         }
         Ok(())
     }
 
-    /// Every encrypted shape of the vectors is recognised as such.
+    /// Every encrypted shape, with the passphrase, with none and with wrong ones,
+    /// and as a variable that lost its line breaks.
     #[test]
-    fn recognises_encrypted_keys() -> anyhow::Result<()> {
+    fn reads_every_encrypted_shape() -> anyhow::Result<()> {
         let vectors = vectors()?;
+        let fingerprint = vectors["fingerprint"].as_str();
+        let passphrase = vectors["key"]["passphrase"].as_str();
         let encrypted = vectors["key"]["encrypted"].as_object();
         assert_eq!(encrypted.map(serde_json::Map::len), Some(7));
-        for (name, pem) in encrypted.into_iter().flatten() {
-            assert_eq!(
-                read(pem.as_str().unwrap_or_default()).err(),
-                Some(KeyProblem::Encrypted),
-                "{name}"
-            );
+        let of_vectors = encrypted
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, pem)| Some((name.as_str(), pem.as_str()?)));
+        let of_files = [
+            (
+                "aes192 traditional",
+                include_str!("../../tests/fixtures/keys/encrypted-aes192-traditional.pem"),
+            ),
+            (
+                "aes192 pkcs8, hmac sha512",
+                include_str!("../../tests/fixtures/keys/encrypted-aes192-sha512.pem"),
+            ),
+        ];
+        for (name, pem) in of_vectors.chain(of_files) {
+            let shapes = [
+                pem.to_owned(),
+                pem.replace('\n', "\r\n"),
+                pem.replace('\n', "\\n"),
+                pem.replace('\n', " "),
+                format!("{pem}OCI_API_KEY\n"),
+            ];
+            for shape in &shapes {
+                let key = read(shape, passphrase)
+                    .map_err(|problem| anyhow::anyhow!("{name}: {problem}"))?;
+                assert_eq!(Some(key.fingerprint()), fingerprint, "{name}");
+            }
+            assert_eq!(read(pem, None).err(), Some(KeyProblem::Encrypted), "{name}");
+            for wrong in ["", "correct hors", "correct horse ", "CORRECT HORSE"] {
+                let problem = read(pem, Some(wrong)).err();
+                assert_eq!(problem, Some(KeyProblem::WrongPassphrase), "{name}");
+            }
+        }
+        Ok(())
+    }
+
+    /// A wrong passphrase is called so for every one of 600, although two or
+    /// three of them leave bytes that end as if they were right.
+    #[test]
+    fn wrong_passphrase_is_never_damage() -> anyhow::Result<()> {
+        let vectors = vectors()?;
+        let pem = vectors["key"]["encrypted"]["pkcs1_encrypted_des_ede3_cbc"].as_str();
+        for number in 0..600 {
+            let problem = read(pem.unwrap_or_default(), Some(&number.to_string())).err();
+            assert_eq!(problem, Some(KeyProblem::WrongPassphrase), "{number}");
         }
         Ok(())
     }
@@ -185,16 +258,12 @@ mod tests {
     #[test]
     fn mistakes_have_messages() -> anyhow::Result<()> {
         let vectors = vectors()?;
-        let message = |text: &str| match read(text) {
+        let message = |text: &str| match read(text, Some("correct horse")) {
             Err(problem) => format!("the key {problem}"),
             Ok(_) => "no problem".to_owned(),
         };
         let pem = vectors["key"]["pkcs8_pem"].as_str().unwrap_or_default();
-        let keys: [(&str, &str); 12] = [
-            (
-                "encrypted",
-                "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----",
-            ),
+        let keys: [(&str, &str); 11] = [
             (
                 "public",
                 include_str!("../../tests/fixtures/keys/public.pem"),
@@ -244,7 +313,6 @@ mod tests {
             message(&pem.replace("MIIE", "M?IE"))
         ));
         expect![[r#"
-            encrypted: the key is encrypted with a passphrase, which this version of the provider cannot read yet; `openssl rsa -in KEY.pem -out NEWKEY.pem` writes it without one
             public: the key is the public key; the private one is needed, from `-----BEGIN PRIVATE KEY-----` on
             ssh public: the key is the public key; the private one is needed, from `-----BEGIN PRIVATE KEY-----` on
             openssh: the key is in OpenSSH's format; `ssh-keygen -p -m PEM -f KEY` rewrites the file in PEM form
@@ -260,7 +328,7 @@ mod tests {
             no base64: the key is damaged; copy it once more, whole and in one piece"#]].assert_eq(&messages.join("\n"));
         assert_eq!(
             message(include_str!("../../tests/fixtures/keys/ec-pkcs8.pem")),
-            message(keys[4].1)
+            message(keys[3].1)
         );
         Ok(())
     }

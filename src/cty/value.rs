@@ -5,9 +5,10 @@ use std::{cmp::Ordering, collections::BTreeMap};
 use super::{Error, Number, Step, Type};
 
 /// A value of a [`Type`]; which one, the schema says.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Value {
     /// Absent.
+    #[default]
     Null,
     /// Known after apply, perhaps with something known about it already.
     Unknown(Option<Box<Refinements>>),

@@ -9,7 +9,7 @@ use aws_lc_rs::{rand::SystemRandom, signature::RSA_PKCS1_SHA256};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest as _, Sha256};
 
-use super::seed::key_pair;
+use super::key::key_pair;
 
 /// A call that got no answer, or a bad one.
 #[derive(Debug)]
@@ -115,8 +115,11 @@ impl Profile {
             fs::read_to_string(&path).map_err(|error| Error(format!("{}: {error}", path.display())))
         };
         let config = read("config")?;
+        // The first profile, which has the user's own key.
         let values: HashMap<&str, &str> = config
             .lines()
+            .skip(1)
+            .take_while(|line| !line.starts_with('['))
             .filter_map(|line| line.split_once('='))
             .map(|(name, value)| (name.trim(), value.trim()))
             .collect();

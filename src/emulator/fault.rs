@@ -92,6 +92,9 @@ impl Fault {
     }
 }
 
+/// Stands for every operation.
+pub(super) const ANY: &str = "*";
+
 /// What is to go wrong, by operation.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
@@ -114,10 +117,16 @@ impl Faults {
     }
     /// The fault that this call of an operation meets.
     pub(super) fn take(&mut self, operation: &str) -> Option<Fault> {
-        self.next
-            .get_mut(operation)
-            .and_then(VecDeque::pop_front)
-            .or_else(|| self.always.get(operation).cloned())
+        let names = [operation, ANY];
+        names
+            .into_iter()
+            .find_map(|name| self.next.get_mut(name).and_then(VecDeque::pop_front))
+            .or_else(|| {
+                names
+                    .into_iter()
+                    .find_map(|name| self.always.get(name))
+                    .cloned()
+            })
     }
 }
 
@@ -148,5 +157,21 @@ mod tests {
 
         faults.clear();
         assert!(faults.take("GetUser").is_none());
+    }
+
+    /// A fault for any operation is met by whatever comes, after those of its own name.
+    #[test]
+    fn any_operation() {
+        let mut faults = Faults::default();
+        faults.push(ANY, Fault::status(503));
+        faults.push("GetUser", Fault::cut_answer());
+        faults.set(ANY, Fault::status(500));
+
+        let mut taken = |operation| match faults.take(operation).map(|fault| fault.kind) {
+            Some(Kind::Status { status, .. }) => status,
+            _ => 0,
+        };
+        let met = ["GetUser", "GetNamespace", "GetUser", "Ping"].map(&mut taken);
+        assert_eq!(met, [0, 503, 500, 500]);
     }
 }

@@ -1,96 +1,120 @@
 //! Registry tokens: JSON Web Tokens as OCIR's token endpoint mints them.
 
-use aws_lc_rs::hmac;
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use super::clock::Moment;
+use super::{
+    clock::Moment,
+    jwt,
+    principal::{Kind, Principal},
+    state::State,
+};
 
 /// Who a registry token was given to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Caller {
-    /// The seeded user, by OCID.
-    User(String),
     Anonymous,
+    Principal(Principal),
 }
 
-/// Seconds a registry token lives.
-pub(super) const LIFETIME: i64 = 3600;
+impl Caller {
+    /// For the log: whom a registry token names.
+    pub(super) fn print(&self) -> Option<String> {
+        match self {
+            Self::Anonymous => None,
+            Self::Principal(principal) => Some(format!("registry_token {}", principal.id)),
+        }
+    }
+}
+
+/// How long a registry token lives when nothing else is said.
+pub(super) const LIFETIME: Duration = Duration::from_secs(3600);
+
+const AUDIENCE: &str = "ocir";
 
 /// A token for a caller. The scope is in it, as the service does it, but is not enforced.
 pub(super) fn mint(
-    secret: &str,
+    state: &State,
     caller: &Caller,
     tenancy_id: &str,
     scope: &str,
     now: Moment,
+    lifetime: Duration,
 ) -> String {
-    let user_id = match caller {
-        Caller::User(id) => id.clone(),
-        Caller::Anonymous => format!("anon-{:032x}", rand::random::<u128>()),
+    let (user_id, claims) = match caller {
+        Caller::Principal(principal) => (
+            principal.id.clone(),
+            json!([{ "key": "ptype", "value": principal.kind.name(), "issuer": null }]),
+        ),
+        Caller::Anonymous => (format!("anon-{:032x}", rand::random::<u128>()), json!([])),
     };
     // The subject is a JSON document inside a string.
-    let subject = json!({ "userId": user_id, "tenantId": tenancy_id, "claims": [] }).to_string();
-    let payload = json!({
-        "sub": subject,
-        "aud": "ocir",
-        "scope": scope,
-        "iat": now.seconds(),
-        "exp": now.seconds() + LIFETIME,
-        "jti": format!("{:032x}", rand::random::<u128>()),
-    });
-    let header = json!({ "alg": "HS256", "typ": "JWT" });
-    let signed = format!("{}.{}", encode(&header), encode(&payload));
-    let signature = hmac::sign(&key(secret), signed.as_bytes());
-    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+    let subject = json!({ "userId": user_id, "tenantId": tenancy_id, "claims": claims });
+    let lifetime = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX / 2);
+    jwt::sign(
+        &state.token_secret,
+        &json!({
+            "sub": subject.to_string(),
+            "aud": AUDIENCE,
+            "scope": scope,
+            "iat": now.seconds(),
+            "exp": now.seconds() + lifetime,
+            "jti": state.token_id(),
+        }),
+    )
 }
 
 /// Who presents a token, when it is ours and has not expired.
-pub(super) fn verify(secret: &str, token: &str, now: Moment) -> Option<Caller> {
-    let (signed, signature) = token.rsplit_once('.')?;
-    let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-    hmac::verify(&key(secret), signed.as_bytes(), &signature).ok()?;
-    let (_, payload) = signed.split_once('.')?;
-    let payload: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
-    if payload["exp"].as_i64()? <= now.seconds() {
+pub(super) fn verify(state: &State, token: &str, now: Moment) -> Option<Caller> {
+    let claims = jwt::claims(&state.token_secret, token)?;
+    if claims["aud"] != AUDIENCE
+        || claims["exp"].as_i64()? <= now.seconds()
+        || state.is_void(claims["jti"].as_str()?)
+    {
         return None;
     }
-    let subject: Value = serde_json::from_str(payload["sub"].as_str()?).ok()?;
-    let user_id = subject["userId"].as_str()?;
-    Some(if user_id.starts_with("anon-") {
-        Caller::Anonymous
-    } else {
-        Caller::User(user_id.into())
-    })
-}
-
-fn key(secret: &str) -> hmac::Key {
-    hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())
-}
-
-fn encode(value: &Value) -> String {
-    URL_SAFE_NO_PAD.encode(value.to_string())
+    let subject: Value = serde_json::from_str(claims["sub"].as_str()?).ok()?;
+    let id = subject["userId"].as_str()?;
+    if id.starts_with("anon-") {
+        return Some(Caller::Anonymous);
+    }
+    Some(Caller::Principal(Principal {
+        kind: Kind::named(subject["claims"][0]["value"].as_str()?)?,
+        id: id.to_owned(),
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A token names its owner for an hour; another emulator's or a changed one names nobody.
+    /// A token names its owner for an hour, or until all tokens expire; another emulator's or
+    /// a changed one names nobody.
     #[test]
     fn lifetime() {
-        let user = Caller::User("ocid1.user.oc1..a".into());
+        let mut state = State {
+            token_secret: "secret".into(),
+            ..State::default()
+        };
+        let instance = Caller::Principal(Principal {
+            kind: Kind::Instance,
+            id: "ocid1.instance.oc1..a".into(),
+        });
         let now = Moment(1_767_323_045_678);
-        let token = mint("secret", &user, "tenancy", "", now);
-        assert_eq!(verify("secret", &token, now), Some(user));
-        assert_eq!(
-            verify("secret", &token, Moment(now.0 + LIFETIME * 1000)),
-            None
-        );
-        assert_eq!(verify("other", &token, now), None);
-        assert_eq!(verify("secret", &token[1..], now), None);
+        let later = |seconds: i64| Moment(now.0 + seconds * 1000);
+        let token = mint(&state, &instance, "tenancy", "", now, LIFETIME);
+        assert_eq!(verify(&state, &token, later(3599)), Some(instance));
+        assert_eq!(verify(&state, &token, later(3600)), None);
+        assert_eq!(verify(&state, &token[1..], now), None);
 
-        let token = mint("secret", &Caller::Anonymous, "tenancy", "", now);
-        assert_eq!(verify("secret", &token, now), Some(Caller::Anonymous));
+        let anonymous = mint(&state, &Caller::Anonymous, "tenancy", "", now, LIFETIME);
+        assert_eq!(verify(&state, &anonymous, now), Some(Caller::Anonymous));
+
+        state.token_generation += 1;
+        assert_eq!(verify(&state, &token, now), None);
+        state.token_generation = 0;
+        state.token_secret = "other".into();
+        assert_eq!(verify(&state, &token, now), None);
     }
 }

@@ -5,38 +5,55 @@
 //! `imageCount`, a deleted repository takes its images along.
 
 pub mod call;
+mod certificate;
 mod clock;
+mod config;
 mod control_plane;
+mod der;
 mod fault;
 mod identity;
+mod jwt;
+mod key;
+mod machine;
+mod permission;
+mod principal;
 mod refusal;
 mod regions;
 mod registry;
 mod seed;
 mod server;
+mod sign_in;
 mod signature;
 mod state;
+mod throttle;
 
 use std::{
     collections::BTreeMap,
     io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, runtime::Handle};
 use tokio_rustls::{TlsAcceptor, rustls};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use fault::Fault;
+pub use machine::Environment;
+pub use permission::Permission;
 
 use self::{
     clock::Clock,
-    seed::{ApiKey, Tenancy},
+    key::RsaKey,
+    machine::Machines,
+    seed::Tenancy,
     server::{Settings, Shared},
     state::{Folder, State, Store, Version, about, new_etag},
 };
@@ -52,10 +69,15 @@ pub struct Builder {
     accept_immutable: bool,
     tls: Option<(PathBuf, PathBuf)>,
     token_delay: Option<Duration>,
+    federation: Option<String>,
     page_size: Option<usize>,
     oracle_tags: bool,
+    tag_defaults: BTreeMap<String, BTreeMap<String, Value>>,
+    deletion_delay: Option<Duration>,
     create_on_first_push: bool,
     clock_skew: i64,
+    session_lifetime: Option<Duration>,
+    registry_token_lifetime: Option<Duration>,
 }
 
 /// A running emulator; stops when dropped, and then panics if one of its
@@ -66,6 +88,8 @@ pub struct Emulator {
     authority: String,
     stop: CancellationToken,
     connections: TaskTracker,
+    machines: Mutex<Machines>,
+    runtime: Handle,
 }
 
 /// What the emulator is seeded with, and how to sign in to it.
@@ -82,6 +106,10 @@ pub struct Seed {
     /// Compartments `apps` and `ops`.
     pub apps_compartment_id: String,
     pub ops_compartment_id: String,
+    /// Who has no user: an instance, a function, and the pods of a cluster.
+    pub instance_id: String,
+    pub function_id: String,
+    pub workload_id: String,
 }
 
 /// A request the emulator answered.
@@ -99,6 +127,10 @@ pub struct Request {
     pub body_bytes: u64,
     /// `opc-retry-token`, when sent.
     pub retry_token: Option<String>,
+    /// Who sent it, once that was found out: by which credential, and an OCID. For example
+    /// `api_key ocid1.user.oc1..a`; the credentials are `api_key`, `session`, `instance`, `delegation`,
+    /// `resource`, `workload` and `token_exchange`, and `auth_token` and `registry_token` at the registry.
+    pub caller: Option<String>,
 }
 
 impl std::fmt::Debug for Emulator {
@@ -143,7 +175,7 @@ impl Emulator {
         &self.shared.tenancy.seed
     }
 
-    /// The next call of an operation fails. Several add up, in order.
+    /// The next call of an operation fails, or of any operation for `*`. Several add up, in order.
     ///
     /// # Panics
     ///
@@ -156,8 +188,8 @@ impl Emulator {
             .push(operation, fault);
     }
 
-    /// Every call of an operation fails, after those of [`Emulator::fail_next`], until
-    /// [`Emulator::clear_faults`].
+    /// Every call of an operation fails, or every call for `*`, after those of
+    /// [`Emulator::fail_next`], until [`Emulator::clear_faults`].
     ///
     /// # Panics
     ///
@@ -175,6 +207,51 @@ impl Emulator {
         self.shared.locked(&self.shared.faults).clear();
     }
 
+    /// From now on the control plane answers no more than so many requests within any second; the
+    /// others get 429 `TooManyRequests` with `retry-after: 1`.
+    pub fn throttle(&self, requests_per_second: Option<u32>) {
+        self.shared
+            .locked(&self.shared.throttle)
+            .set(requests_per_second);
+    }
+
+    /// Takes a permission from everybody, as an administrator does who changes a policy.
+    pub fn withdraw(&self, permission: Permission) {
+        self.shared
+            .locked(&self.shared.withdrawn)
+            .insert(permission);
+    }
+
+    /// Gives back what [`Emulator::withdraw`] took.
+    pub fn grant(&self, permission: Permission) {
+        self.shared
+            .locked(&self.shared.withdrawn)
+            .remove(&permission);
+    }
+
+    /// Every security token (`ST$…`) and every registry token given out so far is expired from
+    /// now on, also what sessions and resource principals have on disk, whatever the
+    /// tokens say themselves.
+    pub fn expire_tokens(&self) {
+        self.edit(|state| {
+            state.token_generation += 1;
+            Some(())
+        });
+    }
+
+    /// The instance gets another certificate and another key; the old certificate is refused.
+    pub fn rotate_instance_certificate(&self) {
+        self.shared.locked(&self.shared.machine).rotate();
+    }
+
+    /// Whether the cluster of [`Emulator::workload`] is an enhanced one, as it is at first.
+    /// The pods of others get 403.
+    pub fn enhanced_cluster(&self, enhanced: bool) {
+        self.shared
+            .enhanced_cluster
+            .store(enhanced, Ordering::Relaxed);
+    }
+
     /// Puts the emulator's clock ahead by so many seconds, or behind: its
     /// `date` header, its idea of expired tokens and of stale signatures.
     pub fn skew_clock(&self, seconds: i64) {
@@ -186,15 +263,34 @@ impl Emulator {
         self.shared.locked(&self.shared.log).clone()
     }
 
+    /// How often an operation was asked for since the requests were last
+    /// forgotten, those that have no answer yet included.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such operation.
+    #[track_caller]
+    pub fn begun(&self, operation: &str) -> usize {
+        check_operation(operation);
+        let begun = self.shared.locked(&self.shared.begun);
+        begun.get(operation).copied().unwrap_or_default()
+    }
+
     /// Forgets the requests so far.
     pub fn clear_requests(&self) {
+        self.shared.locked(&self.shared.begun).clear();
         self.shared.locked(&self.shared.log).clear();
     }
 
     /// Repositories, as JSON of the control plane, in order of creation.
     pub fn repositories(&self) -> Vec<Value> {
+        let now = self.shared.clock.now();
         self.shared.store.read(|state| {
-            let mut repositories: Vec<_> = state.repositories.values().collect();
+            let mut repositories: Vec<_> = state
+                .repositories
+                .values()
+                .filter(|repository| !repository.is_gone(now))
+                .collect();
             repositories.sort_by_key(|repository| repository.sequence);
             repositories
                 .into_iter()
@@ -361,13 +457,17 @@ impl Drop for Emulator {
     }
 }
 
-/// The repository of a name: the home region's, which sorts no differently from others.
+/// The repository of a name: the home region's, which sorts no differently from others. One
+/// that is being deleted is only meant when there is no other.
 fn repository_id(state: &State, display_name: &str) -> Option<String> {
     state
         .repositories
         .values()
         .filter(|repository| repository.display_name == display_name)
-        .min_by_key(|repository| repository.sequence)
+        .min_by_key(|repository| {
+            let leaves = repository.lifecycle_state != state::AVAILABLE;
+            (leaves, repository.sequence)
+        })
         .map(|repository| repository.id.clone())
 }
 
@@ -387,9 +487,10 @@ fn merge<T: serde::Serialize + serde::de::DeserializeOwned>(target: &mut T, memb
 fn check_operation(operation: &str) {
     let known: Vec<&str> = control_plane::names()
         .chain(registry::NAMES.iter().copied())
+        .chain(sign_in::names())
         .collect();
     assert!(
-        known.contains(&operation),
+        operation == fault::ANY || known.contains(&operation),
         "no operation {operation}; there are {}",
         known.join(", ")
     );
@@ -410,7 +511,8 @@ impl Builder {
             ..self
         }
     }
-    /// Fills a folder with `config`, `key.pem` and `env.sh`.
+    /// Fills a folder with `config` (profiles `DEFAULT` and `SESSION`), `key.pem`, `env.sh`, and
+    /// with scripts and files to be an instance, a function, Cloud Shell or a CI job.
     pub fn config(self, directory: impl Into<PathBuf>) -> Self {
         Self {
             config: Some(directory.into()),
@@ -452,6 +554,14 @@ impl Builder {
             ..self
         }
     }
+    /// The seeded user came from another identity provider: the registry knows the user
+    /// only with this in front of the name, which the control plane does not say.
+    pub fn federation(self, name: impl Into<String>) -> Self {
+        Self {
+            federation: Some(name.into()),
+            ..self
+        }
+    }
     /// Entries of a page when the client names no limit.
     pub fn page_size(self, entries: usize) -> Self {
         Self {
@@ -464,6 +574,24 @@ impl Builder {
     pub fn oracle_tags(self) -> Self {
         Self {
             oracle_tags: true,
+            ..self
+        }
+    }
+
+    /// Adds a defined tag (`Namespace`, `Key`) to every repository that is made without it,
+    /// as a tag default of its compartment does.
+    pub fn tag_default(mut self, namespace: &str, key: &str, value: &str) -> Self {
+        self.tag_defaults
+            .entry(namespace.into())
+            .or_default()
+            .insert(key.into(), value.into());
+        self
+    }
+
+    /// A repository that is deleted stays, `DELETING`, for so long, and keeps its name.
+    pub fn deletion_delay(self, delay: Duration) -> Self {
+        Self {
+            deletion_delay: Some(delay),
             ..self
         }
     }
@@ -487,6 +615,23 @@ impl Builder {
         }
     }
 
+    /// How long security tokens (`ST$…`) live: by default 20 minutes for instances, an hour for all
+    /// others.
+    pub fn session_lifetime(self, lifetime: Duration) -> Self {
+        Self {
+            session_lifetime: Some(lifetime),
+            ..self
+        }
+    }
+
+    /// How long registry tokens live, by default an hour.
+    pub fn registry_token_lifetime(self, lifetime: Duration) -> Self {
+        Self {
+            registry_token_lifetime: Some(lifetime),
+            ..self
+        }
+    }
+
     /// Binds and serves, on the runtime of the caller.
     pub async fn start(self) -> io::Result<Emulator> {
         let kept: Vec<&Path> = [&self.config, &self.data]
@@ -494,7 +639,7 @@ impl Builder {
             .flatten()
             .map(PathBuf::as_path)
             .collect();
-        let key = ApiKey::kept_in(&kept)?;
+        let key = RsaKey::kept_in(&kept)?;
         let tenancy = Tenancy::new(self.namespace.as_deref(), self.region.as_deref(), &key)?;
         let tls = match &self.tls {
             Some((certificate, key)) => Some(acceptor(certificate, key)?),
@@ -522,9 +667,6 @@ impl Builder {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let authority = listener.local_addr()?.to_string();
         let url = format!("{scheme}://{authority}");
-        if let Some(folder) = &self.config {
-            seed::write_config(folder, &url, &tenancy.seed)?;
-        }
         let clock = Clock::default();
         clock.skew(self.clock_skew);
         let shared = Arc::new(Shared {
@@ -532,8 +674,13 @@ impl Builder {
                 scheme,
                 accept_immutable: self.accept_immutable,
                 oracle_tags: self.oracle_tags,
+                tag_defaults: self.tag_defaults,
+                deletion_delay: self.deletion_delay,
                 token_delay: self.token_delay.unwrap_or_default(),
+                federation: self.federation,
                 page_size: self.page_size.unwrap_or(DEFAULT_PAGE).max(1),
+                session_lifetime: self.session_lifetime,
+                registry_token_lifetime: self.registry_token_lifetime.unwrap_or(identity::LIFETIME),
             },
             tenancy,
             store,
@@ -541,7 +688,13 @@ impl Builder {
             clock,
             faults: Mutex::default(),
             log: Mutex::default(),
+            begun: Mutex::default(),
             panics: Mutex::default(),
+            throttle: Mutex::default(),
+            withdrawn: Mutex::default(),
+            machine: Mutex::default(),
+            enhanced_cluster: AtomicBool::new(true),
+            client_secret: format!("idcscs-{:032x}", rand::random::<u128>()),
         });
         let stop = CancellationToken::new();
         let connections = TaskTracker::new();
@@ -553,13 +706,19 @@ impl Builder {
             connections.clone(),
         ));
         connections.close();
-        Ok(Emulator {
+        let emulator = Emulator {
             shared,
             url,
             authority,
             stop,
             connections,
-        })
+            machines: Mutex::default(),
+            runtime: Handle::current(),
+        };
+        if let Some(folder) = &self.config {
+            emulator.write_config(folder)?;
+        }
+        Ok(emulator)
     }
 }
 

@@ -21,6 +21,17 @@ pub(super) fn of_realm(realm: &str) -> impl Iterator<Item = &'static Region> {
     REGIONS.iter().filter(move |region| region.realm == realm)
 }
 
+/// The second-level domain of a realm.
+pub(super) fn domain(realm: &str) -> String {
+    match realm {
+        "oc1" => "oraclecloud.com".into(),
+        "oc2" | "oc3" => "oraclegovcloud.com".into(),
+        "oc4" => "oraclegovcloud.uk".into(),
+        "oc19" => "oraclecloud.eu".into(),
+        other => format!("oraclecloud{}.com", other.trim_start_matches("oc")),
+    }
+}
+
 const fn region(identifier: &'static str, key: &'static str, realm: &'static str) -> Region {
     Region {
         identifier,

@@ -1,28 +1,20 @@
 //! What every emulator starts with: a tenancy, compartments, a user and its API key.
 
-use std::{fs, io, path::Path, sync::OnceLock};
+use std::io;
 
-use aws_lc_rs::{
-    encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der},
-    rsa::KeySize,
-    signature::{KeyPair as _, RsaKeyPair},
-};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use md5::Md5;
-use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
 use sha2::{Digest as _, Sha256};
 
 use super::{
     Seed,
+    key::{PublicKey, RsaKey},
     regions::{self, Region},
-    state::{about, write_file},
 };
 
 /// The seed in the form in which handlers need it.
 pub(super) struct Tenancy {
     pub seed: Seed,
     pub home: &'static Region,
-    pub public_key: Vec<u8>,
+    pub public_key: PublicKey,
     pub compartments: [Compartment; 3],
 }
 
@@ -42,7 +34,7 @@ impl Tenancy {
     pub(super) fn new(
         namespace: Option<&str>,
         region: Option<&str>,
-        key: &ApiKey,
+        key: &RsaKey,
     ) -> io::Result<Self> {
         let region = region.unwrap_or(REGION);
         let home = regions::find(region).ok_or_else(|| {
@@ -69,6 +61,13 @@ impl Tenancy {
                 seeded_unique(&format!("{kind}/{name}"))
             )
         };
+        let regional = |kind: &str, name: &str| {
+            format!(
+                "ocid1.{kind}.{realm}.{}.{}",
+                home.identifier,
+                seeded_unique(&format!("{kind}/{name}"))
+            )
+        };
         let seed = Seed {
             tenancy_id: named("tenancy", TENANCY_NAME),
             user_id: named("user", "docker"),
@@ -79,6 +78,9 @@ impl Tenancy {
             namespace: namespace.into(),
             apps_compartment_id: named("compartment", "apps"),
             ops_compartment_id: named("compartment", "ops"),
+            instance_id: regional("instance", "build"),
+            function_id: regional("fnfunc", "deploy"),
+            workload_id: regional("workload", "terraform"),
         };
         let compartments = [
             Compartment {
@@ -123,89 +125,6 @@ impl Tenancy {
     }
 }
 
-/// What Oracle tells people to write below a key; its CLI warns without it.
-const LABEL: &str = "OCI_API_KEY\n";
-
-/// An RSA key and what is derived from it.
-#[derive(Clone)]
-pub(super) struct ApiKey {
-    pub pem: String,
-    pub public: Vec<u8>,
-    pub fingerprint: String,
-}
-
-impl ApiKey {
-    /// The key kept in one of the folders, else this process's, which then is kept there.
-    pub(super) fn kept_in(folders: &[&Path]) -> io::Result<Self> {
-        for folder in folders {
-            let path = folder.join("key.pem");
-            if path.exists() {
-                let text = fs::read_to_string(&path).map_err(|error| about(&path, &error))?;
-                let pem = text.strip_suffix(LABEL).unwrap_or(&text).to_owned();
-                return Self::from_pem(pem).map_err(|error| about(&path, &error));
-            }
-        }
-        Self::of_process()
-    }
-
-    pub(super) fn keep_in(&self, folder: &Path) -> io::Result<()> {
-        fs::create_dir_all(folder).map_err(|error| about(folder, &error))?;
-        let path = folder.join("key.pem");
-        write_file(&path, format!("{}{LABEL}", self.pem).as_bytes(), false)
-    }
-
-    /// Generated once in a process: a hundred tests need not wait for a hundred keys.
-    fn of_process() -> io::Result<Self> {
-        static KEY: OnceLock<Result<ApiKey, String>> = OnceLock::new();
-        KEY.get_or_init(|| {
-            let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(|error| error.to_string())?;
-            let der: Pkcs8V1Der = pair.as_der().map_err(|error| error.to_string())?;
-            let encoded = STANDARD.encode(der.as_ref());
-            let mut pem = String::from("-----BEGIN PRIVATE KEY-----\n");
-            let mut rest = encoded.as_str();
-            while !rest.is_empty() {
-                let (line, after) = rest.split_at(rest.len().min(64));
-                pem.push_str(line);
-                pem.push('\n');
-                rest = after;
-            }
-            pem.push_str("-----END PRIVATE KEY-----\n");
-            Self::of_pair(pem, &pair)
-        })
-        .clone()
-        .map_err(io::Error::other)
-    }
-
-    fn from_pem(pem: String) -> Result<Self, String> {
-        let pair = key_pair(&pem)?;
-        Self::of_pair(pem, &pair)
-    }
-
-    fn of_pair(pem: String, pair: &RsaKeyPair) -> Result<Self, String> {
-        let public: PublicKeyX509Der = pair
-            .public_key()
-            .as_der()
-            .map_err(|error| error.to_string())?;
-        let fingerprint: Vec<String> = Md5::digest(public.as_ref())
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        Ok(Self {
-            pem,
-            public: public.as_ref().to_vec(),
-            fingerprint: fingerprint.join(":"),
-        })
-    }
-}
-
-/// The key pair of a PKCS#8 file, as this emulator writes it.
-pub(super) fn key_pair(pem: &str) -> Result<RsaKeyPair, String> {
-    let der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes())
-        .map_err(|error| format!("not a PKCS#8 key in PEM: {error}"))?;
-    RsaKeyPair::from_pkcs8(der.secret_pkcs8_der())
-        .map_err(|error| format!("not an RSA key: {error}"))
-}
-
 /// The unique part of a new OCID: sixty characters, the first eight of them `a`.
 pub(super) fn unique() -> String {
     base32(&rand::random::<[u8; 32]>())
@@ -234,64 +153,6 @@ fn base32(bytes: &[u8]) -> String {
     text
 }
 
-/// Writes what points Oracle's CLI, the provider and container tools at an emulator.
-pub(super) fn write_config(folder: &Path, url: &str, seed: &Seed) -> io::Result<()> {
-    let folder = fs::canonicalize(folder).map_err(|error| about(folder, &error))?;
-    let Seed {
-        tenancy_id,
-        user_id,
-        user_name,
-        fingerprint,
-        region,
-        namespace,
-        apps_compartment_id,
-        ops_compartment_id,
-        ..
-    } = seed;
-    let key = folder.join("key.pem");
-    let config = format!(
-        "[DEFAULT]\nuser={user_id}\nfingerprint={fingerprint}\ntenancy={tenancy_id}\nregion={region}\nkey_file={}\n",
-        key.display()
-    );
-    write_file(&folder.join("config"), config.as_bytes(), false)?;
-    write_file(
-        &folder.join("endpoint"),
-        format!("{url}\n").as_bytes(),
-        false,
-    )?;
-
-    let registry = url
-        .split_once("://")
-        .map_or(url, |(_, authority)| authority);
-    let path = folder.join("config");
-    let variables = [
-        ("TF_VAR_endpoint", url),
-        ("OCI_ENDPOINT", url),
-        ("TF_VAR_region", region),
-        ("OCI_CONFIG_FILE", &path.to_string_lossy()),
-        ("OCI_CLI_CONFIG_FILE", &path.to_string_lossy()),
-        ("OCI_CLI_ENDPOINT", url),
-        ("TF_VAR_tenancy_id", tenancy_id),
-        ("TF_VAR_compartment_id", apps_compartment_id),
-        ("TF_VAR_ops_compartment_id", ops_compartment_id),
-        ("TF_VAR_user_id", user_id),
-        ("OCIR_REGISTRY", registry),
-        ("OCIR_NAMESPACE", namespace),
-        ("OCIR_USERNAME", &format!("{namespace}/{user_name}")),
-    ];
-    let mut text =
-        String::from("# Points the provider, oci and container tools at the emulator: . env.sh\n");
-    for (name, value) in variables {
-        text.push_str(&format!("export {name}={}\n", quoted(value)));
-    }
-    write_file(&folder.join("env.sh"), text.as_bytes(), false)
-}
-
-/// A word of a POSIX shell.
-fn quoted(value: &str) -> String {
-    format!("'{}'", value.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,7 +160,7 @@ mod tests {
     /// Identifiers are as long as Oracle's and equal at each start.
     #[test]
     fn identifiers() -> anyhow::Result<()> {
-        let key = ApiKey::of_process()?;
+        let key = RsaKey::kept_in(&[])?;
         let first = Tenancy::new(None, None, &key)?;
         let second = Tenancy::new(None, Some("GRU"), &key)?;
         assert_eq!(first.seed.tenancy_id, second.seed.tenancy_id);
@@ -314,7 +175,7 @@ mod tests {
     /// A region nobody has, and a namespace with a slash in it, are refused before anything listens.
     #[test]
     fn bad_arguments() -> anyhow::Result<()> {
-        let key = ApiKey::of_process()?;
+        let key = RsaKey::kept_in(&[])?;
         let message = |namespace, region| match Tenancy::new(namespace, region, &key) {
             Ok(_) => "accepted".to_owned(),
             Err(error) => error.to_string(),
@@ -326,33 +187,5 @@ mod tests {
         ]]
         .assert_eq(&message(Some("a/b"), None));
         Ok(())
-    }
-
-    /// A kept key is read back with the same fingerprint, and garbage is an error with the path in it.
-    #[test]
-    fn kept_key() -> anyhow::Result<()> {
-        let folder = tempfile::tempdir()?;
-        let key = ApiKey::kept_in(&[folder.path()])?;
-        key.keep_in(folder.path())?;
-        assert_eq!(
-            ApiKey::kept_in(&[folder.path()])?.fingerprint,
-            key.fingerprint
-        );
-
-        fs::write(folder.path().join("key.pem"), "no key")?;
-        let Err(error) = ApiKey::kept_in(&[folder.path()]) else {
-            anyhow::bail!("garbage was accepted");
-        };
-        assert!(
-            error.to_string().contains("key.pem: not a PKCS#8 key"),
-            "{error}"
-        );
-        Ok(())
-    }
-
-    /// A folder's name with a quote in it stays one word of the shell.
-    #[test]
-    fn quoting() {
-        assert_eq!(quoted("it's"), r"'it'\''s'");
     }
 }

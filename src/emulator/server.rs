@@ -5,13 +5,15 @@
 
 use std::{
     any::Any,
+    collections::BTreeMap,
+    collections::BTreeSet,
     fmt,
     panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -28,7 +30,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Request,
+    Permission, Request,
     clock::Clock,
     control_plane,
     fault::{Fault, Faults, Kind},
@@ -37,7 +39,9 @@ use super::{
     regions::{self, Region},
     registry::{self, Uploads},
     seed::Tenancy,
-    state::Store,
+    sign_in::{self, Machine},
+    state::{DefinedTags, Store},
+    throttle::Throttle,
 };
 
 /// What answers consist of.
@@ -53,15 +57,33 @@ pub(super) struct Shared {
     pub clock: Clock,
     pub faults: Mutex<Faults>,
     pub log: Mutex<Vec<Request>>,
+    /// How often each operation was asked for, answered or not.
+    pub begun: Mutex<BTreeMap<&'static str, usize>>,
     pub panics: Mutex<Vec<String>>,
+    pub throttle: Mutex<Throttle>,
+    pub withdrawn: Mutex<BTreeSet<Permission>>,
+    pub machine: Mutex<Machine>,
+    /// Whether pods of the cluster may have an identity.
+    pub enhanced_cluster: AtomicBool,
+    /// Of the identity domain's application.
+    pub client_secret: String,
 }
 
 pub(super) struct Settings {
     pub scheme: &'static str,
     pub accept_immutable: bool,
     pub oracle_tags: bool,
+    /// What the compartments' tag defaults add.
+    pub tag_defaults: DefinedTags,
+    /// How long a deleted repository stays.
+    pub deletion_delay: Option<Duration>,
     pub token_delay: Duration,
+    /// What stands in front of the user's name at a login.
+    pub federation: Option<String>,
     pub page_size: usize,
+    /// How long security tokens live, where that is not what they usually do.
+    pub session_lifetime: Option<Duration>,
+    pub registry_token_lifetime: Duration,
 }
 
 /// A request on its way through the emulator.
@@ -79,6 +101,8 @@ pub(super) struct Call {
     pub query: Vec<(String, String)>,
     pub headers: HeaderMap,
     pub body: Upload,
+    /// Who sent it, once that is known: credential and OCID.
+    pub caller: Option<String>,
 }
 
 impl Call {
@@ -171,8 +195,12 @@ impl Shared {
     /// Who a registry token belongs to.
     pub(super) fn bearer(&self, token: &str) -> Option<Caller> {
         let now = self.clock.now();
-        self.store
-            .read(|state| identity::verify(&state.token_secret, token, now))
+        self.store.read(|state| identity::verify(state, token, now))
+    }
+
+    /// Whether the policies have what an operation needs.
+    pub(super) fn allows(&self, permission: Permission) -> bool {
+        !self.locked(&self.withdrawn).contains(&permission)
     }
 
     pub(super) fn locked<'a, T>(&self, mutex: &'a Mutex<T>) -> MutexGuard<'a, T> {
@@ -238,6 +266,12 @@ struct Entry {
 }
 
 impl Entry {
+    fn name_caller(&mut self, caller: Option<String>) {
+        if let Some(request) = &mut self.request {
+            request.caller = caller;
+        }
+    }
+
     fn finish(&mut self, status: u16) {
         if let Some(mut request) = self.request.take() {
             request.status = status;
@@ -280,7 +314,12 @@ async fn answer(shared: Arc<Shared>, request: http::Request<Incoming>) -> Result
             incoming,
             received: received.clone(),
         },
+        caller: None,
     };
+    *shared
+        .locked(&shared.begun)
+        .entry(call.operation)
+        .or_default() += 1;
     let mut entry = Entry {
         shared: shared.clone(),
         request: Some(Request {
@@ -290,11 +329,19 @@ async fn answer(shared: Arc<Shared>, request: http::Request<Incoming>) -> Result
             status: 0,
             body_bytes: 0,
             retry_token: call.header("opc-retry-token").map(Into::into),
+            caller: None,
         }),
         received,
     };
 
-    let fault = shared.locked(&shared.faults).take(call.operation);
+    let throttled =
+        surface == Surface::ControlPlane && !shared.locked(&shared.throttle).admits(Instant::now());
+    // A request that is turned away at the door meets no fault behind it.
+    let fault = if throttled {
+        Some(Fault::status(429).retry_after(1))
+    } else {
+        shared.locked(&shared.faults).take(call.operation)
+    };
     let work = async {
         let mut cut_answer = false;
         let mut answer = None;
@@ -343,6 +390,12 @@ async fn answer(shared: Arc<Shared>, request: http::Request<Incoming>) -> Result
                     Err(refusal) => surface.refuse(&call, refusal),
                 }
             }
+            (None, Ok(Route::SignIn(route))) => {
+                match sign_in::answer(&shared, &mut call, route).await {
+                    Ok(answer) => answer,
+                    Err(refusal) => surface.refuse(&call, refusal),
+                }
+            }
         };
         // A client that is still sending would otherwise lose the answer to a
         // connection reset.
@@ -361,6 +414,7 @@ async fn answer(shared: Arc<Shared>, request: http::Request<Incoming>) -> Result
         finish(&mut answer, &call, &shared);
         answer
     });
+    entry.name_caller(call.caller.take());
     entry.finish(
         outcome
             .as_ref()
@@ -417,16 +471,21 @@ fn door(target: &str, home: &'static Region) -> Door {
     })
 }
 
-/// The two ways in which Oracle's services talk.
+/// The ways in which Oracle's services talk.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(super) enum Surface {
     ControlPlane,
+    /// OAuth.
+    IdentityDomain,
     Registry,
+    /// What gives tokens to machines. It talks as the control plane does.
+    SignIn,
 }
 
 pub(super) enum Route {
     ControlPlane(control_plane::Route),
     Registry(registry::Route),
+    SignIn(sign_in::Route),
 }
 
 impl Route {
@@ -434,6 +493,7 @@ impl Route {
         match self {
             Self::ControlPlane(route) => route.operation.name,
             Self::Registry(route) => route.operation(),
+            Self::SignIn(route) => route.operation(),
         }
     }
 }
@@ -443,7 +503,10 @@ impl Surface {
         match path {
             "/v2" => Self::Registry,
             registry::TOKEN_PATH => Self::Registry,
+            "/v1/x509" | "/resourcePrincipalSessionTokens" => Self::SignIn,
             path if path.starts_with("/v2/") => Self::Registry,
+            path if path.starts_with("/opc/") => Self::SignIn,
+            path if path.starts_with("/oauth2/") => Self::IdentityDomain,
             _ => Self::ControlPlane,
         }
     }
@@ -452,21 +515,34 @@ impl Surface {
         match self {
             Self::ControlPlane => control_plane::route(method, path).map(Route::ControlPlane),
             Self::Registry => registry::route(method, path).map(Route::Registry),
+            Self::IdentityDomain | Self::SignIn => sign_in::route(method, path).map(Route::SignIn),
         }
     }
 
     /// What the service usually says with a status.
     fn refusal(self, shared: &Shared, call: &Call, status: StatusCode) -> Refusal {
         match self {
-            Self::ControlPlane => control_plane::usual_refusal(status),
+            Self::ControlPlane | Self::SignIn => control_plane::usual_refusal(status),
+            Self::IdentityDomain => sign_in::usual_domain_refusal(status),
             Self::Registry => registry::usual_refusal(shared, call, status),
         }
     }
 
     fn refuse(self, call: &Call, refusal: Refusal) -> Answer {
         let body = match self {
-            Self::ControlPlane => {
+            Self::ControlPlane | Self::SignIn => {
                 serde_json::json!({ "code": refusal.code, "message": refusal.message })
+            }
+            Self::IdentityDomain => {
+                let error = match refusal.code.as_ref() {
+                    "InternalServerError" => "server_error",
+                    "PayloadTooLarge" | "CannotParseRequest" | "MethodNotAllowed" => {
+                        "invalid_request"
+                    }
+                    "NotFound" => "not_found",
+                    error => error,
+                };
+                serde_json::json!({ "error": error, "error_description": refusal.message })
             }
             Self::Registry => {
                 // The codes of both surfaces meet where a check is shared.

@@ -2,12 +2,11 @@
 
 use std::time::UNIX_EPOCH;
 
-use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, Method, StatusCode};
 use sha2::{Digest as _, Sha256};
 
-use super::{clock::Moment, refusal::Refusal};
+use super::{clock::Moment, key::PublicKey, refusal::Refusal};
 
 /// A request as it was received, as far as its signature covers it.
 pub(super) struct Signed<'a> {
@@ -21,34 +20,64 @@ pub(super) struct Signed<'a> {
 /// How far a clock may be off.
 const SKEW_SECONDS: i64 = 5 * 60;
 
-/// Accepts a request that is signed with the one known key.
+/// Whether the host has to be among what is signed; federation leaves it out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum HostSigned {
+    Optional,
+    Yes,
+}
+
+/// What a request says about its signature.
+pub(super) struct Parameters<'a> {
+    pub key_id: &'a str,
+    names: Vec<&'a str>,
+    signature: &'a str,
+}
+
+impl Parameters<'_> {
+    /// Whether a header is covered by the signature.
+    pub(super) fn signs(&self, name: &str) -> bool {
+        self.names.contains(&name)
+    }
+}
+
+impl<'a> Signed<'a> {
+    pub(super) fn parameters(&self) -> Result<Parameters<'a>, Refusal> {
+        let parameters = header(self.headers, "authorization")
+            .and_then(parse)
+            .ok_or_else(incomplete)?;
+        let parameter = |name: &str| {
+            parameters
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| *value)
+                .ok_or_else(incomplete)
+        };
+        if parameter("version")? != "1" || parameter("algorithm")? != "rsa-sha256" {
+            return Err(incomplete());
+        }
+        Ok(Parameters {
+            key_id: parameter("keyId")?,
+            names: parameter("headers")?.split(' ').collect(),
+            signature: parameter("signature")?,
+        })
+    }
+}
+
+/// Accepts a request that is signed with a key.
 pub(super) fn verify(
     request: &Signed<'_>,
-    key_id: &str,
-    public_key: &[u8],
+    parameters: &Parameters<'_>,
+    key: &PublicKey,
+    host: HostSigned,
     now: Moment,
 ) -> Result<(), Refusal> {
-    let parameters = header(request.headers, "authorization")
-        .and_then(parse)
-        .ok_or_else(incomplete)?;
-    let parameter = |name: &str| {
-        parameters
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, value)| *value)
-            .ok_or_else(incomplete)
-    };
-    if parameter("version")? != "1"
-        || parameter("algorithm")? != "rsa-sha256"
-        || parameter("keyId")? != key_id
-    {
-        return Err(incomplete());
-    }
-    let names: Vec<&str> = parameter("headers")?.split(' ').collect();
-    let signs = |name: &str| names.contains(&name);
+    let names = &parameters.names;
+    let signs = |name: &str| parameters.signs(name);
     let with_body = matches!(*request.method, Method::POST | Method::PUT | Method::PATCH);
     let complete = (signs("date") || signs("x-date"))
-        && ["(request-target)", "host"].into_iter().all(signs)
+        && signs("(request-target)")
+        && (signs("host") || host == HostSigned::Optional)
         && (!with_body
             || ["content-length", "content-type", "x-content-sha256"]
                 .into_iter()
@@ -58,7 +87,7 @@ pub(super) fn verify(
     }
 
     let mut lines = Vec::with_capacity(names.len());
-    for name in &names {
+    for name in names {
         let value = match *name {
             "(request-target)" => format!(
                 "{} {}",
@@ -72,11 +101,11 @@ pub(super) fn verify(
         lines.push(format!("{name}: {value}"));
     }
     let signature = STANDARD
-        .decode(parameter("signature")?)
+        .decode(parameters.signature)
         .map_err(|_| unverified())?;
-    UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, public_key)
-        .verify(lines.join("\n").as_bytes(), &signature)
-        .map_err(|_| unverified())?;
+    if !key.verifies(lines.join("\n").as_bytes(), &signature) {
+        return Err(unverified());
+    }
 
     check_date(request.headers, signs("x-date"), now)?;
     if with_body {
@@ -136,7 +165,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// One answer for everything missing and for an unknown key: the service does
 /// not help to guess.
-fn incomplete() -> Refusal {
+pub(super) fn incomplete() -> Refusal {
     refused(
         "The required information to complete authentication was not provided or was incorrect."
             .into(),
@@ -147,7 +176,7 @@ fn unverified() -> Refusal {
     refused("Failed to verify the HTTP(S) Signature".into())
 }
 
-fn refused(message: String) -> Refusal {
+pub(super) fn refused(message: String) -> Refusal {
     Refusal::new(StatusCode::UNAUTHORIZED, "NotAuthenticated", message)
 }
 

@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::refusal::Refusal;
+use super::{clock::Moment, refusal::Refusal};
 
 /// Oracle's flat labels.
 pub(super) type FreeformTags = BTreeMap<String, String>;
@@ -29,6 +29,8 @@ pub(super) struct State {
     pub sequence: u64,
     /// Signs registry tokens, in hexadecimal.
     pub token_secret: String,
+    /// Counts how often all tokens were declared to have expired.
+    pub token_generation: u64,
     pub repositories: BTreeMap<String, Repository>,
     pub images: BTreeMap<String, Image>,
     pub auth_tokens: BTreeMap<String, AuthToken>,
@@ -61,6 +63,9 @@ pub(super) struct Repository {
     pub etag: String,
     /// Blobs that were pushed or mounted here, with their sizes.
     pub blobs: BTreeMap<String, u64>,
+    /// When a deletion that takes its time is done, in milliseconds since 1970.
+    #[serde(default)]
+    pub gone_at: Option<i64>,
 }
 
 #[derive(Clone, Deserialize, Serialize)]
@@ -144,12 +149,26 @@ pub(super) struct Remembered {
 }
 
 pub(super) const AVAILABLE: &str = "AVAILABLE";
+pub(super) const DELETING: &str = "DELETING";
 pub(super) const DELETED: &str = "DELETED";
 
 impl State {
     pub(super) fn next_sequence(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence
+    }
+
+    /// An identifier for a new token, with its generation in front.
+    pub(super) fn token_id(&self) -> String {
+        format!("{}.{:032x}", self.token_generation, rand::random::<u128>())
+    }
+
+    /// Whether a token of this identifier was declared to have expired.
+    pub(super) fn is_void(&self, token_id: &str) -> bool {
+        token_id
+            .split_once('.')
+            .and_then(|(generation, _)| generation.parse().ok())
+            .is_none_or(|generation: u64| generation < self.token_generation)
     }
 
     /// The repository of a name, without namespace, in a region.
@@ -221,6 +240,16 @@ impl State {
     /// Removes a repository with its images.
     pub(super) fn remove_repository(&mut self, id: &str) {
         self.repositories.remove(id);
+        self.images.retain(|_, image| image.repository_id != id);
+    }
+
+    /// Deletes a repository that keeps its name until `gone_at`; its images are gone at once.
+    pub(super) fn start_deletion(&mut self, id: &str, gone_at: Moment) {
+        if let Some(repository) = self.repositories.get_mut(id) {
+            repository.lifecycle_state = DELETING.into();
+            repository.gone_at = Some(gone_at.0);
+            repository.etag = new_etag();
+        }
         self.images.retain(|_, image| image.repository_id != id);
     }
 
@@ -346,6 +375,13 @@ pub(super) struct Totals {
     pub images: u64,
     pub layers: u64,
     pub bytes: u64,
+}
+
+impl Repository {
+    /// Whether its deletion is done.
+    pub(super) fn is_gone(&self, now: Moment) -> bool {
+        self.gone_at.is_some_and(|gone_at| gone_at <= now.0)
+    }
 }
 
 impl Image {

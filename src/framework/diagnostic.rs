@@ -74,6 +74,14 @@ impl Diagnostics {
             .iter()
             .any(|diagnostic| diagnostic.severity == Severity::Error)
     }
+    /// The same, with every error a warning.
+    pub(super) fn into_warnings(self) -> Self {
+        let warnings = self.0.into_iter().map(|diagnostic| Diagnostic {
+            severity: Severity::Warning,
+            ..diagnostic
+        });
+        warnings.collect()
+    }
     /// Each in turn.
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
         self.0.iter()
@@ -83,6 +91,12 @@ impl Diagnostics {
 impl From<Diagnostic> for Diagnostics {
     fn from(diagnostic: Diagnostic) -> Self {
         Self(vec![diagnostic])
+    }
+}
+
+impl FromIterator<Diagnostic> for Diagnostics {
+    fn from_iter<I: IntoIterator<Item = Diagnostic>>(diagnostics: I) -> Self {
+        Self(diagnostics.into_iter().collect())
     }
 }
 

@@ -4,13 +4,18 @@ use std::{
     any::{Any, TypeId},
     marker::PhantomData,
     sync::Arc,
+    time::SystemTime,
 };
 
 use futures_util::future::BoxFuture;
 
 use super::{
-    ApplyRequest, Block, Context, DataSource, Diagnostic, Diagnostics, Failed, Model, Plan,
-    PlanRequest, Provider, Resource, Result, Schema, SourceState, enforce, plan,
+    ApplyRequest, Block, Context, DataSource, Diagnostic, Diagnostics, EphemeralResource, Model,
+    Operation, Plan, PlanRequest, Provider, Resource, Result, Schema, SourceState,
+    context::{Clock, KeptObject},
+    enforce,
+    identity::Identities,
+    model, plan, timeouts,
 };
 use crate::cty::{Path, Value};
 
@@ -27,7 +32,10 @@ pub(super) struct PlannedChange {
 pub(super) trait ErasedResource: Send + Sync {
     fn schema(&self) -> &Schema;
     /// The same for every name of one resource.
-    fn identity(&self) -> TypeId;
+    fn kind(&self) -> TypeId;
+    fn identities(&self) -> Option<&Identities>;
+    /// A stored state of this schema, with what was added to the schema since.
+    fn completed(&self, state: Value) -> Value;
     fn validate(&self, config: &Value) -> Diagnostics;
     fn upgrade(&self, version: i64, state: serde_json::Value) -> Result<serde_json::Value>;
     fn move_from(&self, source: &SourceState) -> Option<Result<Value>>;
@@ -49,6 +57,14 @@ pub(super) trait ErasedResource: Send + Sync {
         cx: &'a mut Context,
         request: &'a ApplyRequest,
     ) -> BoxFuture<'a, (Value, Diagnostics)>;
+    /// What an apply that did not come to its end leaves.
+    fn unfinished(
+        &self,
+        change: [&Value; 2],
+        partial: Option<Value>,
+        kept: Option<KeptObject>,
+        diagnostics: Diagnostics,
+    ) -> (Value, Diagnostics);
     fn import<'a>(
         &'a self,
         clients: AnyClients,
@@ -68,6 +84,34 @@ pub(super) trait ErasedDataSource: Send + Sync {
     ) -> BoxFuture<'a, Result<Value>>;
 }
 
+pub(super) trait ErasedEphemeral: Send + Sync {
+    fn schema(&self) -> &Schema;
+    fn validate(&self, config: &Value) -> Diagnostics;
+    /// What is known of it before it is opened.
+    fn planned(&self, config: &Value) -> Value;
+    /// Results may be unknown; the second member says where they are.
+    fn open<'a>(
+        &'a self,
+        clients: AnyClients,
+        cx: &'a mut Context,
+        config: &'a Value,
+    ) -> BoxFuture<'a, Result<OpenedEphemeral>>;
+    fn renew<'a>(
+        &'a self,
+        clients: AnyClients,
+        cx: &'a mut Context,
+    ) -> BoxFuture<'a, Result<Option<SystemTime>>>;
+    fn close<'a>(&'a self, clients: AnyClients, cx: &'a mut Context) -> BoxFuture<'a, Result<()>>;
+}
+
+/// What an ephemeral resource's `open` gives.
+pub(super) struct OpenedEphemeral {
+    pub(super) result: Value,
+    pub(super) renew_at: Option<SystemTime>,
+    /// Errors about results that are not known.
+    pub(super) unknown: Diagnostics,
+}
+
 pub(super) trait ErasedProvider: Send + Sync {
     fn validate(&self, config: &Value) -> Diagnostics;
     fn configure<'a>(
@@ -80,16 +124,41 @@ pub(super) trait ErasedProvider: Send + Sync {
 /// A resource or a data source, and its schema.
 pub(super) struct Typed<T> {
     schema: Schema,
+    identities: Option<Identities>,
     of: PhantomData<fn() -> T>,
 }
 
 impl<R: Resource> Typed<R> {
-    pub(super) fn resource() -> Self {
+    pub(super) fn resource(identities: Option<Identities>) -> Self {
+        let mut block = R::State::block();
+        R::TIMEOUTS.describe(&mut block);
         Self {
             schema: Schema {
                 version: R::VERSION,
-                block: R::State::block(),
+                block,
             },
+            identities,
+            of: PhantomData,
+        }
+    }
+
+    /// The clock of an operation on an object with this state or plan.
+    fn clock(&self, cx: &mut Context, operation: Operation, object: &Value) -> Clock {
+        match timeouts::is_in(&self.schema.block) {
+            true => cx.start(R::TIMEOUTS.limit(operation, object)),
+            false => cx.clock(),
+        }
+    }
+}
+
+impl<E: EphemeralResource> Typed<E> {
+    pub(super) fn ephemeral() -> Self {
+        Self {
+            schema: Schema {
+                version: 0,
+                block: E::State::block(),
+            },
+            identities: None,
             of: PhantomData,
         }
     }
@@ -102,6 +171,7 @@ impl<D: DataSource> Typed<D> {
                 version: 0,
                 block: D::State::block(),
             },
+            identities: None,
             of: PhantomData,
         }
     }
@@ -136,8 +206,16 @@ impl<R: Resource> ErasedResource for Typed<R> {
         &self.schema
     }
 
-    fn identity(&self) -> TypeId {
+    fn kind(&self) -> TypeId {
         TypeId::of::<R>()
+    }
+
+    fn identities(&self) -> Option<&Identities> {
+        self.identities.as_ref()
+    }
+
+    fn completed(&self, state: Value) -> Value {
+        plan::with_missing_defaults(&self.schema.block, &state)
     }
 
     fn validate(&self, config: &Value) -> Diagnostics {
@@ -149,7 +227,20 @@ impl<R: Resource> ErasedResource for Typed<R> {
     }
 
     fn move_from(&self, source: &SourceState) -> Option<Result<Value>> {
-        R::move_from(source).map(|state| Ok(self.for_state(state?.encode())))
+        R::move_from(source).map(|state| {
+            let state = self.completed(self.for_state(state?.encode()));
+            // The time that somebody gave an operation comes along.
+            match (
+                state.get(timeouts::BLOCK),
+                timeouts::from_json(&source.json),
+            ) {
+                (Some(Value::Null), Some(theirs)) => {
+                    let theirs = model::object([(timeouts::BLOCK, theirs)]);
+                    Ok(timeouts::carried(&theirs, state))
+                }
+                _ => Ok(state),
+            }
+        })
     }
 
     fn read<'a>(
@@ -159,12 +250,15 @@ impl<R: Resource> ErasedResource for Typed<R> {
         state: &'a Value,
     ) -> BoxFuture<'a, Result<Value>> {
         Box::pin(async move {
-            let state = R::State::decode(state)?;
-            let found = R::new(typed(clients)).read(cx, state).await?;
-            let Some(state) = found else {
+            let current = R::State::decode(state)?;
+            let resource = R::new(typed(clients));
+            let clock = self.clock(cx, Operation::Read, state);
+            let found = clock.run(resource.read(cx, current), || true).await;
+            let found = found.unwrap_or_else(|| Err(cx.timed_out()));
+            let Some(found) = found.map_err(|problem| cx.with_advice(problem))? else {
                 return Ok(Value::Null);
             };
-            let state = state.encode();
+            let state = timeouts::carried(state, found.encode());
             let unknown = self.not_known(&state, "The state stays as it was.");
             if unknown.is_empty() {
                 Ok(self.for_state(state))
@@ -243,35 +337,72 @@ impl<R: Resource> ErasedResource for Typed<R> {
             let resource = R::new(typed(clients));
             if planned.is_null() {
                 let result = match R::State::decode(prior) {
-                    Ok(state) => resource.delete(cx, state).await,
+                    Ok(state) => {
+                        let clock = self.clock(cx, Operation::Delete, prior);
+                        let result = clock.run(resource.delete(cx, state), || true).await;
+                        result.unwrap_or_else(|| Err(cx.timed_out()))
+                    }
                     Err(diagnostics) => Err(diagnostics),
                 };
                 return match result {
                     Ok(()) => (Value::Null, Diagnostics::default()),
-                    Err(diagnostics) => (prior.clone(), diagnostics),
+                    Err(diagnostics) => (prior.clone(), cx.with_advice(diagnostics)),
                 };
+            }
+            if timeouts::only_difference(prior, planned) {
+                // There is nothing to send: only the state remembers it.
+                return (self.for_state(planned.clone()), Diagnostics::default());
             }
             let decoded = decode_change::<R>(config, prior, planned);
             let (config, before, after) = match decoded {
                 Ok(decoded) => decoded,
                 Err(diagnostics) => return (prior.clone(), diagnostics),
             };
+            let kept = cx.kept.clone();
             let result = match &before {
-                None => resource.create(cx, &config, after).await,
-                Some(before) => resource.update(cx, &config, before, after).await,
+                None => {
+                    let clock = self.clock(cx, Operation::Create, planned);
+                    // Given up earlier, an object could exist that nobody knows of.
+                    let work = resource.create(cx, &config, after);
+                    clock.run(work, || !kept.is_empty()).await
+                }
+                Some(before) => {
+                    let clock = self.clock(cx, Operation::Update, planned);
+                    let work = resource.update(cx, &config, before, after);
+                    clock.run(work, || true).await
+                }
             };
-            match result {
-                Ok(state) => self.finished(planned, state.encode()),
-                Err(Failed {
-                    diagnostics,
-                    partial: None,
-                }) => (prior.clone(), diagnostics),
-                Err(Failed {
-                    diagnostics,
-                    partial: Some(partial),
-                }) => (self.for_state(partial.encode()), diagnostics),
-            }
+            let failed = match result {
+                Some(Ok(state)) => return self.finished(planned, state.encode()),
+                Some(Err(failed)) => failed,
+                None => cx.timed_out().into(),
+            };
+            let partial = failed.partial.map(|partial| partial.encode());
+            let diagnostics = cx.with_advice(failed.diagnostics);
+            self.unfinished([prior, planned], partial, kept.take(), diagnostics)
         })
+    }
+
+    fn unfinished(
+        &self,
+        [prior, planned]: [&Value; 2],
+        partial: Option<Value>,
+        kept: Option<KeptObject>,
+        diagnostics: Diagnostics,
+    ) -> (Value, Diagnostics) {
+        let usable = prior.is_null() && kept.as_ref().is_some_and(|kept| kept.usable);
+        let Some(state) = partial.or(kept.map(|kept| kept.state)) else {
+            return (prior.clone(), diagnostics);
+        };
+        let state = timeouts::carried(planned, state);
+        if usable {
+            // An error would taint it. Without one, a host insists on what was
+            // planned; the next refresh tells what is missing.
+            let ty = self.schema.block.ty();
+            let state = self.for_state(enforce::as_planned(&ty, planned, state));
+            return (state, diagnostics.into_warnings());
+        }
+        (self.for_state(state), diagnostics)
     }
 
     fn import<'a>(
@@ -281,8 +412,12 @@ impl<R: Resource> ErasedResource for Typed<R> {
         id: &'a str,
     ) -> BoxFuture<'a, Result<Value>> {
         Box::pin(async move {
-            let state = R::new(typed(clients)).import(cx, id).await?;
-            Ok(self.for_state(state.encode()))
+            let resource = R::new(typed(clients));
+            let clock = self.clock(cx, Operation::Read, &Value::Null);
+            let found = clock.run(resource.import(cx, id), || true).await;
+            let found = found.unwrap_or_else(|| Err(cx.timed_out()));
+            let state = found.map_err(|problem| cx.with_advice(problem))?;
+            Ok(self.completed(self.for_state(state.encode())))
         })
     }
 }
@@ -374,6 +509,52 @@ impl<D: DataSource> ErasedDataSource for Typed<D> {
                 (_, unknown) => Err(unknown),
             }
         })
+    }
+}
+
+impl<E: EphemeralResource> ErasedEphemeral for Typed<E> {
+    fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    fn validate(&self, config: &Value) -> Diagnostics {
+        validate(&self.schema.block, config, E::validate)
+    }
+
+    fn planned(&self, config: &Value) -> Value {
+        plan::plan(&self.schema.block, config, &Value::Null, config).state
+    }
+
+    fn open<'a>(
+        &'a self,
+        clients: AnyClients,
+        cx: &'a mut Context,
+        config: &'a Value,
+    ) -> BoxFuture<'a, Result<OpenedEphemeral>> {
+        Box::pin(async move {
+            let block = &self.schema.block;
+            let wished = E::State::decode(&plan::with_defaults(block, config, config))?;
+            let opened = E::new(typed(clients)).open(cx, wished).await?;
+            let result =
+                enforce::as_planned(&block.ty(), &self.planned(config), opened.state.encode());
+            Ok(OpenedEphemeral {
+                unknown: self.not_known(&result, "It cannot be used."),
+                result: plan::without_write_only(block, &result),
+                renew_at: opened.renew_at,
+            })
+        })
+    }
+
+    fn renew<'a>(
+        &'a self,
+        clients: AnyClients,
+        cx: &'a mut Context,
+    ) -> BoxFuture<'a, Result<Option<SystemTime>>> {
+        Box::pin(async move { E::new(typed(clients)).renew(cx).await })
+    }
+
+    fn close<'a>(&'a self, clients: AnyClients, cx: &'a mut Context) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move { E::new(typed(clients)).close(cx).await })
     }
 }
 

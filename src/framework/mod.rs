@@ -12,24 +12,32 @@ mod context;
 mod data_source;
 mod diagnostic;
 mod enforce;
+mod ephemeral;
 mod erased;
+mod identity;
 #[doc(hidden)]
 pub mod model;
 pub mod plan;
 mod provider;
 mod resource;
+#[cfg(test)]
+mod sample;
 mod schema;
 mod server;
+mod timeouts;
 
 pub use attr::{Attr, AttrValue, Secret};
-pub use context::{Context, Private};
+pub use context::{Context, Kept, Private, Stop};
 pub use data_source::{DataSource, DataSourceType};
 pub use diagnostic::{Diagnostic, Diagnostics, Result, Severity};
+pub use ephemeral::{EphemeralResource, EphemeralResourceType, Opened};
+pub use identity::Identified;
 pub use provider::Provider;
 pub use resource::{Failed, Plan, Resource, ResourceType, SourceState};
 pub use schema::{Attribute, Block, Kind, Mode, Model, NestedBlock, Nesting, Schema, Validator};
 pub use server::{
-    ApplyRequest, ApplyResponse, ImportResponse, MoveRequest, PlanRequest, PlanResponse, RawState,
-    ReadRequest, ReadResponse, Server,
+    ApplyRequest, ApplyResponse, Deferred, ImportResponse, MoveRequest, OpenRequest, OpenResponse,
+    PlanRequest, PlanResponse, RawState, ReadRequest, ReadResponse, RenewResponse, Server,
 };
 pub use terraform_provider_ocir_derive::Model;
+pub use timeouts::{Limits, Operation, Timeouts};

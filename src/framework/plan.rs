@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Attribute, Block, Kind, Mode, NestedBlock, Nesting};
+use super::{Attribute, Block, Kind, Mode, NestedBlock, Nesting, timeouts};
 use crate::cty::{Path, Step, Value};
 
 /// What planning by the schema alone gives.
@@ -40,7 +40,8 @@ pub fn plan(schema: &Block, config: &Value, prior: &Value, proposed: &Value) -> 
     let fill = if !replace.is_empty() {
         // The object is made anew, and so is everything it computes.
         Fill::New
-    } else if wished == *prior {
+    } else if wished == *prior || timeouts::only_difference(prior, &wished) {
+        // A change of how long something may take changes nothing else.
         return Planned {
             state: wished,
             replace,
@@ -71,6 +72,31 @@ pub fn without_write_only(schema: &Block, value: &Value) -> Value {
         Member::Attribute(_) => value.clone(),
         Member::Block(block) => each_element(block.nesting, value, &mut |_, element| {
             without_write_only(&block.block, element)
+        }),
+    })
+}
+
+/// `value` with its default wherever an attribute that has one is null: a state
+/// from before there was such an argument, or from somebody who has none. A
+/// plan would put it there anyway, and show a change that is none.
+pub(super) fn with_missing_defaults(schema: &Block, value: &Value) -> Value {
+    each_member(schema, value, &mut |member, value| match member {
+        Member::Attribute(Attribute {
+            default: Some(default),
+            ..
+        }) if value.is_null() => default.clone(),
+        Member::Attribute(Attribute {
+            kind: Kind::Nested(nesting, attributes),
+            ..
+        }) => {
+            let inner = as_block(attributes);
+            each_element(*nesting, value, &mut |_, element| {
+                with_missing_defaults(&inner, element)
+            })
+        }
+        Member::Attribute(_) => value.clone(),
+        Member::Block(block) => each_element(block.nesting, value, &mut |_, element| {
+            with_missing_defaults(&block.block, element)
         }),
     })
 }
@@ -636,6 +662,32 @@ mod tests {
         assert_eq!(paths(&planned(&owned, &stored())), ["owner"]);
         let same = with(&config(), &[("owner", "me".into())]);
         assert_eq!(planned(&same, &stored()).state, stored());
+    }
+
+    /// A state without an argument that has a default now gets it, however deep;
+    /// what it has stays, and so does what has no default.
+    #[test]
+    fn missing_defaults() {
+        let bare = layer("a", [Value::Null, Value::Null, "7".into()]);
+        let stored = with(
+            &stored(),
+            &[
+                ("public", Value::Null),
+                ("layers", Value::Seq(vec![bare.clone(), stored_layer("b")])),
+                ("top", bare),
+            ],
+        );
+        let completed = with_missing_defaults(&Thing::block(), &stored);
+        let whole = layer("a", ["gzip".into(), Value::Null, "7".into()]);
+        let expected = [
+            ("public", false.into()),
+            ("layers", Value::Seq(vec![whole.clone(), stored_layer("b")])),
+            ("top", whole),
+        ];
+        assert_eq!(completed, with(&stored, &expected));
+        let public = with(&stored, &[("public", true.into())]);
+        let completed = with_missing_defaults(&Thing::block(), &public);
+        assert_eq!(completed.get("public"), Some(&true.into()));
     }
 
     /// What the user configured is planned exactly, with what is known about it

@@ -2,7 +2,9 @@
 
 use std::future::Future;
 
-use super::{Context, DataSourceType, Diagnostics, Model, ResourceType, Result};
+use super::{
+    Context, DataSourceType, Diagnostics, EphemeralResourceType, Model, ResourceType, Result,
+};
 
 /// A provider: its arguments, its clients, and its tables.
 pub trait Provider: Send + Sync + Sized + 'static {
@@ -28,4 +30,9 @@ pub trait Provider: Send + Sync + Sized + 'static {
 
     /// The table of data sources.
     fn data_sources(&self) -> Vec<DataSourceType<Self::Clients>>;
+
+    /// The table of ephemeral resources.
+    fn ephemeral_resources(&self) -> Vec<EphemeralResourceType<Self::Clients>> {
+        Vec::new()
+    }
 }

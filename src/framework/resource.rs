@@ -3,8 +3,10 @@
 use std::{future::Future, marker::PhantomData, sync::Arc};
 
 use super::{
-    Attr, Context, Diagnostic, Diagnostics, Model, Result,
+    Attr, Context, Diagnostic, Diagnostics, Identified, Limits, Model, Result,
     erased::{ErasedResource, Typed},
+    identity::Identities,
+    timeouts,
 };
 use crate::cty::Path;
 
@@ -19,6 +21,9 @@ pub trait Resource: Send + Sync + Sized + 'static {
     type State: Model;
     /// Raised when stored state has to be upgraded.
     const VERSION: i64 = 0;
+    /// How long operations may take when the configuration does not say, for a
+    /// resource with a [`Timeouts`](super::Timeouts) block.
+    const TIMEOUTS: Limits = Limits::each(timeouts::DEFAULT);
 
     /// A resource that works with `clients`.
     fn new(clients: Arc<Self::Clients>) -> Self;
@@ -89,9 +94,7 @@ pub trait Resource: Send + Sync + Sized + 'static {
 
     /// Lifts stored state of an older `version` to [`VERSION`](Resource::VERSION).
     fn upgrade(version: i64, _state: serde_json::Value) -> Result<serde_json::Value> {
-        let detail =
-            format!("State of version {version} was never written by a release of this provider.");
-        Err(Diagnostic::error("Cannot upgrade state", detail).into())
+        Err(no_upgrade("State", version))
     }
 
     /// Takes over an object that another resource type managed. `None`: not
@@ -99,6 +102,15 @@ pub trait Resource: Send + Sync + Sized + 'static {
     fn move_from(_source: &SourceState) -> Option<Result<Self::State>> {
         None
     }
+}
+
+/// What was never written cannot be upgraded.
+pub(super) fn no_upgrade(what: &str, version: i64) -> Diagnostics {
+    Diagnostic::error(
+        format!("Cannot upgrade {}", what.to_lowercase()),
+        format!("{what} of version {version} was never written by a release of this provider."),
+    )
+    .into()
 }
 
 /// A plan in the making.
@@ -148,7 +160,8 @@ pub struct Failed<S> {
     /// Why.
     pub diagnostics: Diagnostics,
     /// What exists: after a create, an object that goes into the state; after
-    /// an update, what it looks like now. `None` after an update: as before.
+    /// an update, what it looks like now. `None`: what was recorded with
+    /// [`Context::keep`], or else nothing, or after an update as before.
     pub partial: Option<S>,
 }
 
@@ -180,6 +193,19 @@ pub struct SourceState {
     pub json: serde_json::Value,
 }
 
+impl SourceState {
+    /// Whether it was written by one of these providers, as in `oracle/oci`,
+    /// wherever that was installed from: the registries of Terraform and
+    /// OpenTofu have the same providers, and so has a company's own.
+    pub fn is_of(&self, providers: &[&str]) -> bool {
+        let name = match self.provider_address.match_indices('/').nth_back(1) {
+            Some((at, _)) => &self.provider_address[at + 1..],
+            None => &self.provider_address,
+        };
+        providers.contains(&name)
+    }
+}
+
 /// A row of the provider's table: a name and a resource.
 pub struct ResourceType<C> {
     pub(super) name: &'static str,
@@ -192,7 +218,16 @@ impl<C: Send + Sync + 'static> ResourceType<C> {
     pub fn new<R: Resource<Clients = C>>(name: &'static str) -> Self {
         Self {
             name,
-            erased: Arc::new(Typed::<R>::resource()),
+            erased: Arc::new(Typed::<R>::resource(None)),
+            clients: PhantomData,
+        }
+    }
+
+    /// The same, for a resource whose objects have an identity.
+    pub fn identified<R: Identified<Clients = C>>(name: &'static str) -> Self {
+        Self {
+            name,
+            erased: Arc::new(Typed::<R>::resource(Some(Identities::new::<R>()))),
             clients: PhantomData,
         }
     }

@@ -8,14 +8,22 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
 };
 
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Context, Diagnostic, Diagnostics, Model, Private, Provider, Result, Schema, SourceState,
-    erased::{AnyClients, ErasedDataSource, ErasedProvider, ErasedResource, PlannedChange},
+    Context, Diagnostic, Diagnostics, Kept, Model, Private, Provider, Result, Schema, SourceState,
+    erased::{
+        AnyClients, ErasedDataSource, ErasedEphemeral, ErasedProvider, ErasedResource,
+        PlannedChange,
+    },
+    identity,
 };
 use crate::cty::{Path, Value, decode_json};
 
@@ -25,8 +33,21 @@ pub struct Server {
     schema: Schema,
     resources: BTreeMap<&'static str, Arc<dyn ErasedResource>>,
     data_sources: BTreeMap<&'static str, Arc<dyn ErasedDataSource>>,
+    ephemeral_resources: BTreeMap<&'static str, Arc<dyn ErasedEphemeral>>,
     clients: RwLock<Option<AnyClients>>,
-    stop: Mutex<CancellationToken>,
+    /// Whether an argument of the provider is unknown, as it may be while planning.
+    arguments_unknown: AtomicBool,
+    stop: Mutex<Stops>,
+}
+
+/// What ends the calls that run.
+#[derive(Default)]
+struct Stops {
+    /// Of calls that may change something.
+    acting: CancellationToken,
+    /// Of calls that only look. Stays cancelled after an interrupt.
+    looking: CancellationToken,
+    interrupted: bool,
 }
 
 /// Stored state as the host hands it over.
@@ -38,11 +59,14 @@ pub enum RawState {
     Flatmap,
 }
 
-/// ReadResource.
-#[derive(Debug)]
+/// ReadResource. An identity is null when there is none: an old host, or a
+/// state that one wrote.
+#[derive(Debug, Default)]
 pub struct ReadRequest {
     /// The state as known.
     pub current: Value,
+    /// The identity as known.
+    pub identity: Value,
     /// Private state.
     pub private: Private,
 }
@@ -51,13 +75,15 @@ pub struct ReadRequest {
 pub struct ReadResponse {
     /// The state as it is; null when the object is gone.
     pub state: Value,
+    /// The identity.
+    pub identity: Value,
     /// Private state.
     pub private: Private,
     /// Messages.
     pub diagnostics: Diagnostics,
 }
 /// PlanResourceChange.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct PlanRequest {
     /// Configuration.
     pub config: Value,
@@ -65,6 +91,8 @@ pub struct PlanRequest {
     pub prior: Value,
     /// The host's merge; null for a delete.
     pub proposed: Value,
+    /// Identity before.
+    pub identity: Value,
     /// Private state before.
     pub private: Private,
 }
@@ -75,13 +103,15 @@ pub struct PlanResponse {
     pub planned: Value,
     /// Attributes that require replacement.
     pub replace: Vec<Path>,
+    /// Planned identity; null while that of a new object is not known.
+    pub identity: Value,
     /// Planned private state.
     pub private: Private,
     /// Messages.
     pub diagnostics: Diagnostics,
 }
 /// ApplyResourceChange.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ApplyRequest {
     /// Configuration, with write-only values.
     pub config: Value,
@@ -89,14 +119,20 @@ pub struct ApplyRequest {
     pub prior: Value,
     /// Planned state; null for a delete.
     pub planned: Value,
+    /// Planned identity.
+    pub identity: Value,
     /// Planned private state.
     pub private: Private,
+    /// Where what exists is recorded: for [`Server::after_panic`].
+    pub kept: Kept,
 }
 /// Answer to [`ApplyRequest`].
 #[derive(Debug)]
 pub struct ApplyResponse {
     /// New state; null after a delete.
     pub state: Value,
+    /// New identity.
+    pub identity: Value,
     /// Private state.
     pub private: Private,
     /// Messages.
@@ -107,7 +143,47 @@ pub struct ApplyResponse {
 pub struct ImportResponse {
     /// What was found; `None` when nothing was.
     pub state: Option<Value>,
+    /// Its identity, as far as it is known before the object is read.
+    pub identity: Value,
     /// Private state.
+    pub private: Private,
+    /// Messages.
+    pub diagnostics: Diagnostics,
+}
+/// OpenEphemeralResource. Not to be printed: arguments may be secret.
+#[derive(Default)]
+pub struct OpenRequest {
+    /// Configuration.
+    pub config: Value,
+    /// Whether the host takes "later" for an answer.
+    pub deferral_allowed: bool,
+}
+/// Answer to [`OpenRequest`].
+pub struct OpenResponse {
+    /// Arguments and results.
+    pub result: Value,
+    /// When to renew it.
+    pub renew_at: Option<SystemTime>,
+    /// What renewing and closing need.
+    pub private: Private,
+    /// Why it is opened later.
+    pub deferred: Option<Deferred>,
+    /// Messages.
+    pub diagnostics: Diagnostics,
+}
+/// Why something is left for later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deferred {
+    /// Something in the provider's arguments is unknown.
+    ProviderConfigUnknown,
+    /// Something in its own arguments is unknown.
+    ResourceConfigUnknown,
+}
+/// Answer to a renewal.
+pub struct RenewResponse {
+    /// When to renew it again.
+    pub renew_at: Option<SystemTime>,
+    /// What later calls need.
     pub private: Private,
     /// Messages.
     pub diagnostics: Diagnostics,
@@ -128,6 +204,11 @@ impl Server {
             .into_iter()
             .map(|row| (row.name, row.erased))
             .collect();
+        let ephemeral_resources = provider
+            .ephemeral_resources()
+            .into_iter()
+            .map(|row| (row.name, row.erased))
+            .collect();
         Self {
             schema: Schema {
                 version: 0,
@@ -136,7 +217,9 @@ impl Server {
             provider: Box::new(provider),
             resources,
             data_sources,
+            ephemeral_resources,
             clients: RwLock::default(),
+            arguments_unknown: AtomicBool::default(),
             stop: Mutex::default(),
         }
     }
@@ -162,6 +245,21 @@ impl Server {
             .collect()
     }
 
+    /// Ephemeral resources by name, sorted.
+    pub fn ephemeral_schemas(&self) -> Vec<(&'static str, &Schema)> {
+        self.ephemeral_resources
+            .iter()
+            .map(|(name, resource)| (*name, resource.schema()))
+            .collect()
+    }
+
+    /// Identities of managed resources that have one, by name, sorted.
+    pub fn identity_schemas(&self) -> Vec<(&'static str, &Schema)> {
+        let rows = self.resources.iter();
+        rows.filter_map(|(name, resource)| Some((*name, &resource.identities()?.schema)))
+            .collect()
+    }
+
     /// Schema of one managed resource.
     pub fn resource_schema(&self, name: &str) -> Option<&Schema> {
         self.resources.get(name).map(|resource| resource.schema())
@@ -174,18 +272,51 @@ impl Server {
             .map(|data_source| data_source.schema())
     }
 
-    /// The signal of StopProvider: cancels what runs now; later calls run.
-    pub fn stop(&self) {
-        let mut stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *stop).cancel();
+    /// Schema of one ephemeral resource.
+    pub fn ephemeral_schema(&self, name: &str) -> Option<&Schema> {
+        let resource = self.ephemeral_resources.get(name);
+        resource.map(|resource| resource.schema())
     }
 
-    /// The token of the calls that start now.
+    /// Schema of the identity of one managed resource, if it has one.
+    pub fn identity_schema(&self, name: &str) -> Option<&Schema> {
+        let identities = self.resources.get(name)?.identities()?;
+        Some(&identities.schema)
+    }
+
+    /// The signal of StopProvider: cancels what runs now; later calls run.
+    pub fn stop(&self) {
+        let mut stops = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut stops.acting).cancel();
+        stops.looking.cancel();
+        if !stops.interrupted {
+            stops.looking = CancellationToken::new();
+        }
+    }
+
+    /// The person pressed Ctrl-C, and the signal reached this process too: ends
+    /// the calls that only look, now and from now on. What may have changed
+    /// something is left to the host, which says [`stop`](Self::stop).
+    ///
+    /// A host does not say that while it plans as the first half of an apply,
+    /// and would wait for a service that does not answer. It starts a process for
+    /// each walk through the configuration, and the walk is over.
+    pub fn interrupt(&self) {
+        let mut stops = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
+        stops.interrupted = true;
+        stops.looking.cancel();
+    }
+
+    /// The token of the calls that start now and may change something.
     pub fn stop_token(&self) -> CancellationToken {
-        self.stop
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let stops = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
+        stops.acting.clone()
+    }
+
+    /// The token of the calls that start now and only look.
+    fn looking_token(&self) -> CancellationToken {
+        let stops = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
+        stops.looking.clone()
     }
 
     /// ValidateProviderConfig.
@@ -198,6 +329,8 @@ impl Server {
         let mut cx = Context::new(self.stop_token());
         match self.provider.configure(&mut cx, &config).await {
             Ok(clients) => {
+                let unknown = !config.is_wholly_known();
+                self.arguments_unknown.store(unknown, Ordering::Relaxed);
                 *self.clients.write().unwrap_or_else(PoisonError::into_inner) = Some(clients);
                 cx.take_warnings()
             }
@@ -241,17 +374,67 @@ impl Server {
             .into());
         }
         if version == current {
-            return decode_state(resource.schema(), &json);
+            let state = decode_state(resource.schema(), &json)?;
+            return Ok(resource.completed(state));
         }
         let old =
             serde_json::from_slice(&json).map_err(|error| unreadable_state(&error.to_string()))?;
         let new = resource.upgrade(version, old)?;
-        decode_state(resource.schema(), new.to_string().as_bytes())
+        let state = decode_state(resource.schema(), new.to_string().as_bytes())?;
+        Ok(resource.completed(state))
+    }
+
+    /// UpgradeResourceIdentity. Null for an object that had no identity yet.
+    pub fn upgrade_identity(
+        &self,
+        name: &str,
+        version: i64,
+        json: &[u8],
+    ) -> Result<Value, Diagnostics> {
+        let Some(identities) = self.resource(name)?.identities() else {
+            let detail = format!("Resources of type {name} have no identity.");
+            return Err(Diagnostic::error("Resource has no identity", detail).into());
+        };
+        if json.is_empty() {
+            return Ok(Value::Null);
+        }
+        let unreadable = |cause: &dyn std::fmt::Display| {
+            let detail = format!(
+                "The stored identity of this {name} is not what its schema says: {cause}. Remove the resource from \
+                 the state, and import the object."
+            );
+            Diagnostics::from(Diagnostic::error("Cannot read identity", detail))
+        };
+        let current = identities.schema.version;
+        if version > current {
+            let detail = format!(
+                "The identity of this {name} was written by a newer release of the ocir provider (version {version}; this \
+                 release knows {current}). Use that release, or a newer one."
+            );
+            return Err(Diagnostic::error("Cannot read identity", detail).into());
+        }
+        let ty = identities.ty();
+        if version == current {
+            return decode_json(json, &ty).map_err(|error| unreadable(&error));
+        }
+        let old = serde_json::from_slice(json).map_err(|error| unreadable(&error))?;
+        let new = (identities.upgrade)(version, old)?;
+        decode_json(new.to_string().as_bytes(), &ty).map_err(|error| unreadable(&error))
+    }
+
+    /// The identity of the object with this state; null when there is none, or
+    /// when the state does not say all of it.
+    pub fn identity(&self, name: &str, state: &Value) -> Value {
+        let identities = self
+            .resources
+            .get(name)
+            .and_then(|found| found.identities());
+        identities.map_or(Value::Null, |identities| identities.whole(state))
     }
 
     /// ReadResource. After an error the state is as it was.
     pub async fn read_resource(&self, name: &str, request: ReadRequest) -> ReadResponse {
-        let mut cx = self.context(request.private);
+        let mut cx = self.looking_context(request.private);
         let result = match self.ready_resource(name) {
             Ok((resource, clients)) if !request.current.is_null() => {
                 resource.read(clients, &mut cx, &request.current).await
@@ -259,13 +442,24 @@ impl Server {
             Ok(_) => Ok(Value::Null),
             Err(diagnostics) => Err(diagnostics),
         };
-        let (state, diagnostics) = match result {
-            Ok(state) => (state, Diagnostics::default()),
-            Err(diagnostics) => (request.current, diagnostics),
+        let result = result.and_then(|state| {
+            let identity = self.identity(name, &state);
+            match identity::contradicts(&request.identity, &identity) {
+                true => Err(changed_identity("The state stays as it was.")),
+                false if identity.is_null() && !state.is_null() => {
+                    Ok((state, request.identity.clone()))
+                }
+                false => Ok((state, identity)),
+            }
+        });
+        let (state, identity, diagnostics) = match result {
+            Ok((state, identity)) => (state, identity, Diagnostics::default()),
+            Err(diagnostics) => (request.current, request.identity, diagnostics),
         };
         let diagnostics = with_warnings(&mut cx, diagnostics);
         ReadResponse {
             state,
+            identity,
             private: cx.private,
             diagnostics,
         }
@@ -273,10 +467,19 @@ impl Server {
 
     /// PlanResourceChange.
     pub async fn plan_resource(&self, name: &str, request: PlanRequest) -> PlanResponse {
-        let mut cx = self.context(request.private.clone());
+        let mut cx = self.looking_context(request.private.clone());
         let result = match self.ready_resource(name) {
             Ok((resource, clients)) => resource.plan(clients, &mut cx, &request).await,
             Err(diagnostics) => Err(diagnostics),
+        };
+        // A host that plans a replacement asks a second time, without a prior state. The protocol lets
+        // a new identity be unknown, but Terraform up to 1.15 then cannot show the plan ("Failed to
+        // marshal plan to json").
+        let identity = match &result {
+            Ok(change) if change.planned.is_null() => Value::Null,
+            Ok(change) if request.prior.is_null() => self.identity(name, &change.planned),
+            _ if request.identity.is_null() => self.identity(name, &request.prior),
+            _ => request.identity,
         };
         let (change, diagnostics) = match result {
             Ok(change) => (change, Diagnostics::default()),
@@ -292,29 +495,119 @@ impl Server {
         PlanResponse {
             planned: change.planned,
             replace: change.replace,
+            identity,
             private: cx.private,
             diagnostics,
         }
     }
 
     /// ApplyResourceChange. What exists is in the answer, also after an error.
-    pub async fn apply_resource(&self, name: &str, request: ApplyRequest) -> ApplyResponse {
+    pub async fn apply_resource(&self, name: &str, request: &ApplyRequest) -> ApplyResponse {
         let mut cx = self.context(request.private.clone());
+        cx.kept = request.kept.clone();
         let (state, diagnostics) = match self.ready_resource(name) {
-            Ok((resource, clients)) => resource.apply(clients, &mut cx, &request).await,
+            Ok((resource, clients)) => resource.apply(clients, &mut cx, request).await,
             Err(diagnostics) => (request.prior.clone(), diagnostics),
         };
         let diagnostics = with_warnings(&mut cx, diagnostics);
+        self.applied(name, request, state, cx.private, diagnostics)
+    }
+
+    /// The answer to an apply that panicked: what had been recorded of the
+    /// object by then ([`Context::keep`]), or what was there before.
+    pub fn after_panic(
+        &self,
+        name: &str,
+        request: &ApplyRequest,
+        diagnostics: Diagnostics,
+    ) -> ApplyResponse {
+        let kept = request.kept.take();
+        let private = match &kept {
+            Some(kept) => kept.private.clone(),
+            None => request.private.clone(),
+        };
+        let change = [&request.prior, &request.planned];
+        let (state, diagnostics) = match self.resource(name) {
+            Ok(resource) => resource.unfinished(change, None, kept, diagnostics),
+            Err(_) => (request.prior.clone(), diagnostics),
+        };
+        self.applied(name, request, state, private, diagnostics)
+    }
+
+    fn applied(
+        &self,
+        name: &str,
+        request: &ApplyRequest,
+        state: Value,
+        private: Private,
+        mut diagnostics: Diagnostics,
+    ) -> ApplyResponse {
+        let mut identity = self.identity(name, &state);
+        // That of a new object need not be planned, and a delete has none.
+        if !request.prior.is_null() && !state.is_null() {
+            if identity::contradicts(&request.identity, &identity) {
+                diagnostics.append(changed_identity("The identity stays as it was."));
+                identity = request.identity.clone();
+            } else if identity.is_null() {
+                identity = request.identity.clone();
+            }
+        }
+        let has_one = self.identity_schema(name).is_some();
+        if has_one && identity.is_null() && !state.is_null() && !diagnostics.has_errors() {
+            tracing::error!(
+                resource = name,
+                "the object has no whole identity; this is a bug in the provider"
+            );
+        }
         ApplyResponse {
             state,
-            private: cx.private,
+            identity,
+            private,
             diagnostics,
+        }
+    }
+
+    /// ImportResourceState by identity. What the user left out is null.
+    pub async fn import_by_identity(&self, name: &str, identity: Value) -> ImportResponse {
+        let id = self.resource(name).and_then(|resource| {
+            let identities = resource.identities().ok_or_else(|| {
+                let detail = format!("Resources of type {name} have no identity. Import by id.");
+                Diagnostics::from(Diagnostic::error("Resource has no identity", detail))
+            })?;
+            (identities.import_id)(&identity)
+        });
+        match id {
+            Ok(id) => {
+                let response = self.import_resource(name, &id).await;
+                if response.state.is_none() {
+                    return response;
+                }
+                let mut diagnostics = response.diagnostics;
+                if identity::contradicts(&identity, &response.identity) {
+                    diagnostics.append(changed_identity("It is not imported."));
+                }
+                ImportResponse {
+                    // The object says all of it once it is read.
+                    identity: match response.identity {
+                        Value::Null => identity,
+                        whole => whole,
+                    },
+                    diagnostics,
+                    ..response
+                }
+            }
+            Err(diagnostics) => ImportResponse {
+                state: None,
+                identity: Value::Null,
+                private: Private::default(),
+                diagnostics,
+            },
         }
     }
 
     /// ImportResourceState. The host reads the object afterwards.
     pub async fn import_resource(&self, name: &str, id: &str) -> ImportResponse {
-        let mut cx = self.context(Private::default());
+        let mut cx = self.looking_context(Private::default());
         let result = match self.ready_resource(name) {
             Ok((resource, clients)) => resource.import(clients, &mut cx, id).await,
             Err(diagnostics) => Err(diagnostics),
@@ -324,8 +617,10 @@ impl Server {
             Err(diagnostics) => (None, diagnostics),
         };
         let diagnostics = with_warnings(&mut cx, diagnostics);
+        let identity = state.as_ref().map(|state| self.identity(name, state));
         ImportResponse {
             state,
+            identity: identity.unwrap_or_default(),
             private: cx.private,
             diagnostics,
         }
@@ -335,11 +630,7 @@ impl Server {
     /// over as it is; from another provider the resource decides.
     pub fn move_resource(&self, target: &str, request: MoveRequest) -> Result<Value, Diagnostics> {
         let resource = self.resource(target)?;
-        let ours = request.provider_address.rsplit('/').next() == Some("ocir");
-        if ours
-            && let Some(source) = self.resources.get(request.type_name.as_str())
-            && source.identity() == resource.identity()
-        {
+        if self.is_renamed(target, &request) {
             let json = request.json.to_string().into_bytes();
             return self.upgrade_resource(target, request.schema_version, RawState::Json(json));
         }
@@ -356,6 +647,15 @@ impl Server {
         })
     }
 
+    /// Whether a move is between two names of one resource of ours: then what
+    /// we remembered beside the state comes along. What another provider
+    /// remembered means nothing to us.
+    pub fn is_renamed(&self, target: &str, source: &MoveRequest) -> bool {
+        let kind = |name| self.resources.get(name).map(|resource| resource.kind());
+        let ours = source.provider_address.rsplit('/').next() == Some("ocir");
+        ours && kind(target).is_some() && kind(source.type_name.as_str()) == kind(target)
+    }
+
     /// ValidateDataResourceConfig.
     pub fn validate_data_source(&self, name: &str, config: &Value) -> Diagnostics {
         match self.data_source(name) {
@@ -366,7 +666,7 @@ impl Server {
 
     /// ReadDataSource. The second member holds warnings, or errors when the first is null.
     pub async fn read_data_source(&self, name: &str, config: Value) -> (Value, Diagnostics) {
-        let mut cx = Context::new(self.stop_token());
+        let mut cx = Context::new(self.looking_token());
         let ready = self
             .data_source(name)
             .and_then(|data_source| Ok((data_source, self.ready_clients()?)));
@@ -380,8 +680,118 @@ impl Server {
         }
     }
 
+    /// ValidateEphemeralResourceConfig.
+    pub fn validate_ephemeral(&self, name: &str, config: &Value) -> Diagnostics {
+        match self.ephemeral(name) {
+            Ok(resource) => resource.validate(config),
+            Err(diagnostics) => diagnostics,
+        }
+    }
+
+    /// OpenEphemeralResource. What is not known yet is opened later; until then
+    /// its results are unknown.
+    pub async fn open_ephemeral(&self, name: &str, request: OpenRequest) -> OpenResponse {
+        let mut cx = Context::new(self.looking_token());
+        let later = |why| request.deferral_allowed.then_some(why);
+        let resource = match self.ephemeral(name) {
+            Ok(resource) => resource,
+            Err(diagnostics) => return OpenResponse::failed(diagnostics),
+        };
+        if !request.config.is_wholly_known() {
+            return OpenResponse {
+                result: resource.planned(&request.config),
+                private: not_open(),
+                deferred: later(Deferred::ResourceConfigUnknown),
+                ..OpenResponse::failed(Diagnostics::default())
+            };
+        }
+        let result = match self.ready_clients() {
+            Ok(clients) => resource.open(clients, &mut cx, &request.config).await,
+            Err(diagnostics) => Err(diagnostics),
+        };
+        let opened = match result {
+            Ok(opened) => opened,
+            Err(diagnostics) => return OpenResponse::failed(with_warnings(&mut cx, diagnostics)),
+        };
+        if !opened.unknown.is_empty() {
+            if !self.arguments_unknown.load(Ordering::Relaxed) {
+                return OpenResponse::failed(with_warnings(&mut cx, opened.unknown));
+            }
+            let deferred = later(Deferred::ProviderConfigUnknown);
+            if deferred.is_none() {
+                cx.warn(not_yet(name));
+            }
+            return OpenResponse {
+                result: opened.result,
+                private: not_open(),
+                deferred,
+                ..OpenResponse::failed(cx.take_warnings())
+            };
+        }
+        OpenResponse {
+            result: opened.result,
+            renew_at: opened.renew_at,
+            diagnostics: cx.take_warnings(),
+            private: cx.private,
+            deferred: None,
+        }
+    }
+
+    /// RenewEphemeralResource.
+    pub async fn renew_ephemeral(&self, name: &str, private: Private) -> RenewResponse {
+        let mut cx = self.context(private);
+        let result = match self.ready_ephemeral(name) {
+            Ok((resource, clients)) => resource.renew(clients, &mut cx).await,
+            Err(diagnostics) => Err(diagnostics),
+        };
+        let (renew_at, diagnostics) = match result {
+            Ok(renew_at) => (renew_at, Diagnostics::default()),
+            Err(diagnostics) => (None, diagnostics),
+        };
+        let diagnostics = with_warnings(&mut cx, diagnostics);
+        RenewResponse {
+            renew_at,
+            private: cx.private,
+            diagnostics,
+        }
+    }
+
+    /// CloseEphemeralResource.
+    pub async fn close_ephemeral(&self, name: &str, private: Private) -> Diagnostics {
+        if private == not_open() {
+            return Diagnostics::default();
+        }
+        let mut cx = self.context(private);
+        let result = match self.ready_ephemeral(name) {
+            Ok((resource, clients)) => resource.close(clients, &mut cx).await,
+            Err(diagnostics) => Err(diagnostics),
+        };
+        with_warnings(&mut cx, result.err().unwrap_or_default())
+    }
+
+    fn ephemeral(&self, name: &str) -> Result<&dyn ErasedEphemeral, Diagnostics> {
+        self.ephemeral_resources
+            .get(name)
+            .map(|resource| &**resource)
+            .ok_or_else(|| unsupported("ephemeral resource", name))
+    }
+
+    fn ready_ephemeral(
+        &self,
+        name: &str,
+    ) -> Result<(&dyn ErasedEphemeral, AnyClients), Diagnostics> {
+        Ok((self.ephemeral(name)?, self.ready_clients()?))
+    }
+
     fn context(&self, private: Private) -> Context {
         let mut cx = Context::new(self.stop_token());
+        cx.private = private;
+        cx
+    }
+
+    /// Of a call that changes nothing.
+    fn looking_context(&self, private: Private) -> Context {
+        let mut cx = Context::new(self.looking_token());
         cx.private = private;
         cx
     }
@@ -414,6 +824,53 @@ impl Server {
             .into()
         })
     }
+}
+
+impl OpenResponse {
+    /// Nothing was opened.
+    fn failed(diagnostics: Diagnostics) -> Self {
+        Self {
+            result: Value::Null,
+            renew_at: None,
+            private: Private::default(),
+            deferred: None,
+            diagnostics,
+        }
+    }
+}
+
+/// What a host gets to remember of something that will be opened later: it
+/// closes also what had unknown results.
+fn not_open() -> Private {
+    let mut private = Private::default();
+    private.set("", "not open");
+    private
+}
+
+/// Terraform goes on with unknown results. OpenTofu does not, and calls them a
+/// bug; nothing in the protocol tells the two apart.
+fn not_yet(name: &str) -> Diagnostic {
+    Diagnostic::warning(
+        "Cannot open yet",
+        format!(
+            "An argument of the provider is known after apply only, so the results of {name} are unknown until then. \
+             OpenTofu cannot plan with that: there, apply first what the argument depends on, with -target."
+        ),
+    )
+}
+
+/// An object became another one while it lived, which no object does. A host
+/// that imports by identity takes for the earlier one what the user wrote.
+fn changed_identity(consequence: &str) -> Diagnostics {
+    Diagnostic::error(
+        "Identity changed",
+        format!(
+            "The object is another one than before, though nothing replaced it. {consequence}\n\n\
+             If it is being imported by its identity, the import asks for something that the object is not. \
+             Otherwise this is a bug in the ocir provider."
+        ),
+    )
+    .into()
 }
 
 fn with_warnings(cx: &mut Context, errors: Diagnostics) -> Diagnostics {
@@ -872,6 +1329,7 @@ mod tests {
             prior: prior.clone(),
             proposed: proposed(config, prior),
             private: Private::default(),
+            ..Default::default()
         };
         server.plan_resource("ocir_probe", request).await
     }
@@ -884,14 +1342,16 @@ mod tests {
             prior: prior.clone(),
             planned: planned.planned,
             private: planned.private,
+            ..Default::default()
         };
-        server.apply_resource("ocir_probe", request).await
+        server.apply_resource("ocir_probe", &request).await
     }
 
     async fn read(server: &Server, current: &Value) -> ReadResponse {
         let request = ReadRequest {
             current: current.clone(),
             private: Private::default(),
+            ..Default::default()
         };
         server.read_resource("ocir_probe", request).await
     }
@@ -1099,8 +1559,9 @@ mod tests {
             prior: updated.state,
             planned: Value::Null,
             private: updated.private,
+            ..Default::default()
         };
-        let deleted = server.apply_resource("ocir_probe", request).await;
+        let deleted = server.apply_resource("ocir_probe", &request).await;
         assert_eq!(deleted.state, Value::Null);
         assert_eq!(deleted.diagnostics, Diagnostics::default());
     }
@@ -1236,6 +1697,7 @@ mod tests {
             prior: stored("fail plan"),
             proposed: Value::Null,
             private: Private::default(),
+            ..Default::default()
         };
         let response = server.plan_resource("ocir_probe", request).await;
         assert_eq!(response.planned, Value::Null);
@@ -1301,8 +1763,9 @@ mod tests {
             prior: stored("fail"),
             planned: Value::Null,
             private: Private::default(),
+            ..Default::default()
         };
-        let response = server.apply_resource("ocir_probe", request).await;
+        let response = server.apply_resource("ocir_probe", &request).await;
         assert_eq!(response.state, stored("fail"));
         assert!(response.diagnostics.has_errors());
     }
@@ -1425,7 +1888,7 @@ mod tests {
         let state = upgrade(2, r#"{"name":"web","removed":[1]}"#).expect("it is readable");
         assert_eq!(state.get("name"), Some(&"web".into()));
         assert_eq!(state.get("removed"), None);
-        assert_eq!(state.get("count"), Some(&Value::Null));
+        assert_eq!(state.get("count"), Some(&3.into()));
         let state = upgrade(1, r#"{"old_name":"web"}"#).expect("it is upgradable");
         assert_eq!(state.get("name"), Some(&"web".into()));
 
@@ -1494,6 +1957,27 @@ mod tests {
                 let moved = server.move_resource(target, request(address, source, 2));
                 assert_eq!(moved, Ok(stored("x")));
             }
+        }
+        // What is remembered comes along within the provider, and from nowhere else.
+        let oracle = "registry.terraform.io/oracle/oci";
+        for (address, source, expected) in [
+            ("registry.opentofu.org/motando/ocir", "oci_probe", true),
+            ("registry.opentofu.org/motando/ocir", "ocir_other", false),
+            (oracle, "oci_probe", false),
+        ] {
+            let renamed = server.is_renamed("ocir_probe", &request(address, source, 2));
+            assert_eq!(renamed, expected, "{address} {source}");
+        }
+        for (address, expected) in [
+            (oracle, true),
+            ("registry.opentofu.org/hashicorp/oci", true),
+            ("oracle/oci", true),
+            ("registry.terraform.io/other/oci", false),
+            ("oci", false),
+            ("", false),
+        ] {
+            let of = request(address, "x", 0).is_of(&["oracle/oci", "hashicorp/oci"]);
+            assert_eq!(of, expected, "{address}");
         }
         let theirs = SourceState {
             json: serde_json::json!({"display_name": "theirs"}),
@@ -1572,6 +2056,20 @@ mod tests {
             .read_data_source("ocir_found", config("forget"))
             .await;
         assert_eq!(state.get("value"), Some(&Value::Null));
+    }
+
+    /// An interrupt ends what looks, then and later; what acts goes on until the
+    /// host says stop, and what acts after that runs.
+    #[tokio::test]
+    async fn an_interrupt_ends_what_looks() {
+        let server = server().await;
+        let (acting, looking) = (server.stop_token(), server.looking_token());
+        server.interrupt();
+        assert!(looking.is_cancelled() && server.looking_token().is_cancelled());
+        assert!(!acting.is_cancelled());
+        server.stop();
+        assert!(acting.is_cancelled() && server.looking_token().is_cancelled());
+        assert!(!server.stop_token().is_cancelled());
     }
 
     /// A stop ends what runs now, and later calls run; while a call waits,

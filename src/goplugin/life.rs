@@ -9,13 +9,14 @@ use super::{Error, listener::Address};
 /// Ctrl-C, and the SIGTERM that `timeout` or a CI system sends, reach the whole
 /// process group. The host stops us when it is ready; until then an object that
 /// is being created must not be lost. Should the host die, [`follow_host`] ends
-/// the process.
-pub(super) fn ignore_signals() -> Result<(), Error> {
+/// the process. `on_signal` is told, for what can be given up already.
+pub(super) fn outlive_signals(on_signal: impl Fn() + Send + 'static) -> Result<(), Error> {
     let mut signals = Signals::new()?;
     tokio::spawn(async move {
         loop {
             let signal = signals.next().await;
             tracing::debug!(signal, "left a signal to the host");
+            on_signal();
         }
     });
     Ok(())

@@ -44,8 +44,15 @@ pub struct Reattach {
     pub address: String,
 }
 
-/// Serves `service` until the host, or the person, ends it.
-pub fn serve<S>(config: &Config, mode: Mode, env: Lookup, service: S) -> ExitCode
+/// Serves `service` until the host, or the person, ends it. `on_signal` is
+/// called when a signal asks the process to end, which is left to the host.
+pub fn serve<S>(
+    config: &Config,
+    mode: Mode,
+    env: Lookup,
+    service: S,
+    on_signal: impl Fn() + Send + 'static,
+) -> ExitCode
 where
     S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
         + Clone
@@ -55,7 +62,7 @@ where
 {
     panic::install_hook();
     let result = runtime().and_then(|runtime| {
-        let result = runtime.block_on(run(config, mode, env, service));
+        let result = runtime.block_on(run(config, mode, env, service, on_signal));
         // Work that does not notice its end must not delay the process's.
         runtime.shutdown_timeout(Duration::from_millis(100));
         result
@@ -91,7 +98,13 @@ fn runtime() -> Result<tokio::runtime::Runtime, Error> {
         })
 }
 
-async fn run<S>(config: &Config, mode: Mode, env: Lookup<'_>, service: S) -> Result<(), Error>
+async fn run<S>(
+    config: &Config,
+    mode: Mode,
+    env: Lookup<'_>,
+    service: S,
+    on_signal: impl Fn() + Send + 'static,
+) -> Result<(), Error>
 where
     S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
         + Clone
@@ -108,7 +121,7 @@ where
     match mode {
         Mode::Hosted => {
             let host = Host::read(config, env)?;
-            life::ignore_signals()?;
+            life::outlive_signals(on_signal)?;
             let listener = Listener::bind(&host.place)?;
             life::follow_host(listener.address.clone())?;
             let tls = host.certificate.clone().map(Tls::new).transpose()?;

@@ -9,10 +9,12 @@ use std::{
 use bytes::{Buf as _, Bytes};
 
 use super::{
-    BlobSource, Digest, Error,
-    compress::{CompressingReader, Pool},
+    BlobSource, Cache, Digest, Error, Origin,
+    cache::Writer,
+    compress::{Algorithm, Compressed, CompressingReader, Pool},
     digest::Hasher,
-    file::Extent,
+    file::{Extent, InputFile},
+    part::Part,
 };
 
 /// A blob that is held in memory: a small configuration, or the `data` of a descriptor.
@@ -28,55 +30,185 @@ impl BlobSource for Memory {
 /// A blob that is sent as it lies in its file.
 #[derive(Debug)]
 pub(super) struct Stored {
-    pub(super) extent: Extent,
+    pub(super) part: Part,
     pub(super) digest: Digest,
+    /// Whether the digest is left to the registry.
+    pub(super) trusts: bool,
+}
+
+impl Stored {
+    fn reader(&self, check: Check) -> Result<Verifying<Box<dyn Read + Send>>, Error> {
+        Ok(Verifying {
+            inner: self.part.open()?,
+            left: self.part.length(),
+            check,
+            expected: self.digest.clone(),
+            origin: Supply::Source(self.part.clone(), Promise::Name),
+        })
+    }
 }
 
 impl BlobSource for Stored {
     fn open(&self) -> Result<Box<dyn Read + Send>, Error> {
-        let reader = ExtentReader {
-            file: self.extent.file.reopen()?,
-            extent: self.extent.clone(),
-            position: 0,
-        };
-        Ok(Box::new(Verifying {
-            inner: reader,
-            extent: self.extent.clone(),
-            left: self.extent.length,
-            hasher: Some(Hasher::new()),
-            expected: self.digest.clone(),
-            is_ours: false,
-        }))
+        // What comes over a network is checked: it has not been on this disk.
+        let trusts = self.trusts && self.part.origin().is_none();
+        Ok(Box::new(self.reader(Check::new(trusts))?))
+    }
+
+    fn verify(&self) -> Result<(), Error> {
+        read_through(self.reader(Check::new(false))?, &self.part.place())
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        self.part.origin()
     }
 }
 
-/// A blob that is compressed while it is read.
+/// Reads to the end, for the sake of what the reader checks.
+fn read_through(mut reader: impl Read, place: &str) -> Result<(), Error> {
+    io::copy(&mut reader, &mut io::sink())
+        .map(drop)
+        .map_err(|error| Error::unwrap_io(error, place))
+}
+
+/// A layer that is compressed: it comes out of the cache, or is compressed
+/// while it is read, and put there.
 #[derive(Debug)]
 pub(super) struct Packed {
     pub(super) pool: Arc<Pool>,
-    pub(super) extent: Extent,
-    pub(super) digest: Digest,
-    pub(super) size: u64,
+    pub(super) cache: Option<Cache>,
+    pub(super) algorithm: Algorithm,
+    pub(super) part: Part,
+    pub(super) compressed: Compressed,
+    pub(super) promise: Promise,
+    /// Whether the digest of what is in the cache is left to the registry.
+    pub(super) trusts: bool,
 }
 
 impl BlobSource for Packed {
     fn open(&self) -> Result<Box<dyn Read + Send>, Error> {
-        Ok(Box::new(Verifying {
-            inner: CompressingReader::open(&self.pool, &self.extent)?,
-            extent: self.extent.clone(),
-            left: self.size,
-            hasher: Some(Hasher::new()),
-            expected: self.digest.clone(),
-            is_ours: true,
+        let Compressed { digest, size, .. } = &self.compressed;
+        if let Some(cache) = &self.cache
+            && let Some(file) = cache.open(digest, *size)
+        {
+            let origin = Supply::Cache(cache.clone());
+            return Ok(Box::new(self.verifying(file, origin, self.trusts)));
+        }
+        if let Part::Streamed(streamed) = &self.part
+            && let Some(reader) = streamed.open_spooled(&self.compressed)
+        {
+            return Ok(reader);
+        }
+        if let Promise::Known(then) = &self.promise
+            && then != self.algorithm.name()
+        {
+            return Err(self.recompressed(then));
+        }
+        let inner: Box<dyn Read + Send> = match &self.part {
+            Part::InPlace(extent) => {
+                Box::new(CompressingReader::open(&self.pool, self.algorithm, extent)?)
+            }
+            Part::Streamed(_) | Part::Remote(_) => Box::new(CompressingReader::stream(
+                &self.pool,
+                self.algorithm,
+                self.part.open()?,
+                self.part.place(),
+            )),
+        };
+        let origin = Supply::Source(self.part.clone(), self.promise.clone());
+        let reader = self.verifying(inner, origin, false);
+        let Some((cache, writer)) = self
+            .cache
+            .as_ref()
+            .and_then(|cache| Some((cache, cache.writer()?)))
+        else {
+            return Ok(Box::new(reader));
+        };
+        Ok(Box::new(Keeping {
+            inner: reader,
+            left: *size,
+            writer: Some(writer),
+            cache: cache.clone(),
+            algorithm: self.algorithm,
+            compressed: self.compressed.clone(),
         }))
+    }
+
+    fn verify(&self) -> Result<(), Error> {
+        let Compressed { digest, size, .. } = &self.compressed;
+        match &self.cache {
+            Some(cache) => match cache.open(digest, *size) {
+                Some(file) => {
+                    let origin = Supply::Cache(cache.clone());
+                    read_through(self.verifying(file, origin, false), &self.part.place())
+                }
+                None => Ok(()),
+            },
+            None => Ok(()),
+        }
     }
 }
 
+impl Packed {
+    fn verifying<R>(&self, inner: R, origin: Supply, trusts: bool) -> Verifying<R> {
+        Verifying {
+            inner,
+            left: self.compressed.size,
+            check: Check::new(trusts),
+            expected: self.compressed.digest.clone(),
+            origin,
+        }
+    }
+
+    fn recompressed(&self, then: &str) -> Error {
+        recompressed(
+            &self.part,
+            &self.compressed.digest,
+            then,
+            self.algorithm.name(),
+        )
+    }
+}
+
+fn recompressed(part: &Part, expected: &Digest, then: &str, now: &'static str) -> Error {
+    Error::Recompressed {
+        place: part.place(),
+        expected: expected.clone(),
+        then: then.to_owned(),
+        now,
+        hint: match then == now {
+            true => ": the layer is not the one that it was",
+            false => ", which a registry without that layer needs",
+        },
+    }
+}
+
+/// Who says that a blob has its digest.
+#[derive(Clone, Debug)]
+pub(super) enum Promise {
+    /// An earlier run, and with which algorithm.
+    Known(String),
+    /// Its name.
+    Name,
+    /// We made it ourselves, from the same file.
+    Ours,
+}
+
 /// Reads an extent.
-struct ExtentReader {
+pub(super) struct ExtentReader {
     extent: Extent,
     file: File,
     position: u64,
+}
+
+impl ExtentReader {
+    pub(super) fn open(extent: &Extent) -> Result<Self, Error> {
+        Ok(Self {
+            file: extent.file.reopen()?,
+            extent: extent.clone(),
+            position: 0,
+        })
+    }
 }
 
 impl Read for ExtentReader {
@@ -96,35 +228,83 @@ impl Read for ExtentReader {
 /// registry did not like a digest.
 struct Verifying<R> {
     inner: R,
-    extent: Extent,
     /// Bytes to come.
     left: u64,
-    /// Gone when the digest has been checked.
-    hasher: Option<Hasher>,
+    check: Check,
     expected: Digest,
-    /// We made this digest ourselves, from the same file.
-    is_ours: bool,
+    origin: Supply,
+}
+
+/// What is checked at the end.
+enum Check {
+    /// It was.
+    Done,
+    Digest(Box<Hasher>),
+    /// That the file did not change, and that there is enough of it.
+    Unchanged,
+}
+
+impl Check {
+    fn new(trusts: bool) -> Self {
+        match trusts {
+            true => Self::Unchanged,
+            false => Self::Digest(Box::new(Hasher::new())),
+        }
+    }
+}
+
+/// Where the bytes come from.
+enum Supply {
+    Cache(Cache),
+    Source(Part, Promise),
 }
 
 impl<R: Read> Verifying<R> {
     fn finish(&mut self) -> Result<(), Error> {
-        let Some(hasher) = self.hasher.take() else {
-            return Ok(());
+        let hasher = match std::mem::replace(&mut self.check, Check::Done) {
+            Check::Done => return Ok(()),
+            Check::Digest(hasher) => hasher,
+            Check::Unchanged => {
+                return match &self.origin {
+                    Supply::Cache(_) => Ok(()),
+                    Supply::Source(part, _) => {
+                        part.file().map(|file| file.reopen()).transpose().map(drop)
+                    }
+                };
+            }
         };
         let actual = hasher.finish();
         if actual == self.expected {
             return Ok(());
         }
+        let (part, promise) = match &self.origin {
+            Supply::Cache(cache) => {
+                cache.discard(&self.expected);
+                return Err(Error::CacheDamaged {
+                    digest: self.expected.clone(),
+                });
+            }
+            Supply::Source(part, promise) => (part, promise),
+        };
         // A file that changed explains a wrong digest better than corruption.
-        self.extent.file.reopen()?;
-        if self.is_ours {
-            return Err(self.extent.file.changed());
+        let file = part.file();
+        file.map(|file| file.reopen()).transpose()?;
+        match (promise, file) {
+            (Promise::Known(then), _) => {
+                let now = if then.starts_with("zstd") {
+                    Algorithm::Zstd
+                } else {
+                    Algorithm::Gzip
+                };
+                Err(recompressed(part, &self.expected, then, now.name()))
+            }
+            (Promise::Ours, Some(file)) => Err(InputFile::changed(file)),
+            (Promise::Ours | Promise::Name, _) => Err(Error::Digest {
+                place: part.place(),
+                expected: self.expected.clone(),
+                actual,
+            }),
         }
-        Err(Error::Digest {
-            place: self.extent.place(),
-            expected: self.expected.clone(),
-            actual,
-        })
     }
 }
 
@@ -139,14 +319,46 @@ impl<R: Read> Read for Verifying<R> {
             return Ok(0);
         }
         let count = self.inner.read(&mut buffer[..wanted])?;
-        if let Some(hasher) = &mut self.hasher {
+        if let Check::Digest(hasher) = &mut self.check {
             hasher.update(&buffer[..count]);
+        } else if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.left -= count as u64;
         // An inner reader that ends early leaves a digest that is wrong.
         if self.left == 0 || count == 0 {
             self.left = 0;
             self.finish()?;
+        }
+        Ok(count)
+    }
+}
+
+/// Puts what goes through it into the cache.
+struct Keeping<R> {
+    inner: R,
+    left: u64,
+    /// Gone when everything went through.
+    writer: Option<Writer>,
+    cache: Cache,
+    algorithm: Algorithm,
+    compressed: Compressed,
+}
+
+impl<R: Read> Read for Keeping<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        if let Some(writer) = &mut self.writer {
+            writer.write(&buffer[..count]);
+        }
+        self.left = self.left.saturating_sub(count as u64);
+        // The digest was checked before the last bytes were given.
+        if self.left == 0
+            && let Some(writer) = self.writer.take()
+            && writer.commit(&self.compressed.digest, self.compressed.size)
+        {
+            self.cache
+                .record_layer(self.algorithm.name(), &self.compressed);
         }
         Ok(count)
     }

@@ -10,21 +10,26 @@
 //! pushed: an image whose layers all come compressed (containerd's store), and
 //! an index of several platforms, of which `manifest.json` names just one.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use super::{
-    Descriptor, Digest, Error, Image, Loader, Manifest,
+    Descriptor, Digest, Error, Image, Layer, Manifest, ManifestFormat,
     archive::Archive,
-    blob::{Memory, Stored},
-    file::Extent,
-    layer::{DOCKER_LAYERS, Format},
+    blob::Memory,
+    layer::{DOCKER_LAYERS, Format, OCI_LAYERS},
     layout,
-    manifest::{self, DOCKER_CONFIG, DOCKER_MANIFEST, canonical},
-    walk::{self, ImageBuilder, Store},
+    manifest::{
+        self, DOCKER_CONFIG, DOCKER_MANIFEST, OCI_CONFIG, OCI_MANIFEST, RawPlatform, canonical,
+    },
+    part::Part,
+    walk::{self, ImageBuilder, Store, ZSTD_NEEDS_OCI},
+    work::Work,
 };
 
 /// An image of `manifest.json`.
@@ -41,18 +46,17 @@ struct Item {
 
 /// Reads the image with a name from an archive, or the only one.
 pub(super) fn load(
-    loader: &Loader,
+    work: &Work<'_>,
     archive: &Archive,
     reference: Option<&str>,
-    stop: &CancellationToken,
 ) -> Result<Image, Error> {
     let store = Store::Archive(archive);
-    let Some(list) = archive.find("manifest.json")? else {
+    let Some(list) = archive.find(LIST)? else {
         let hint = match archive.find(layout::INDEX)? {
-            Some(_) => "; it is an image layout in an archive: unpack it, and write oci:DIRECTORY",
+            Some(_) => "; it is an image layout in an archive: write oci-archive:FILE",
             None => ", so docker save did not write it",
         };
-        return Err(archive.missing("manifest.json", hint));
+        return Err(archive.missing(LIST, hint));
     };
     let items: Vec<Item> = store.json(&list, "the list of images that docker save writes")?;
     let item = choose(archive, &items, reference)?;
@@ -63,11 +67,11 @@ pub(super) fn load(
         for image in in_order(layout::images(&store, &index)?, item) {
             let survey = walk::survey(&store, &image, &index.place())?;
             if survey.configs.contains(digest.as_str()) && (survey.is_ready || survey.images > 1) {
-                return walk::load(loader, &store, &image, &index.place(), stop);
+                return walk::load(work, &store, &image, &index.place());
             }
         }
     }
-    schema2(loader, archive, item, &config, config_bytes, stop)
+    schema2(work, archive, item, &config, config_bytes)
 }
 
 /// The images of the layout, those with a name of the chosen image first.
@@ -90,15 +94,18 @@ fn choose<'a>(
     let position = reference.and_then(|text| text.strip_prefix('@')?.parse::<usize>().ok());
     let found: Vec<&Item> = match (position, reference) {
         (Some(position), _) => items.get(position).into_iter().collect(),
-        (None, Some(name)) => items
-            .iter()
-            .filter(|item| {
-                item.repo_tags
-                    .iter()
-                    .flatten()
-                    .any(|tag| same_name(tag, name))
-            })
-            .collect(),
+        (None, Some(name)) => match name.strip_prefix('@').unwrap_or(name).parse::<Digest>() {
+            Ok(id) => with_id(archive, items, &id)?,
+            Err(_) => items
+                .iter()
+                .filter(|item| {
+                    item.repo_tags
+                        .iter()
+                        .flatten()
+                        .any(|tag| same_name(tag, name))
+                })
+                .collect(),
+        },
         (None, None) => items.iter().collect(),
     };
     match found.as_slice() {
@@ -117,6 +124,17 @@ fn choose<'a>(
             choices: choices(items),
         }),
     }
+}
+
+/// The images whose configuration has a digest: what Docker calls an image's id.
+fn with_id<'a>(archive: &Archive, items: &'a [Item], id: &Digest) -> Result<Vec<&'a Item>, Error> {
+    let mut found = Vec::new();
+    for item in items {
+        if Digest::of(&archive.get(&item.config, NAMED)?.document()?) == *id {
+            found.push(item);
+        }
+    }
+    Ok(found)
 }
 
 fn choices(items: &[Item]) -> String {
@@ -149,15 +167,16 @@ fn same_name(one: &str, other: &str) -> bool {
     whole(one) == whole(other)
 }
 
-/// Writes a manifest of Docker's schema 2 for an image of `manifest.json`.
+/// Writes a manifest for an image of `manifest.json`: of Docker's schema 2, unless
+/// the user wants the other format.
 fn schema2(
-    loader: &Loader,
+    work: &Work<'_>,
     archive: &Archive,
     item: &Item,
-    config: &Extent,
+    config: &Part,
     config_bytes: Vec<u8>,
-    stop: &CancellationToken,
 ) -> Result<Image, Error> {
+    check_platform(work, archive, &config_bytes)?;
     let names = item.layers.as_deref().unwrap_or_default();
     let diff_ids = diff_ids(config, &config_bytes)?;
     if names.len() != diff_ids.len() {
@@ -170,42 +189,44 @@ fn schema2(
             ),
         });
     }
+    let types = Types::of(work.options.format);
     let mut image = ImageBuilder::default();
     let config_descriptor = Descriptor {
-        media_type: DOCKER_CONFIG.to_owned(),
+        media_type: types.config.to_owned(),
         digest: Digest::of(&config_bytes),
         size: config_bytes.len() as u64,
     };
     image.blob(
         &config_descriptor.digest,
         config_descriptor.size,
-        Memory(config_bytes.into()),
+        Arc::new(Memory(config_bytes.into())),
     );
     let mut layers = Vec::with_capacity(names.len());
     let mut done: HashMap<(u64, Digest), Descriptor> = HashMap::new();
     for (name, diff_id) in names.iter().zip(diff_ids) {
-        if stop.is_cancelled() {
+        if work.stop.is_cancelled() {
             return Err(Error::Stopped);
         }
-        let extent = archive.get(name, NAMED)?;
+        let part = archive.get(name, NAMED)?;
         // The same empty layer is in many images several times.
-        let descriptor = match done.entry((extent.offset, diff_id)) {
+        let descriptor = match done.entry((part.offset(), diff_id)) {
             Entry::Occupied(known) => known.get().clone(),
             Entry::Vacant(new) => {
-                let descriptor = layer(loader, &mut image, &extent, &new.key().1, stop)?;
-                new.insert(descriptor).clone()
+                let layer = layer(work, &mut image, types, &part, &new.key().1)?;
+                image.layer(layer.clone());
+                new.insert(layer.descriptor).clone()
             }
         };
         layers.push(descriptor);
     }
     let bytes = canonical(&json!({
         "schemaVersion": 2,
-        "mediaType": DOCKER_MANIFEST,
+        "mediaType": types.manifest,
         "config": written(&config_descriptor),
         "layers": layers.iter().map(written).collect::<Vec<_>>(),
     }));
     image.manifest(Manifest {
-        media_type: DOCKER_MANIFEST.to_owned(),
+        media_type: types.manifest.to_owned(),
         digest: Digest::of(&bytes),
         bytes,
         config: Some(config_descriptor),
@@ -214,58 +235,131 @@ fn schema2(
     Ok(image.finish())
 }
 
+/// Media types of what is written.
+#[derive(Clone, Copy)]
+struct Types {
+    manifest: &'static str,
+    config: &'static str,
+    layers: &'static [&'static str; 3],
+    format: ManifestFormat,
+}
+
+impl Types {
+    fn of(format: ManifestFormat) -> Self {
+        match format {
+            ManifestFormat::Oci => Self {
+                manifest: OCI_MANIFEST,
+                config: OCI_CONFIG,
+                layers: &OCI_LAYERS,
+                format,
+            },
+            ManifestFormat::Docker | ManifestFormat::Source => Self {
+                manifest: DOCKER_MANIFEST,
+                config: DOCKER_CONFIG,
+                layers: &DOCKER_LAYERS,
+                format,
+            },
+        }
+    }
+}
+
+/// Whether the only image there is is one of those that were asked for.
+fn check_platform(work: &Work<'_>, archive: &Archive, config: &[u8]) -> Result<(), Error> {
+    let platform: RawPlatform = serde_json::from_slice(config).unwrap_or_default();
+    let missed = work
+        .options
+        .platforms
+        .iter()
+        .find(|wanted| !platform.is_in(wanted));
+    match missed {
+        None => Ok(()),
+        Some(wanted) => Err(Error::NoSuchPlatform {
+            file: archive.path().to_owned(),
+            wanted: wanted.to_string(),
+            present: platform.name(),
+        }),
+    }
+}
+
 /// A layer by its bytes: archives do not say how it is compressed, and names lie.
 fn layer(
-    loader: &Loader,
+    work: &Work<'_>,
     image: &mut ImageBuilder,
-    extent: &Extent,
+    types: Types,
+    part: &Part,
     diff_id: &Digest,
-    stop: &CancellationToken,
-) -> Result<Descriptor, Error> {
-    let media_type = match Format::of(extent)? {
-        Format::Gzip => DOCKER_LAYERS[1],
-        Format::Zstd => DOCKER_LAYERS[2],
-        Format::Tar | Format::Other => {
-            let compressed = loader.compress(extent, stop)?;
-            if compressed.diff_id != *diff_id {
-                return Err(Error::Digest {
-                    place: extent.place(),
-                    expected: diff_id.clone(),
-                    actual: compressed.diff_id,
+) -> Result<Layer, Error> {
+    let refused = |target, problem: &str| Error::Conversion {
+        place: part.place(),
+        target,
+        problem: problem.to_owned(),
+    };
+    let media_type = match part.format()? {
+        Format::Gzip => types.layers[1],
+        Format::Zstd if types.format == ManifestFormat::Docker => {
+            let problem = "it is compressed with zstd, and that format has no such layers";
+            return Err(refused("a layer of Docker's format", problem));
+        }
+        Format::Zstd => types.layers[2],
+        Format::Tar | Format::Other => match work.options.compression.algorithm() {
+            Some(algorithm) => {
+                if algorithm.format() == Format::Zstd && types.format != ManifestFormat::Oci {
+                    return Err(refused("a zstd layer", ZSTD_NEEDS_OCI));
+                }
+                let made = work.pack(part, algorithm, diff_id)?;
+                let (digest, size) = (made.compressed.digest, made.compressed.size);
+                image.blob(&digest, size, made.source);
+                return Ok(Layer {
+                    diff_id: Some(diff_id.clone()),
+                    descriptor: Descriptor {
+                        media_type: match algorithm.format() {
+                            Format::Zstd => types.layers[2],
+                            _ => types.layers[1],
+                        }
+                        .to_owned(),
+                        digest,
+                        size,
+                    },
+                    algorithm: Some(made.algorithm),
                 });
             }
-            image.packed(loader, extent, &compressed);
-            return Ok(Descriptor {
-                media_type: DOCKER_LAYERS[1].to_owned(),
-                digest: compressed.digest,
-                size: compressed.size,
-            });
-        }
+            None => {
+                let actual = work.digest(part)?;
+                if actual != *diff_id {
+                    return Err(Error::Digest {
+                        place: part.place(),
+                        expected: diff_id.clone(),
+                        actual,
+                    });
+                }
+                types.layers[0]
+            }
+        },
     };
     // Whether it unpacks to its diff_id is for those who unpack it.
-    let digest = match promised(extent) {
+    let digest = match promised(part) {
         Some(digest) => digest,
-        None => loader.memo().digest(extent, || extent.digest(stop))?,
+        None => work.digest(part)?,
     };
-    let source = Stored {
-        extent: extent.clone(),
-        digest: digest.clone(),
-    };
-    image.blob(&digest, extent.length, source);
-    Ok(Descriptor {
-        media_type: media_type.to_owned(),
-        digest,
-        size: extent.length,
+    image.blob(&digest, part.length(), work.stored(part, &digest));
+    Ok(Layer {
+        diff_id: Some(diff_id.clone()),
+        descriptor: Descriptor {
+            media_type: media_type.to_owned(),
+            digest,
+            size: part.length(),
+        },
+        algorithm: None,
     })
 }
 
 /// The digest that an entry's name says; it is checked while the layer is sent.
-fn promised(extent: &Extent) -> Option<Digest> {
-    let hex = extent.entry.as_ref()?.strip_prefix("blobs/sha256/")?;
+fn promised(part: &Part) -> Option<Digest> {
+    let hex = part.entry()?.strip_prefix("blobs/sha256/")?;
     format!("sha256:{hex}").parse().ok()
 }
 
-fn diff_ids(config: &Extent, bytes: &[u8]) -> Result<Vec<Digest>, Error> {
+fn diff_ids(config: &Part, bytes: &[u8]) -> Result<Vec<Digest>, Error> {
     #[derive(Deserialize)]
     #[serde(expecting = "an object")]
     struct Config {
@@ -297,6 +391,9 @@ fn written(descriptor: &Descriptor) -> Value {
     })
 }
 
+/// The list of images that `docker save` writes.
+pub(super) const LIST: &str = "manifest.json";
+
 const NAMED: &str = ", which its manifest.json names";
 
 #[cfg(test)]
@@ -304,8 +401,10 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
+    use tokio_util::sync::CancellationToken;
+
     use crate::image::{
-        Source,
+        Loader, Source,
         manifest::{OCI_INDEX, OCI_MANIFEST},
         testing::{
             ArchiveFile, OCI_CONFIG, OCI_GZIP, OCI_TAR, Tar, check, descriptor, gunzip, gzip,
@@ -425,6 +524,57 @@ mod tests {
         // A configuration and two layers, one of them used twice.
         assert_eq!(old.blobs.len(), 3);
         assert!(gunzip(&read(&old.blobs[1])?)? == one);
+        Ok(())
+    }
+
+    /// What crane, kaniko and jib write: compressed layers, named after what they unpack
+    /// to or after nothing in particular. All three are the same image, whose
+    /// layers are sent as they are.
+    #[test]
+    fn compressed_savers_agree() -> anyhow::Result<()> {
+        let (one, two) = layers();
+        let (packed_one, packed_two) = (gzip(&one), gzip(&two));
+        let config = config(&[&one, &two]);
+        let hex = |bytes: &[u8]| Digest::of(bytes).hex().to_owned();
+        let archive = |config_name: &str, names: [&str; 2], tags: Value| {
+            Tar::new()
+                .file(config_name, &config)
+                .file(names[0], &packed_one)
+                .file(names[1], &packed_two)
+                .json(
+                    LIST,
+                    &json!([{"Config": config_name, "RepoTags": tags, "Layers": names}]),
+                )
+                .save()
+        };
+        let by_content = [&packed_one, &packed_two].map(|it| format!("{}.tar.gz", hex(it)));
+        let by_content = [by_content[0].as_str(), by_content[1].as_str()];
+        let by_diff_id = [&one, &two].map(|it| format!("{}.tar.gz", hex(it)));
+        let by_diff_id = [by_diff_id[0].as_str(), by_diff_id[1].as_str()];
+        let id = Digest::of(&config);
+        let crane = archive(id.as_str(), by_content, json!(["gru.ocir.io/ns/web:1.0"]))?;
+        let kaniko = archive(id.as_str(), by_content, Value::Null)?;
+        let jib = archive("config.json", by_diff_id, json!(["web"]))?;
+        let image = crane.load(None)?;
+        check(&image)?;
+        for other in [&kaniko, &jib] {
+            assert_eq!(other.load(None)?.root().digest, image.root().digest);
+        }
+        let digests: Vec<&Digest> = image.root().layers.iter().map(|it| &it.digest).collect();
+        assert_eq!(
+            digests,
+            [&Digest::of(&packed_one), &Digest::of(&packed_two)]
+        );
+        let diff_ids: Vec<_> = image.layers.iter().map(|it| it.diff_id.clone()).collect();
+        assert_eq!(diff_ids, [Some(Digest::of(&one)), Some(Digest::of(&two))]);
+        assert!(image.layers.iter().all(|it| it.to_remember().is_none()));
+        // By its name, by what Docker calls its id, and by its place.
+        jib.load(Some("web:latest"))?;
+        for reference in ["@0".to_owned(), id.to_string(), format!("@{id}")] {
+            kaniko.load(Some(&reference))?;
+        }
+        let other = Digest::of(b"other").to_string();
+        assert!(kaniko.load(Some(&other)).is_err());
         Ok(())
     }
 
@@ -642,7 +792,7 @@ mod tests {
             entry "manifest.json" of "DIR/image.tar" is not the list of images that docker save writes: invalid type: map, expected a sequence at line 1 column 0
             entry "manifest.json" of "DIR/image.tar" is not the list of images that docker save writes: invalid type: map, expected a sequence at line 1 column 0
             "DIR/image.tar" has no entry "manifest.json", so docker save did not write it
-            "DIR/image.tar" has no entry "manifest.json"; it is an image layout in an archive: unpack it, and write oci:DIRECTORY
+            "DIR/image.tar" has no entry "manifest.json"; it is an image layout in an archive: write oci-archive:FILE
             entry "manifest.json" of "DIR/image.tar" has 5242880 bytes, more than the 4194304 that such a document may have"#]].assert_eq(&found.join("\n"));
         Ok(())
     }

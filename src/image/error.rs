@@ -18,12 +18,32 @@ pub enum Error {
     },
     /// The archive file as a whole is compressed.
     #[error(
-        "{file:?} is compressed with {format}, and only plain tar files are read; decompress it first:\n    {command}"
+        "{file:?} is compressed with {format}, and is read plain, or compressed with gzip or zstd; decompress it first:\n    {command}"
     )]
     CompressedArchive {
         file: PathBuf,
         format: &'static str,
         command: String,
+    },
+    /// A blob of the cache is not what it was.
+    #[error(
+        "the cached copy of layer {digest} was damaged on disk; it has been removed, and is made again by the next run"
+    )]
+    CacheDamaged { digest: Digest },
+    /// The source has no form in the media types that were asked for.
+    #[error("{place} cannot become {target}: {problem}")]
+    Conversion {
+        place: String,
+        target: &'static str,
+        problem: String,
+    },
+    /// Docker's socket does not give the image.
+    #[error("{address} {problem}")]
+    Daemon {
+        address: String,
+        problem: String,
+        /// The daemon answers, and has no such image.
+        is_missing: bool,
     },
     /// A tar header that is not one, in the middle of an archive.
     #[error("{file:?} is damaged: {problem} at byte {position}")]
@@ -31,6 +51,14 @@ pub enum Error {
         file: PathBuf,
         position: u64,
         problem: String,
+    },
+    /// A file that is compressed as a whole, and cannot be decompressed.
+    #[error("{file:?} cannot be decompressed with {format}")]
+    Decompress {
+        file: PathBuf,
+        format: &'static str,
+        #[source]
+        cause: std::io::Error,
     },
     /// Bytes that are not what their digest says.
     #[error("{place} is corrupt: it should have the digest {expected}, and has {actual}")]
@@ -94,6 +122,13 @@ pub enum Error {
     /// The source holds no image at all.
     #[error("{file:?} holds no image")]
     NoImage { file: PathBuf },
+    /// None of the images is for a platform that was asked for.
+    #[error("{file:?} holds no image for the platform {wanted}; what it holds: {present}")]
+    NoSuchPlatform {
+        file: PathBuf,
+        wanted: String,
+        present: String,
+    },
     /// The image that was asked for is not in the source.
     #[error("{file:?} holds no image {wanted:?}; what it holds: {choices}")]
     NoSuchImage {
@@ -108,9 +143,9 @@ pub enum Error {
         kind: &'static str,
         expected: &'static str,
     },
-    /// A directory that is not an image layout.
-    #[error("{directory:?} is not an image layout: {problem}")]
-    NotALayout { directory: PathBuf, problem: String },
+    /// A directory or an archive that is not an image layout.
+    #[error("{place:?} is not an image layout: {problem}")]
+    NotALayout { place: PathBuf, problem: String },
     /// A file that is not a tar archive.
     #[error("{file:?} is not a tar archive")]
     NotAnArchive { file: PathBuf },
@@ -121,12 +156,36 @@ pub enum Error {
         entry: String,
         via: String,
     },
+    /// Not a platform.
+    #[error("{text:?} is not a platform; write it like linux/amd64 or linux/arm64/v8")]
+    PlatformSyntax { text: String },
     /// The operating system cannot read a file.
     #[error("cannot read {place}")]
     Read {
         place: String,
         #[source]
         cause: std::io::Error,
+    },
+    /// Another registry does not give the image, or a part of it.
+    #[error("the image {image} cannot be read")]
+    Remote {
+        image: String,
+        /// Who was signed in there.
+        identity: String,
+        /// The registry answers, and has no such image.
+        is_missing: bool,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A layer that an earlier version compressed comes out differently now.
+    #[error(
+        "{place} was compressed with {then} when its digest {expected} was recorded, and this version, which compresses with {now}, cannot make the same bytes again{hint}"
+    )]
+    Recompressed {
+        place: String,
+        expected: Digest,
+        then: String,
+        now: &'static str,
+        hint: &'static str,
     },
     /// A blob whose size is not what its manifest says.
     #[error("{place} is corrupt: it should have {expected} bytes, and has {actual}")]
@@ -166,7 +225,22 @@ pub enum Error {
 impl Error {
     /// Whether the source itself is not there (it may be built later in the run).
     pub fn is_missing(&self) -> bool {
-        matches!(self, Self::Read { cause, .. } if cause.kind() == std::io::ErrorKind::NotFound)
+        match self {
+            Self::Read { cause, .. } => cause.kind() == std::io::ErrorKind::NotFound,
+            Self::Daemon { is_missing, .. } | Self::Remote { is_missing, .. } => *is_missing,
+            _ => false,
+        }
+    }
+
+    /// The error inside an [`std::io::Error`], or one around it.
+    pub(super) fn unwrap_io(error: std::io::Error, place: &str) -> Self {
+        match error.downcast::<Self>() {
+            Ok(error) => error,
+            Err(cause) => Self::Read {
+                place: place.to_owned(),
+                cause,
+            },
+        }
     }
 
     /// The error of a source at the bottom of a chain: readers of blobs can only
@@ -197,7 +271,7 @@ impl From<Error> for std::io::Error {
     }
 }
 
-pub(super) const FORMS: &str = "docker-archive:FILE[:REFERENCE] for what docker save writes, or oci:DIRECTORY[:TAG] for an image layout";
+pub(super) const FORMS: &str = "docker-archive:FILE[:REFERENCE] for what docker save writes, oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG] for an image layout, docker-daemon:NAME[:TAG] for an image of Docker, docker://HOST/NAME:TAG or docker://HOST/NAME@DIGEST for one of another registry, or the path of an archive or a layout, beginning with / or .";
 
 #[cfg(test)]
 mod tests {

@@ -87,6 +87,16 @@ impl InputFile {
         }
     }
 
+    /// What names this very state of the file, also in another process.
+    pub(super) fn key(&self) -> String {
+        let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+        let stamp = &self.stamp;
+        format!(
+            "{path:?}\n{} {} {} {:?} {:?}",
+            stamp.device, stamp.inode, stamp.size, stamp.modified, stamp.changed
+        )
+    }
+
     pub(super) fn read_error(&self, cause: io::Error) -> Error {
         Error::Read {
             place: format!("{:?}", self.path),

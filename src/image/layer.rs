@@ -6,10 +6,10 @@
 //! with `--dest-oci-accept-uncompressed-layers`). Blobs of other media types
 //! (attestations, charts, signatures) are no layers and are sent as they are.
 
-use super::{Error, file::Extent};
+use serde::{Deserialize, Serialize};
 
 /// What the bytes of a layer are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Format {
     Gzip,
     Zstd,
@@ -20,17 +20,20 @@ pub(super) enum Format {
 }
 
 impl Format {
-    pub(super) fn of(extent: &Extent) -> Result<Self, Error> {
-        let head = extent.head(262)?;
-        Ok(match head.as_slice() {
+    /// By the first bytes, of which [`HEAD`] are enough.
+    pub(super) fn of_head(head: &[u8]) -> Self {
+        match head {
             [0x1f, 0x8b, ..] => Self::Gzip,
             // A frame, or a frame to skip, which comes first in some variants.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
-            head if head.get(257..) == Some(b"ustar") => Self::Tar,
+            head if head.get(257..HEAD) == Some(b"ustar") => Self::Tar,
             _ => Self::Other,
-        })
+        }
     }
 }
+
+/// Bytes that say what a layer is.
+pub(super) const HEAD: usize = 262;
 
 /// Media types of layers, by who defined them.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +61,11 @@ impl Family {
             Format::Tar => true,
             Format::Other => self.says_tar,
         }
+    }
+
+    /// Whether the types are Docker's.
+    pub(super) fn is_docker(self) -> bool {
+        self.types[0] == DOCKER_LAYERS[0]
     }
 
     /// The media type that says what the bytes are.

@@ -7,22 +7,18 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use tokio_util::sync::CancellationToken;
 
 use super::{
-    Error, Image, Loader,
-    file::{self, Extent},
+    Error, Image,
+    file::{self},
     manifest::RawDescriptor,
+    part::Part,
     walk::{self, Store},
+    work::Work,
 };
 
 /// Reads the image with a tag from a directory, or the only one.
-pub(super) fn load(
-    loader: &Loader,
-    directory: &Path,
-    tag: Option<&str>,
-    stop: &CancellationToken,
-) -> Result<Image, Error> {
+pub(super) fn load(work: &Work<'_>, directory: &Path, tag: Option<&str>) -> Result<Image, Error> {
     let metadata = std::fs::metadata(directory).map_err(|cause| Error::Read {
         place: format!("{directory:?}"),
         cause,
@@ -34,21 +30,29 @@ pub(super) fn load(
             expected: "the directory of an image layout",
         });
     }
-    let store = Store::Directory(directory);
-    check_version(&store)?;
-    let Some(extent) = store.find(INDEX)? else {
+    load_from(work, &Store::Directory(directory), tag)
+}
+
+/// Reads the image with a tag from a layout, wherever that is.
+pub(super) fn load_from(
+    work: &Work<'_>,
+    store: &Store<'_>,
+    tag: Option<&str>,
+) -> Result<Image, Error> {
+    check_version(store)?;
+    let Some(index) = store.find(INDEX)? else {
         return Err(Error::NotALayout {
-            directory: directory.to_owned(),
+            place: store.path().to_owned(),
             problem: format!("it has no file {INDEX}"),
         });
     };
-    let images = images(&store, &extent)?;
-    let chosen = choose(directory, &images, tag)?;
-    walk::load(loader, &store, chosen, &extent.place(), stop)
+    let images = images(store, &index)?;
+    let chosen = choose(store, &images, tag)?;
+    walk::load(work, store, chosen, &index.place())
 }
 
 /// The images that a layout names.
-pub(super) fn images(store: &Store<'_>, index: &Extent) -> Result<Vec<RawDescriptor>, Error> {
+pub(super) fn images(store: &Store<'_>, index: &Part) -> Result<Vec<RawDescriptor>, Error> {
     #[derive(Deserialize)]
     #[serde(expecting = "an object")]
     struct Index {
@@ -76,38 +80,47 @@ fn check_version(store: &Store<'_>) -> Result<(), Error> {
         }
     };
     Err(Error::NotALayout {
-        directory: store.path().to_owned(),
+        place: store.path().to_owned(),
         problem,
     })
 }
 
 fn choose<'a>(
-    directory: &Path,
+    store: &Store<'_>,
     images: &'a [RawDescriptor],
     tag: Option<&str>,
 ) -> Result<&'a RawDescriptor, Error> {
     let position = tag.and_then(|tag| tag.strip_prefix('@')?.parse::<usize>().ok());
+    let is_named = |image: &&RawDescriptor, name: &str| {
+        image.reference_name() == Some(name)
+            || image.image_name() == Some(name)
+            || image.digest == name.strip_prefix('@').unwrap_or(name)
+    };
     let found: Vec<&RawDescriptor> = match (position, tag) {
         (Some(position), _) => images.get(position).into_iter().collect(),
-        (None, Some(tag)) => images
-            .iter()
-            .filter(|image| image.reference_name() == Some(tag) || image.image_name() == Some(tag))
-            .collect(),
+        (None, Some(tag)) => images.iter().filter(|image| is_named(image, tag)).collect(),
         (None, None) => images.iter().collect(),
     };
     match found.as_slice() {
         [first, rest @ ..] if rest.iter().all(|image| image.same_digest(first)) => Ok(first),
         [] if images.is_empty() => Err(Error::NoImage {
-            file: directory.to_owned(),
+            file: store.path().to_owned(),
         }),
         [] => Err(Error::NoSuchImage {
-            file: directory.to_owned(),
+            file: store.path().to_owned(),
             wanted: tag.unwrap_or_default().to_owned(),
             choices: choices(images),
         }),
         _ => Err(Error::Ambiguous {
-            file: directory.to_owned(),
-            syntax: "oci:DIRECTORY:TAG, or oci:DIRECTORY:@NUMBER with its place in index.json",
+            file: store.path().to_owned(),
+            syntax: match store {
+                Store::Directory(_) | Store::Remote(..) => {
+                    "oci:DIRECTORY:TAG, or oci:DIRECTORY:@NUMBER with its place in index.json"
+                }
+                Store::Archive(_) => {
+                    "oci-archive:FILE:TAG, or oci-archive:FILE:@NUMBER with its place in index.json"
+                }
+            },
             choices: choices(images),
         }),
     }
@@ -141,10 +154,10 @@ const SHOWN: usize = 20;
 mod tests {
     use expect_test::expect;
     use serde_json::json;
+    use tokio_util::sync::CancellationToken;
 
-    use super::*;
     use crate::image::{
-        Source,
+        Loader, Source,
         testing::{Layout, OCI_GZIP, chain, check, gzip, layer},
     };
 

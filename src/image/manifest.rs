@@ -1,14 +1,14 @@
 //! Manifests as documents: reading them, and writing the ones that compression
 //! changes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Descriptor, Digest, Error, file::MAX_DOCUMENT};
+use super::{Descriptor, Digest, Error, Platform, file::MAX_DOCUMENT};
 
 /// A descriptor as it stands in a document.
 #[derive(Clone, Debug, Deserialize)]
@@ -23,20 +23,37 @@ pub(super) struct RawDescriptor {
     #[serde(default)]
     annotations: Option<BTreeMap<String, String>>,
     #[serde(default)]
-    platform: Option<Platform>,
+    pub(super) platform: Option<RawPlatform>,
     #[serde(default)]
     pub(super) data: Option<String>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+/// Operating system and processor, as a descriptor or a configuration says them.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(expecting = "a platform")]
-struct Platform {
+pub(super) struct RawPlatform {
     #[serde(default)]
     os: String,
     #[serde(default)]
     architecture: String,
     #[serde(default)]
     variant: Option<String>,
+}
+
+impl RawPlatform {
+    pub(super) fn is_in(&self, wanted: &Platform) -> bool {
+        let variant = self.variant.as_deref().unwrap_or_default();
+        wanted.includes(&self.os, &self.architecture, variant)
+    }
+
+    pub(super) fn name(&self) -> String {
+        let mut name = format!("{}/{}", self.os, self.architecture);
+        if let Some(variant) = self.variant.as_deref().filter(|it| !it.is_empty()) {
+            name = format!("{name}/{variant}");
+        }
+        // It goes into messages, and comes from anywhere.
+        name.escape_debug().to_string()
+    }
 }
 
 /// A manifest or an index.
@@ -57,6 +74,25 @@ pub(super) enum Content {
 }
 
 impl RawDescriptor {
+    /// The descriptor of a manifest that nothing names.
+    pub(super) fn of_manifest(media_type: &str, digest: &Digest, size: u64) -> Self {
+        // What a proxy makes of it, `text/plain` for instance, says nothing.
+        let known = [OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST];
+        let says_something = known.contains(&media_type);
+        Self {
+            media_type: match says_something {
+                true => media_type.to_owned(),
+                false => String::new(),
+            },
+            digest: digest.to_string(),
+            size,
+            urls: None,
+            annotations: None,
+            platform: None,
+            data: None,
+        }
+    }
+
     /// The tag that an image layout gives to it.
     pub(super) fn reference_name(&self) -> Option<&str> {
         self.annotation("org.opencontainers.image.ref.name")
@@ -75,6 +111,11 @@ impl RawDescriptor {
         self.annotations.as_ref()?.get(key).map(String::as_str)
     }
 
+    /// The image that an attestation is about.
+    pub(super) fn attested(&self) -> Option<&str> {
+        self.annotation("vnd.docker.reference.digest")
+    }
+
     pub(super) fn is_attestation(&self) -> bool {
         self.annotation("vnd.docker.reference.type").is_some()
     }
@@ -82,14 +123,7 @@ impl RawDescriptor {
     /// Operating system and processor, to tell images of an index apart.
     pub(super) fn platform_name(&self) -> String {
         match &self.platform {
-            Some(platform) if !self.is_attestation() => {
-                let mut name = format!("{}/{}", platform.os, platform.architecture);
-                if let Some(variant) = platform.variant.as_deref().filter(|it| !it.is_empty()) {
-                    name = format!("{name}/{variant}");
-                }
-                // It goes into messages, and comes from anywhere.
-                name.escape_debug().to_string()
-            }
+            Some(platform) if !self.is_attestation() => platform.name(),
             Some(_) => "an attestation".to_owned(),
             None => self.digest.escape_debug().to_string(),
         }
@@ -208,32 +242,49 @@ impl Document {
     }
 }
 
-/// Replaces descriptors in a document; without changes, the bytes stay.
-pub(super) fn rewrite(
-    document: &Document,
-    member: &str,
-    changes: &[(usize, Descriptor)],
-) -> Result<Bytes, Error> {
-    if changes.is_empty() {
+/// What becomes different in a document.
+#[derive(Debug, Default)]
+pub(super) struct Edits {
+    /// Descriptors of the member that lists them, by place. An empty media type leaves what is
+    /// there.
+    pub(super) entries: Vec<(usize, Descriptor)>,
+    /// Places that are left out.
+    pub(super) dropped: HashSet<usize>,
+    /// The descriptor of the configuration.
+    pub(super) config: Option<Descriptor>,
+    /// The document's own media type.
+    pub(super) media_type: Option<&'static str>,
+    /// What Docker's schema 2 has no place for is left out.
+    pub(super) strip: bool,
+}
+
+impl Edits {
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+            && self.dropped.is_empty()
+            && self.config.is_none()
+            && self.media_type.is_none()
+            && !self.strip
+    }
+}
+
+/// Changes a document; without changes, the bytes stay.
+pub(super) fn rewrite(document: &Document, member: &str, edits: &Edits) -> Result<Bytes, Error> {
+    if edits.is_empty() {
         return Ok(document.bytes.clone().into());
     }
     let mut value: Value = parse(&document.bytes, &document.place, "JSON")?;
     let mut renamed = HashMap::new();
-    for (position, descriptor) in changes {
+    for (position, descriptor) in &edits.entries {
         // The typed reading of the same bytes found a descriptor here.
         let old = &mut value[member][*position];
         if let Some(Value::String(digest)) = old.get("digest") {
             renamed.insert(digest.clone(), descriptor.digest.to_string());
         }
-        old["digest"] = descriptor.digest.as_str().into();
-        old["size"] = descriptor.size.into();
-        if !descriptor.media_type.is_empty() {
-            old["mediaType"] = descriptor.media_type.as_str().into();
-        }
-        // A copy of the old content would no longer fit.
-        if let Some(members) = old.as_object_mut() {
-            members.remove("data");
-        }
+        replace(old, descriptor);
+    }
+    if let Some(config) = &edits.config {
+        replace(&mut value["config"], config);
     }
     // An attestation says in its descriptor which image it is about.
     for entry in value[member].as_array_mut().into_iter().flatten() {
@@ -244,6 +295,19 @@ pub(super) fn rewrite(
             about.clone_from(new);
         }
     }
+    if let Some(entries) = value[member].as_array_mut() {
+        let mut position = 0;
+        entries.retain(|_| {
+            position += 1;
+            !edits.dropped.contains(&(position - 1))
+        });
+    }
+    if let Some(media_type) = edits.media_type {
+        value["mediaType"] = media_type.into();
+    }
+    if edits.strip {
+        strip(&mut value, member);
+    }
     let bytes = canonical(&value);
     if bytes.len() as u64 > MAX_DOCUMENT {
         return Err(Error::TooLarge {
@@ -253,6 +317,35 @@ pub(super) fn rewrite(
         });
     }
     Ok(bytes)
+}
+
+fn replace(old: &mut Value, new: &Descriptor) {
+    old["digest"] = new.digest.as_str().into();
+    old["size"] = new.size.into();
+    if !new.media_type.is_empty() {
+        old["mediaType"] = new.media_type.as_str().into();
+    }
+    // A copy of the old content would no longer fit.
+    if let Some(members) = old.as_object_mut() {
+        members.remove("data");
+    }
+}
+
+/// Leaves what Docker's schema 2 knows.
+fn strip(value: &mut Value, member: &str) {
+    let keep = |value: &mut Value, names: &[&str]| {
+        if let Some(members) = value.as_object_mut() {
+            members.retain(|name, _| names.contains(&name.as_str()));
+        }
+    };
+    keep(value, &["schemaVersion", "mediaType", "config", member]);
+    let descriptor = ["mediaType", "size", "digest", "urls", "platform"];
+    for entry in value[member].as_array_mut().into_iter().flatten() {
+        keep(entry, &descriptor);
+    }
+    if let Some(config) = value.get_mut("config") {
+        keep(config, &descriptor);
+    }
 }
 
 /// JSON as we write it: no white space, members sorted. Written out here, since
@@ -310,6 +403,7 @@ pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(super) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// Media type of a manifest list of Docker, its index.
 pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+pub(super) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub(super) const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
 #[cfg(test)]

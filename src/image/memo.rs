@@ -2,8 +2,7 @@
 //!
 //! A host plans, then plans again while it applies, in one process or two; the
 //! memo spares the second pass over the layers. It lives as long as its
-//! [`Loader`](super::Loader). A cache on disk belongs behind the same two
-//! functions, with [`ALGORITHM`](super::ALGORITHM) in its key.
+//! [`Loader`](super::Loader); what outlives it is in the [`Cache`](super::Cache).
 
 use std::{
     collections::HashMap,
@@ -33,16 +32,19 @@ struct Key {
     stamp: Stamp,
     offset: u64,
     length: u64,
+    /// What was done with the bytes; empty for their own digest.
+    algorithm: &'static str,
 }
 
 impl Memo {
     /// What compressing the extent gives; works it out with `make` the first time.
     pub(super) fn compressed(
         &self,
+        algorithm: &'static str,
         extent: &Extent,
         make: impl FnOnce() -> Result<Compressed, Error>,
     ) -> Result<Compressed, Error> {
-        remembered(&self.compressed, extent, make)
+        remembered(&self.compressed, algorithm, extent, make)
     }
 
     /// The digest of the extent; works it out with `make` the first time.
@@ -51,12 +53,13 @@ impl Memo {
         extent: &Extent,
         make: impl FnOnce() -> Result<Digest, Error>,
     ) -> Result<Digest, Error> {
-        remembered(&self.digests, extent, make)
+        remembered(&self.digests, "", extent, make)
     }
 }
 
 fn remembered<T: Clone>(
     table: &Table<T>,
+    algorithm: &'static str,
     extent: &Extent,
     make: impl FnOnce() -> Result<T, Error>,
 ) -> Result<T, Error> {
@@ -65,6 +68,7 @@ fn remembered<T: Clone>(
         stamp: extent.file.stamp.clone(),
         offset: extent.offset,
         length: extent.length,
+        algorithm,
     };
     if let Some(known) = lock(table).get(&key) {
         return Ok(known.clone());

@@ -6,14 +6,21 @@
 //! bytes and the algorithm's version, and of nothing else. Blocking code: it
 //! is called from threads that may block.
 //!
-//! Sources are read in place: nothing is unpacked or copied to disk, layers that
-//! come uncompressed are compressed while they are read, and all of it stays
-//! below 16 MiB of memory. Not here: archives that are compressed as a whole,
-//! Docker's socket, other registries, and a cache that outlives the process.
+//! Sources are read in place where that is possible: nothing is unpacked, and nothing that
+//! is compressed already is copied to disk. Archives that are compressed as a whole are read
+//! in one pass, as is what Docker's socket sends. Layers that come uncompressed are compressed once,
+//! into the [`Cache`] if there is one. All of it stays below 24 MiB of memory.
+//! Other registries are read through a [`Remote`], which the caller gives: what is spoken
+//! there is not known here.
 
 mod archive;
+mod aside;
 mod blob;
+mod cache;
 mod compress;
+mod convert;
+mod daemon;
+mod decode;
 mod digest;
 mod docker;
 mod error;
@@ -22,18 +29,31 @@ mod layer;
 mod layout;
 mod manifest;
 mod memo;
+mod name;
+mod options;
+mod part;
+#[cfg(test)]
+mod properties;
+mod remote;
 mod source;
+mod stream;
 #[cfg(test)]
 mod testing;
 mod walk;
+mod work;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-pub use compress::ALGORITHM;
+pub use cache::Cache;
+pub use compress::{ALGORITHM, ZSTD_ALGORITHM};
+pub use daemon::Daemon;
 pub use digest::Digest;
 pub use error::Error;
 pub use manifest::{DOCKER_INDEX, OCI_INDEX};
+pub use name::{ImageName, validate_host, validate_repository, validate_tag};
+pub use options::{Compression, KnownLayer, Layer, LoadOptions, ManifestFormat, Platform};
+pub use remote::{Origin, Remote, RemoteManifest};
 pub use source::{BlobSource, Loader, Source};
 
 /// An image, or an index of images, ready to be pushed.
@@ -43,6 +63,8 @@ pub struct Image {
     pub manifests: Vec<Manifest>,
     /// Distinct blobs of all manifests.
     pub blobs: Vec<Blob>,
+    /// Distinct layers of all manifests, and how their descriptors came about.
+    pub layers: Vec<Layer>,
 }
 
 /// A manifest or an index, as bytes that are pushed unchanged.

@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{Blob, Digest, Error, Image, Loader, Source};
+use super::{Blob, Digest, Error, Image, LoadOptions, Loader, Source};
 
 pub(super) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub(super) const OCI_TAR: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -87,6 +87,44 @@ impl Layout {
         Loader::default().load(&source, &CancellationToken::new())
     }
 
+    pub(super) fn load_with(&self, options: &LoadOptions) -> Result<Image, Error> {
+        let source = Source::Layout {
+            directory: self.path().to_owned(),
+            tag: None,
+        };
+        Loader::default().load_with(&source, options, &CancellationToken::new())
+    }
+
+    /// The text of the error that loading with options gives.
+    #[track_caller]
+    pub(super) fn error_with(&self, options: &LoadOptions) -> String {
+        let error = self
+            .load_with(options)
+            .expect_err("this layout cannot be read so");
+        chain(&error, self.path())
+    }
+
+    /// The same layout in an archive.
+    pub(super) fn archive(&self) -> anyhow::Result<Tar> {
+        let mut tar = Tar::new()
+            .file(
+                "oci-layout",
+                &std::fs::read(self.path().join("oci-layout"))?,
+            )
+            .file(
+                "index.json",
+                &std::fs::read(self.path().join("index.json"))?,
+            );
+        let mut blobs: Vec<_> =
+            std::fs::read_dir(self.path().join("blobs/sha256"))?.collect::<Result<_, _>>()?;
+        blobs.sort_by_key(std::fs::DirEntry::file_name);
+        for blob in blobs {
+            let name = format!("blobs/sha256/{}", blob.file_name().display());
+            tar = tar.file(&name, &std::fs::read(blob.path())?);
+        }
+        Ok(tar)
+    }
+
     /// The text of the error that loading gives.
     #[track_caller]
     pub(super) fn error(&self, tag: Option<&str>) -> String {
@@ -115,6 +153,23 @@ impl ArchiveFile {
             reference: reference.map(str::to_owned),
         };
         Loader::default().load(&source, &CancellationToken::new())
+    }
+
+    /// Whatever the file is.
+    pub(super) fn load_with(&self, options: &LoadOptions) -> Result<Image, Error> {
+        let source = Source::Path {
+            path: self.path.clone(),
+            reference: None,
+        };
+        Loader::default().load_with(&source, options, &CancellationToken::new())
+    }
+
+    #[track_caller]
+    pub(super) fn error_with(&self, options: &LoadOptions) -> String {
+        let error = self
+            .load_with(options)
+            .expect_err("this archive cannot be read so");
+        chain(&error, self.directory.path())
     }
 
     #[track_caller]
@@ -182,6 +237,34 @@ fn header(kind: tar::EntryType, size: usize) -> tar::Header {
     header.set_mtime(0);
     header.set_cksum();
     header
+}
+
+/// What Docker from 25 on writes for an image of these layers, uncompressed or
+/// not: a layout around a `manifest.json`.
+pub(super) fn docker_archive(layers: &[&[u8]], diff_ids: &[&[u8]]) -> Tar {
+    let blob = |bytes: &[u8]| format!("blobs/sha256/{}", Digest::of(bytes).hex());
+    let diff_ids: Vec<String> = diff_ids
+        .iter()
+        .map(|it| Digest::of(it).to_string())
+        .collect();
+    let config = json!({
+        "os": "linux",
+        "architecture": "amd64",
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+    })
+    .to_string();
+    let mut tar = Tar::new();
+    for layer in layers {
+        tar = tar.file(&blob(layer), layer);
+    }
+    tar.file(&blob(config.as_bytes()), config.as_bytes()).json(
+        "manifest.json",
+        &json!([{
+            "Config": blob(config.as_bytes()),
+            "RepoTags": ["team/web:1.0"],
+            "Layers": layers.iter().map(|it| blob(it)).collect::<Vec<_>>(),
+        }]),
+    )
 }
 
 /// A layer with one file.

@@ -12,69 +12,116 @@ use std::{
     sync::Arc,
 };
 
-use tokio_util::sync::CancellationToken;
+use serde::Deserialize;
 
 use super::{
-    Blob, BlobSource, Descriptor, Digest, Error, Image, Loader, Manifest,
+    Blob, BlobSource, Descriptor, Digest, Error, Image, Layer, Manifest, ManifestFormat,
     archive::Archive,
-    blob::{Memory, Packed, Stored},
-    compress::{self, Compressed},
-    file::{Extent, InputFile},
+    blob::Memory,
+    file::{Extent, InputFile, MAX_DOCUMENT},
     layer::{Family, Format, is_foreign},
-    manifest::{Content, Document, RawDescriptor, parse, rewrite},
+    manifest::{Content, Document, Edits, RawDescriptor, RawPlatform, parse, rewrite},
+    part::Part,
+    remote::{Remote, RemotePart},
+    work::Work,
 };
 
-/// Where the files of an image layout are.
+/// Where manifests and blobs are.
 #[derive(Debug)]
 pub(super) enum Store<'a> {
-    /// A directory.
+    /// In an image layout, a directory.
     Directory(&'a Path),
-    /// An archive.
+    /// In an archive.
     Archive(&'a Archive),
+    /// In another registry, and what messages call the image there.
+    Remote(&'a Path, &'a Arc<dyn Remote>),
 }
 
 impl Store<'_> {
     /// The source, as messages name it.
     pub(super) fn path(&self) -> &Path {
         match self {
-            Self::Directory(path) => path,
+            Self::Directory(path) | Self::Remote(path, _) => path,
             Self::Archive(archive) => archive.path(),
         }
     }
 
     /// A file by its name; `None` when there is none.
-    pub(super) fn find(&self, name: &str) -> Result<Option<Extent>, Error> {
+    pub(super) fn find(&self, name: &str) -> Result<Option<Part>, Error> {
         match self {
             Self::Archive(archive) => archive.find(name),
+            Self::Remote(..) => Ok(None),
             Self::Directory(path) => match InputFile::open(&path.join(name)) {
-                Ok((file, _)) => Ok(Some(Extent::whole(file))),
+                Ok((file, _)) => Ok(Some(Part::InPlace(Extent::whole(file)))),
                 Err(error) if error.is_missing() => Ok(None),
                 Err(error) => Err(error),
             },
         }
     }
 
-    /// A blob; `None` when it is not there.
-    fn blob(&self, digest: &Digest) -> Result<Option<Extent>, Error> {
-        self.find(&format!("blobs/sha256/{}", digest.hex()))
+    /// A blob; `None` when it is not there. Of another registry it is believed that
+    /// it has what its manifests name.
+    fn blob(&self, digest: &Digest, size: u64) -> Result<Option<Part>, Error> {
+        match self {
+            Self::Remote(_, remote) => Ok(Some(Part::Remote(RemotePart {
+                remote: Arc::clone(remote),
+                digest: digest.clone(),
+                length: size,
+            }))),
+            Self::Directory(_) | Self::Archive(_) => {
+                self.find(&format!("blobs/sha256/{}", digest.hex()))
+            }
+        }
+    }
+
+    /// The bytes of a manifest, and what messages call it; `None` when it is not there.
+    fn manifest(
+        &self,
+        descriptor: &RawDescriptor,
+        digest: &Digest,
+    ) -> Result<Option<(Vec<u8>, String)>, Error> {
+        if let Self::Remote(path, remote) = self {
+            let Some(manifest) = remote.manifest(digest)? else {
+                return Ok(None);
+            };
+            let place = format!("manifest {digest} of {path:?}");
+            let actual = manifest.bytes.len() as u64;
+            if actual > MAX_DOCUMENT {
+                return Err(Error::TooLarge {
+                    place,
+                    size: actual,
+                    limit: MAX_DOCUMENT,
+                });
+            }
+            if actual != descriptor.size {
+                return Err(Error::Size {
+                    place,
+                    expected: descriptor.size,
+                    actual,
+                });
+            }
+            return Ok(Some((manifest.bytes.to_vec(), place)));
+        }
+        let Some(part) = self.blob(digest, descriptor.size)? else {
+            return Ok(None);
+        };
+        check_size(&part, descriptor.size)?;
+        Ok(Some((part.document()?, part.place())))
     }
 
     /// Reads a JSON document.
     pub(super) fn json<T: serde::de::DeserializeOwned>(
         &self,
-        extent: &Extent,
+        part: &Part,
         expected: &'static str,
     ) -> Result<T, Error> {
-        parse(&extent.document()?, &extent.place(), expected)
+        parse(&part.document()?, &part.place(), expected)
     }
 
     fn document(&self, descriptor: &RawDescriptor, referrer: &str) -> Result<Document, Error> {
         let digest = descriptor.digest(referrer)?;
-        let (bytes, place) = match self.blob(&digest)? {
-            Some(extent) => {
-                check_size(&extent, descriptor.size)?;
-                (extent.document()?, extent.place())
-            }
+        let (bytes, place) = match self.manifest(descriptor, &digest)? {
+            Some(found) => found,
             None => match descriptor.embedded(referrer)? {
                 Some(bytes) => (bytes, format!("the data of {digest} in {referrer}")),
                 None => {
@@ -128,7 +175,7 @@ pub(super) fn survey(
         }
         check_bounds(store, depth, seen.len())?;
         let digest = descriptor.digest(&referrer)?;
-        if store.blob(&digest)?.is_none() && descriptor.data.is_none() {
+        if store.blob(&digest, descriptor.size)?.is_none() && descriptor.data.is_none() {
             // Whoever loads it says which ones.
             survey.is_ready = false;
             if !descriptor.is_attestation() {
@@ -152,10 +199,11 @@ pub(super) fn survey(
                     let Some(family) = Family::of(&layer.media_type) else {
                         continue;
                     };
-                    survey.is_ready &= match store.blob(&layer.digest(&document.place)?)? {
-                        Some(extent) => !family.is_raw(Format::of(&extent)?),
-                        None => false,
-                    };
+                    survey.is_ready &=
+                        match store.blob(&layer.digest(&document.place)?, layer.size)? {
+                            Some(part) => !family.is_raw(part.format()?),
+                            None => false,
+                        };
                 }
             }
         }
@@ -165,21 +213,21 @@ pub(super) fn survey(
 
 /// Reads an image of a layout, and everything below it.
 pub(super) fn load(
-    loader: &Loader,
+    work: &Work<'_>,
     store: &Store<'_>,
     root: &RawDescriptor,
     referrer: &str,
-    stop: &CancellationToken,
 ) -> Result<Image, Error> {
     let mut walk = Walk {
-        loader,
+        work,
         store,
-        stop,
+        kept: None,
         image: ImageBuilder::default(),
         done: HashMap::new(),
         layers: HashMap::new(),
         bytes: 0,
     };
+    walk.select(root, referrer)?;
     walk.visit(root, referrer, 0)?;
     Ok(walk.image.finish())
 }
@@ -190,15 +238,16 @@ pub(super) struct ImageBuilder {
     manifests: Vec<Manifest>,
     blobs: Vec<Blob>,
     seen: HashSet<Digest>,
+    layers: Vec<Layer>,
 }
 
 impl ImageBuilder {
-    pub(super) fn blob(&mut self, digest: &Digest, size: u64, source: impl BlobSource + 'static) {
+    pub(super) fn blob(&mut self, digest: &Digest, size: u64, source: Arc<dyn BlobSource>) {
         if self.seen.insert(digest.clone()) {
             self.blobs.push(Blob {
                 digest: digest.clone(),
                 size,
-                source: Arc::new(source),
+                source,
             });
         }
     }
@@ -207,49 +256,167 @@ impl ImageBuilder {
         self.manifests.push(manifest);
     }
 
+    pub(super) fn layer(&mut self, layer: Layer) {
+        let is_there = |it: &Layer| it.descriptor.digest == layer.descriptor.digest;
+        if !self.layers.iter().any(is_there) {
+            self.layers.push(layer);
+        }
+    }
+
     pub(super) fn finish(self) -> Image {
         Image {
             manifests: self.manifests,
             blobs: self.blobs,
+            layers: self.layers,
         }
     }
 }
 
-impl ImageBuilder {
-    /// A layer that is compressed while it is sent.
-    pub(super) fn packed(&mut self, loader: &Loader, extent: &Extent, compressed: &Compressed) {
-        let source = Packed {
-            pool: Arc::clone(loader.pool()),
-            extent: extent.clone(),
-            digest: compressed.digest.clone(),
-            size: compressed.size,
-        };
-        self.blob(&compressed.digest, compressed.size, source);
-    }
-}
-
 struct Walk<'a> {
-    loader: &'a Loader,
+    work: &'a Work<'a>,
     store: &'a Store<'a>,
-    stop: &'a CancellationToken,
+    /// What the user's choice of platforms leaves of the indexes; all when there is none.
+    kept: Option<HashSet<Choice>>,
     image: ImageBuilder,
     /// What became of a manifest, by its original digest.
-    done: HashMap<Digest, (Digest, u64)>,
+    done: HashMap<Digest, Descriptor>,
     /// What became of a layer, by its original descriptor.
-    layers: HashMap<Descriptor, Descriptor>,
+    layers: HashMap<Descriptor, (Descriptor, Option<String>)>,
     bytes: u64,
 }
 
+/// An entry of an index: the same image may be there for several platforms.
+type Choice = (String, String);
+
+fn choice(descriptor: &RawDescriptor) -> Choice {
+    (descriptor.digest.clone(), descriptor.platform_name())
+}
+
 impl Walk<'_> {
-    /// Takes in a manifest or an index, children first, and says what its
-    /// digest and size became.
+    /// Finds out what the user's choice of platforms leaves.
+    fn select(&mut self, root: &RawDescriptor, referrer: &str) -> Result<(), Error> {
+        let wanted = &self.work.options.platforms;
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut selection = Selection {
+            found: Vec::new(),
+            hits: vec![false; wanted.len()],
+            kept: HashSet::new(),
+            count: 0,
+        };
+        self.survey_platforms(root, referrer, 0, &mut selection)?;
+        if let Some(missed) = selection.hits.iter().position(|hit| !hit) {
+            return Err(Error::NoSuchPlatform {
+                file: self.store.path().to_owned(),
+                wanted: wanted[missed].to_string(),
+                present: match selection.found.is_empty() {
+                    true => "none that says its platform".to_owned(),
+                    false => super::layout::listed(selection.found.into_iter()),
+                },
+            });
+        }
+        self.kept = Some(selection.kept);
+        Ok(())
+    }
+
+    /// Whether anything below a descriptor is for a platform that is wanted.
+    fn survey_platforms(
+        &self,
+        descriptor: &RawDescriptor,
+        referrer: &str,
+        depth: usize,
+        selection: &mut Selection,
+    ) -> Result<bool, Error> {
+        selection.count += 1;
+        check_bounds(self.store, depth, selection.count)?;
+        if let Some(platform) = &descriptor.platform
+            && depth > 0
+        {
+            return Ok(self.judge(platform, descriptor, selection));
+        }
+        let digest = descriptor.digest(referrer)?;
+        if self.store.blob(&digest, descriptor.size)?.is_none() && descriptor.data.is_none() {
+            // Nobody knows what it is.
+            return Ok(false);
+        }
+        let document = self.store.document(descriptor, referrer)?;
+        let is_kept = match &document.content {
+            Content::Index(children) => {
+                let mut is_kept = false;
+                let images = children.iter().filter(|child| !child.is_attestation());
+                for child in images {
+                    is_kept |=
+                        self.survey_platforms(child, &document.place, depth + 1, selection)?;
+                }
+                // Attestations stay with what they are about.
+                let kept: HashSet<String> = children
+                    .iter()
+                    .filter(|child| selection.kept.contains(&choice(child)))
+                    .map(|child| child.digest.clone())
+                    .collect();
+                for child in children.iter().filter(|child| child.is_attestation()) {
+                    if child.attested().is_some_and(|about| kept.contains(about)) {
+                        selection.kept.insert(choice(child));
+                    }
+                }
+                is_kept
+            }
+            Content::Manifest { config, .. } => match self.platform_of(config, &document.place)? {
+                Some(platform) => self.judge(&platform, descriptor, selection),
+                None => false,
+            },
+        };
+        if is_kept {
+            selection.kept.insert(choice(descriptor));
+        }
+        Ok(is_kept)
+    }
+
+    fn judge(
+        &self,
+        platform: &RawPlatform,
+        descriptor: &RawDescriptor,
+        selection: &mut Selection,
+    ) -> bool {
+        let mut is_wanted = false;
+        for (wanted, hit) in self.work.options.platforms.iter().zip(&mut selection.hits) {
+            if platform.is_in(wanted) {
+                (is_wanted, *hit) = (true, true);
+            }
+        }
+        let name = platform.name();
+        if !selection.found.contains(&name) {
+            selection.found.push(name);
+        }
+        if is_wanted {
+            selection.kept.insert(choice(descriptor));
+        }
+        is_wanted
+    }
+
+    /// What a configuration says.
+    fn platform_of(
+        &self,
+        config: &RawDescriptor,
+        referrer: &str,
+    ) -> Result<Option<RawPlatform>, Error> {
+        let part = self.store.blob(&config.digest(referrer)?, config.size)?;
+        let Some(part) = part.filter(|part| part.length() <= MAX_DOCUMENT) else {
+            return Ok(None);
+        };
+        // The configuration of an artifact can be anything.
+        Ok(serde_json::from_slice(&part.document()?).ok())
+    }
+
+    /// Takes in a manifest or an index, children first, and says what became of it.
     fn visit(
         &mut self,
         descriptor: &RawDescriptor,
         referrer: &str,
         depth: usize,
-    ) -> Result<(Digest, u64), Error> {
-        if self.stop.is_cancelled() {
+    ) -> Result<Descriptor, Error> {
+        if self.work.stop.is_cancelled() {
             return Err(Error::Stopped);
         }
         check_bounds(self.store, depth, self.done.len())?;
@@ -273,7 +440,11 @@ impl Walk<'_> {
                 ref layers,
             } => self.manifest(&document, config, layers)?,
         };
-        let done = (manifest.digest.clone(), manifest.bytes.len() as u64);
+        let done = Descriptor {
+            media_type: manifest.media_type.clone(),
+            digest: manifest.digest.clone(),
+            size: manifest.bytes.len() as u64,
+        };
         self.image.manifest(manifest);
         self.done.insert(original, done.clone());
         Ok(done)
@@ -285,24 +456,45 @@ impl Walk<'_> {
         children: &[RawDescriptor],
         depth: usize,
     ) -> Result<Manifest, Error> {
-        self.check_platforms(children, &document.place)?;
-        let mut changes = Vec::new();
+        let format = self.work.options.format;
+        let media_type = format.index_type(&document.media_type);
+        let mut edits = Edits {
+            media_type,
+            strip: media_type.is_some() && format == ManifestFormat::Docker,
+            ..Edits::default()
+        };
         for (position, child) in children.iter().enumerate() {
-            let (digest, size) = self.visit(child, &document.place, depth + 1)?;
-            if digest.as_str() != child.digest {
-                changes.push((
-                    position,
-                    Descriptor {
-                        media_type: child.media_type.clone(),
-                        digest,
-                        size,
-                    },
-                ));
+            let is_chosen = self
+                .kept
+                .as_ref()
+                .is_none_or(|kept| kept.contains(&choice(child)));
+            // Docker's lists have no attestations, and these would be about other digests.
+            let has_form = format != ManifestFormat::Docker || !child.is_attestation();
+            if !(is_chosen && has_form) {
+                edits.dropped.insert(position);
             }
         }
-        let bytes = rewrite(document, "manifests", &changes)?;
+        let remaining: Vec<(usize, &RawDescriptor)> = children
+            .iter()
+            .enumerate()
+            .filter(|(position, _)| !edits.dropped.contains(position))
+            .collect();
+        self.check_platforms(&remaining, &document.place)?;
+        for (position, child) in remaining {
+            let mut new = self.visit(child, &document.place, depth + 1)?;
+            if format == ManifestFormat::Docker && new.media_type == super::DOCKER_INDEX {
+                return Err(self.unconvertible(&document.place, "it has an index within an index"));
+            }
+            if format == ManifestFormat::Source {
+                new.media_type.clone_from(&child.media_type);
+            }
+            if new.digest.as_str() != child.digest || new.media_type != child.media_type {
+                edits.entries.push((position, new));
+            }
+        }
+        let bytes = rewrite(document, "manifests", &edits)?;
         Ok(Manifest {
-            media_type: document.media_type.clone(),
+            media_type: media_type.map_or_else(|| document.media_type.clone(), str::to_owned),
             digest: Digest::of(&bytes),
             bytes,
             config: None,
@@ -310,13 +502,28 @@ impl Walk<'_> {
         })
     }
 
+    fn unconvertible(&self, place: &str, problem: impl Into<String>) -> Error {
+        Error::Conversion {
+            place: place.to_owned(),
+            target: self.work.options.format.shown(),
+            problem: problem.into(),
+        }
+    }
+
     /// A save from containerd's store lacks what was never pulled; all of it
     /// is named at once.
-    fn check_platforms(&self, children: &[RawDescriptor], referrer: &str) -> Result<(), Error> {
+    fn check_platforms(
+        &self,
+        children: &[(usize, &RawDescriptor)],
+        referrer: &str,
+    ) -> Result<(), Error> {
         let (mut present, mut missing) = (Vec::new(), Vec::new());
-        for child in children {
-            let is_here =
-                child.data.is_some() || self.store.blob(&child.digest(referrer)?)?.is_some();
+        for (_, child) in children {
+            let is_here = child.data.is_some()
+                || self
+                    .store
+                    .blob(&child.digest(referrer)?, child.size)?
+                    .is_some();
             let names = if is_here { &mut present } else { &mut missing };
             let name = child.platform_name();
             if !names.contains(&name) {
@@ -352,76 +559,172 @@ impl Walk<'_> {
         layers: &[RawDescriptor],
     ) -> Result<Manifest, Error> {
         let place = &document.place;
+        let format = self.work.options.format;
         self.stored(config, "the configuration", place)?;
+        let media_type = format.manifest_type(&document.media_type);
+        let mut edits = Edits {
+            media_type,
+            strip: media_type.is_some() && format == ManifestFormat::Docker,
+            ..Edits::default()
+        };
+        let mut new_config = config.checked(place)?;
+        let config_type = format
+            .config_type(&config.media_type)
+            .map_err(|problem| self.unconvertible(place, problem))?;
+        if let Some(config_type) = config_type {
+            config_type.clone_into(&mut new_config.media_type);
+            edits.config = Some(new_config.clone());
+        }
+        let diff_ids = self.diff_ids(config, place, layers.len())?;
         let mut descriptors = Vec::with_capacity(layers.len());
-        let mut changes = Vec::new();
         for (position, layer) in layers.iter().enumerate() {
-            if self.stop.is_cancelled() {
+            if self.work.stop.is_cancelled() {
                 return Err(Error::Stopped);
             }
             let original = layer.checked(place)?;
-            let descriptor = self.layer(layer, place)?;
+            let (descriptor, algorithm) = self.layer(layer, place)?;
+            let diff_id = match algorithm {
+                Some(_) => Some(original.digest.clone()),
+                None => diff_ids.get(position).cloned(),
+            };
+            self.image.layer(Layer {
+                diff_id,
+                descriptor: descriptor.clone(),
+                algorithm,
+            });
             if descriptor != original {
-                changes.push((position, descriptor.clone()));
+                edits.entries.push((position, descriptor.clone()));
             }
             descriptors.push(descriptor);
         }
-        let bytes = rewrite(document, "layers", &changes)?;
+        let bytes = rewrite(document, "layers", &edits)?;
         Ok(Manifest {
-            media_type: document.media_type.clone(),
+            media_type: media_type.map_or_else(|| document.media_type.clone(), str::to_owned),
             digest: Digest::of(&bytes),
             bytes,
-            config: Some(config.checked(place)?),
+            config: Some(new_config),
             layers: descriptors,
         })
     }
 
-    fn layer(&mut self, layer: &RawDescriptor, referrer: &str) -> Result<Descriptor, Error> {
-        let original = layer.checked(referrer)?;
-        // Layers that may not be distributed come from somewhere else; a
-        // registry asks for no blob. Their descriptors stay.
-        if is_foreign(&layer.media_type) {
-            return Ok(original);
+    /// What a configuration says about the layers; nothing unless it is an image's.
+    fn diff_ids(
+        &self,
+        config: &RawDescriptor,
+        referrer: &str,
+        count: usize,
+    ) -> Result<Vec<Digest>, Error> {
+        #[derive(Deserialize)]
+        struct Config {
+            rootfs: RootFs,
         }
+        #[derive(Deserialize)]
+        struct RootFs {
+            diff_ids: Vec<Digest>,
+        }
+        // Only layers that are compressed here are remembered by it, and asking
+        // another registry for every configuration takes time.
+        if matches!(self.store, Store::Remote(..)) {
+            return Ok(Vec::new());
+        }
+        let part = self.store.blob(&config.digest(referrer)?, config.size)?;
+        let is_of_use = |part: &Part| {
+            count > 0 && part.length() <= MAX_DOCUMENT && is_image_config(&config.media_type)
+        };
+        let Some(part) = part.filter(is_of_use) else {
+            return Ok(Vec::new());
+        };
+        let parsed: Result<Config, _> = serde_json::from_slice(&part.document()?);
+        let diff_ids = parsed.map(|config| config.rootfs.diff_ids);
+        Ok(diff_ids
+            .ok()
+            .filter(|diff_ids| diff_ids.len() == count)
+            .unwrap_or_default())
+    }
+
+    /// What becomes of a layer, and what compressed it.
+    fn layer(
+        &mut self,
+        layer: &RawDescriptor,
+        referrer: &str,
+    ) -> Result<(Descriptor, Option<String>), Error> {
+        let original = layer.checked(referrer)?;
         if let Some(done) = self.layers.get(&original) {
             return Ok(done.clone());
         }
-        let extent = self.store.blob(&original.digest)?;
-        let is_elsewhere = layer.urls.as_ref().is_some_and(|urls| !urls.is_empty());
-        if extent.is_none() && layer.data.is_none() && is_elsewhere {
-            return Ok(original);
+        let (mut descriptor, algorithm, format) = self.content(layer, &original, referrer)?;
+        let converted = self
+            .work
+            .options
+            .format
+            .layer_type(&descriptor.media_type, format)
+            .map_err(|problem| self.unconvertible(referrer, problem))?;
+        if let Some(media_type) = converted {
+            media_type.clone_into(&mut descriptor.media_type);
         }
-        let (Some(family), Some(extent)) = (Family::of(&layer.media_type), extent) else {
+        let done = (descriptor, algorithm);
+        self.layers.insert(original, done.clone());
+        Ok(done)
+    }
+
+    /// The bytes of a layer: what is sent, what made it, and what it is.
+    fn content(
+        &mut self,
+        layer: &RawDescriptor,
+        original: &Descriptor,
+        referrer: &str,
+    ) -> Result<(Descriptor, Option<String>, Option<Format>), Error> {
+        // Layers that may not be distributed come from somewhere else; a
+        // registry asks for no blob. Their descriptors stay.
+        if is_foreign(&layer.media_type) {
+            return Ok((original.clone(), None, None));
+        }
+        if matches!(self.store, Store::Remote(..)) {
             self.stored(layer, "the layer", referrer)?;
-            return Ok(original);
+            return Ok((original.clone(), None, None));
+        }
+        let part = self.store.blob(&original.digest, original.size)?;
+        let is_elsewhere = layer.urls.as_ref().is_some_and(|urls| !urls.is_empty());
+        if part.is_none() && layer.data.is_none() && is_elsewhere {
+            return Ok((original.clone(), None, None));
+        }
+        let (Some(family), Some(part)) = (Family::of(&layer.media_type), part) else {
+            self.stored(layer, "the layer", referrer)?;
+            return Ok((original.clone(), None, None));
         };
-        check_size(&extent, layer.size)?;
-        let format = Format::of(&extent)?;
-        let descriptor = if family.is_raw(format) {
-            let compressed = self.loader.compress(&extent, self.stop)?;
-            if compressed.diff_id != original.digest {
-                return Err(Error::Digest {
-                    place: extent.place(),
-                    expected: original.digest,
-                    actual: compressed.diff_id,
+        check_size(&part, layer.size)?;
+        let format = part.format()?;
+        let algorithm = self.work.options.compression.algorithm();
+        if let Some(algorithm) = algorithm.filter(|_| family.is_raw(format)) {
+            let is_docker =
+                family.is_docker() && self.work.options.format == ManifestFormat::Source;
+            if is_docker && algorithm.format() == Format::Zstd {
+                return Err(Error::Conversion {
+                    place: referrer.to_owned(),
+                    target: "an image with zstd layers",
+                    problem: ZSTD_NEEDS_OCI.to_owned(),
                 });
             }
-            self.image.packed(self.loader, &extent, &compressed);
-            Descriptor {
-                media_type: family.media_type(Format::Gzip).to_owned(),
-                digest: compressed.digest,
-                size: compressed.size,
-            }
-        } else {
-            self.stored(layer, "the layer", referrer)?;
-            Descriptor {
-                media_type: family.corrected(&layer.media_type, format).to_owned(),
-                ..original
-            }
+            let made = self.work.pack(&part, algorithm, &original.digest)?;
+            let descriptor = Descriptor {
+                media_type: family.media_type(algorithm.format()).to_owned(),
+                digest: made.compressed.digest,
+                size: made.compressed.size,
+            };
+            self.image
+                .blob(&descriptor.digest, descriptor.size, made.source);
+            return Ok((descriptor, Some(made.algorithm), Some(algorithm.format())));
+        }
+        self.stored(layer, "the layer", referrer)?;
+        let media_type = match family.is_raw(format) {
+            true => family.media_type(Format::Tar),
+            false => family.corrected(&layer.media_type, format),
         };
-        self.layers
-            .insert(layer.checked(referrer)?, descriptor.clone());
-        Ok(descriptor)
+        let descriptor = Descriptor {
+            media_type: media_type.to_owned(),
+            ..original.clone()
+        };
+        Ok((descriptor, None, Some(format)))
     }
 
     /// A blob that is sent as it is. That it has the bytes that its digest
@@ -433,12 +736,9 @@ impl Walk<'_> {
         referrer: &str,
     ) -> Result<(), Error> {
         let digest = descriptor.digest(referrer)?;
-        if let Some(extent) = self.store.blob(&digest)? {
-            check_size(&extent, descriptor.size)?;
-            let source = Stored {
-                extent,
-                digest: digest.clone(),
-            };
+        if let Some(part) = self.store.blob(&digest, descriptor.size)? {
+            check_size(&part, descriptor.size)?;
+            let source = self.work.stored(&part, &digest);
             self.image.blob(&digest, descriptor.size, source);
             return Ok(());
         }
@@ -458,32 +758,41 @@ impl Walk<'_> {
                 actual,
             });
         }
-        self.image
-            .blob(&digest, descriptor.size, Memory(bytes.into()));
+        let source = Arc::new(Memory(bytes.into()));
+        self.image.blob(&digest, descriptor.size, source);
         Ok(())
     }
 }
 
-impl Loader {
-    /// What a layer becomes, from memory when its file did not change.
-    pub(super) fn compress(
-        &self,
-        extent: &Extent,
-        stop: &CancellationToken,
-    ) -> Result<Compressed, Error> {
-        self.memo()
-            .compressed(extent, || compress::measure(self.pool(), extent, stop))
-    }
+/// What looking for platforms has found.
+struct Selection {
+    /// Their names.
+    found: Vec<String>,
+    /// Which of the wanted ones are there.
+    hits: Vec<bool>,
+    kept: HashSet<Choice>,
+    count: usize,
 }
 
-fn check_size(extent: &Extent, expected: u64) -> Result<(), Error> {
-    if extent.length == expected {
+/// Why zstd and Docker's schema 2 do not go together.
+pub(super) const ZSTD_NEEDS_OCI: &str =
+    "Docker's format has no zstd layers; ask for the format oci as well";
+
+fn is_image_config(media_type: &str) -> bool {
+    matches!(
+        media_type,
+        super::manifest::OCI_CONFIG | super::manifest::DOCKER_CONFIG
+    )
+}
+
+fn check_size(part: &Part, expected: u64) -> Result<(), Error> {
+    if part.length() == expected {
         Ok(())
     } else {
         Err(Error::Size {
-            place: extent.place(),
+            place: part.place(),
             expected,
-            actual: extent.length,
+            actual: part.length(),
         })
     }
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::{Client, Error, client::Call};
+use super::{Client, Error, call::Call};
 use crate::region::Service;
 
 /// An auth token. Its `Debug` does not show the token itself.
@@ -32,7 +32,7 @@ pub struct AuthToken {
 }
 
 impl Client {
-    /// CreateAuthToken. Carries a retry token.
+    /// CreateAuthToken, at home like all changes here. Carries a retry token.
     pub async fn create_auth_token(
         &self,
         user_id: &str,
@@ -49,11 +49,14 @@ impl Client {
 
     /// ListAuthTokens. There is no call for one.
     pub async fn list_auth_tokens(&self, user_id: &str) -> Result<Vec<AuthToken>, Error> {
-        // Not documented as paged, and costs nothing if it should be.
+        // Not documented as paged, and costs nothing if it should be. That the
+        // list is refused is an answer too: it is asked to tell whether a token
+        // is there.
         let call = Call::new(self, "ListAuthTokens", Service::Identity, Method::GET)?
             .path("users")
             .value(user_id)
-            .path("authTokens");
+            .path("authTokens")
+            .question();
         self.pages(call, |page: Vec<AuthToken>| page).await
     }
 

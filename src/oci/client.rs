@@ -1,29 +1,34 @@
 //! The client: endpoint, sign, send, retry, pages, etag.
 
 use std::{
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::{Serialize, de::DeserializeOwned};
+use http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use url::{Position, Url};
 
 use super::{
     Error,
+    call::{Call, Marks, Repeat, Request},
+    consistency::{self, Window},
     error::{code, code_and_message, request_id},
+    hosts::{host_header, parse_address},
+    pace::Pace,
+    scrub::Secrets,
 };
 use crate::{
-    credentials::CredentialSource,
-    region::{Region, Service},
+    credentials::{Credential, CredentialSource},
+    region::{Directory, Region, Service},
     signing::{self, Coverage, Parts},
-    transport::{self, Again, RetryPolicy},
+    transport::{self, Progress, RetryPolicy, Verdict},
 };
 
 /// What a client is made of.
@@ -35,6 +40,11 @@ pub struct Config {
     /// Base address instead of the services' own hosts: the emulator, a gateway.
     /// May contain `{service}` and `{region}`.
     pub endpoint: Option<String>,
+    /// Base addresses of single services, which go before `endpoint`, by the
+    /// service's [`Service::name`].
+    pub host_overrides: BTreeMap<&'static str, String>,
+    /// All regions that are known, to find the home region in.
+    pub regions: Directory,
     /// Who asks.
     pub credentials: Arc<dyn CredentialSource>,
     /// When to ask again.
@@ -46,19 +56,56 @@ pub struct Config {
 pub struct Client {
     pub(super) config: Arc<Config>,
     pub(super) stop: CancellationToken,
+    pub(super) shared: Arc<Shared>,
     clock: fn() -> SystemTime,
 }
 
+/// What all clones of a client know together.
+#[derive(Default)]
+pub(super) struct Shared {
+    /// Where IAM is changed, as soon as that is known.
+    pub(super) home: tokio::sync::Mutex<Option<Region>>,
+    window: Window,
+    paces: Mutex<HashMap<&'static str, Arc<Pace>>>,
+    /// Whether any service has ever answered. A host that has not may be
+    /// misspelt, and is not tried for long.
+    reached: AtomicBool,
+}
+
+impl Config {
+    /// What has to be said; everything else as it usually is.
+    pub fn new(
+        http: reqwest::Client,
+        region: Region,
+        credentials: Arc<dyn CredentialSource>,
+    ) -> Self {
+        Self {
+            http,
+            region,
+            endpoint: None,
+            host_overrides: BTreeMap::new(),
+            regions: Directory::default(),
+            credentials,
+            retry: RetryPolicy::default(),
+        }
+    }
+}
+
 impl Client {
-    /// A client. Contacts nobody; an `endpoint` that is no address is an error.
+    /// A client. Contacts nobody; an `endpoint` that is no address is an error,
+    /// and so is one among the `host_overrides`.
     pub fn new(config: Config) -> Result<Self, Error> {
         let client = Self {
             config: Arc::new(config),
             stop: CancellationToken::new(),
+            shared: Arc::default(),
             clock: SystemTime::now,
         };
-        // What is accepted here is an address for every service.
-        client.address(Service::Artifacts)?;
+        // An `endpoint` that is accepted for one service is for every service.
+        client.address(Service::Auth)?;
+        for address in client.config.host_overrides.values() {
+            client.fill_in(address, Service::Auth, client.region())?;
+        }
         Ok(client)
     }
 
@@ -90,12 +137,33 @@ impl Client {
 
     /// The address that a service's paths are appended to.
     pub fn address(&self, service: Service) -> Result<Url, Error> {
-        let Some(endpoint) = &self.config.endpoint else {
-            return parse_address(&format!("https://{}", self.config.region.host(service)));
-        };
-        let address = endpoint
+        self.address_in(service, self.region())
+    }
+
+    /// The same in another region.
+    pub(super) fn address_in(&self, service: Service, region: &Region) -> Result<Url, Error> {
+        match self.configured_address(service) {
+            Some(address) => self.fill_in(address, service, region),
+            None => parse_address(&format!("https://{}", region.host(service))),
+        }
+    }
+
+    /// Whether a service has another address in another region. Behind one
+    /// address for all of them, there is no home to go to.
+    pub(super) fn is_regional(&self, service: Service) -> bool {
+        self.configured_address(service)
+            .is_none_or(|address| address.contains("{region}"))
+    }
+
+    fn configured_address(&self, service: Service) -> Option<&String> {
+        let own = self.config.host_overrides.get(service.name());
+        own.or(self.config.endpoint.as_ref())
+    }
+
+    fn fill_in(&self, address: &str, service: Service, region: &Region) -> Result<Url, Error> {
+        let address = address
             .replace("{service}", service.name())
-            .replace("{region}", &self.config.region.identifier);
+            .replace("{region}", &region.identifier);
         parse_address(&address)
     }
 
@@ -110,6 +178,13 @@ impl Client {
         self.send(call).await.map(drop)
     }
 
+    /// Sends a call that reads in the configured region, and reads its answer
+    /// as JSON. The way for those who look for the home region.
+    pub(super) async fn json_here<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
+        let answer = self.send_to(call, &Marks::new(call), self.region()).await?;
+        answer.json(call.operation)
+    }
+
     /// Sends a call for a list until there are no more pages. `items` takes the
     /// entries out of a page.
     pub(super) async fn pages<P: DeserializeOwned, T>(
@@ -118,99 +193,179 @@ impl Client {
         items: impl Fn(P) -> Vec<T>,
     ) -> Result<Vec<T>, Error> {
         let mut all = Vec::new();
-        let mut seen: Vec<String> = Vec::new();
+        let mut seen = HashSet::new();
+        let mut empty = 0;
         loop {
             let answer = self.send(&call).await?;
             // A page may be empty and still have a next one.
-            all.extend(items(answer.json(call.operation)?));
+            let page = items(answer.json(call.operation)?);
+            empty = if page.is_empty() { empty + 1 } else { 0 };
+            all.extend(page);
             let Some(next) = answer.next_page() else {
                 return Ok(all);
             };
-            if seen.contains(&next) {
-                return Err(answer.unreadable(
-                    call.operation,
-                    "the list does not end: it names a page as the next one for the second time",
-                ));
-            }
-            call.page = Some(next.clone());
-            seen.push(next);
+            let endless = if seen.contains(&next) {
+                "it names a page as the next one for the second time".to_owned()
+            } else if empty >= MAX_EMPTY_PAGES {
+                format!("{empty} pages one after the other were empty")
+            } else if seen.len() >= MAX_PAGES || all.len() >= MAX_ENTRIES {
+                format!("{} pages had {} entries", seen.len() + 1, all.len())
+            } else {
+                call.page = Some(next.clone());
+                seen.insert(next);
+                continue;
+            };
+            return Err(
+                answer.unreadable(call.operation, &format!("the list does not end: {endless}"))
+            );
         }
     }
 
-    /// Sends a call, again when that is worth it and safe.
+    /// Sends a call, again when that is worth it and safe. One that changes
+    /// IAM goes to the home region.
     pub(super) async fn send(&self, call: &Call) -> Result<Answer, Error> {
-        let url = call.url()?;
-        let host = host_header(&url);
-        // Both stay the same for all attempts of one call: with the token the
-        // service recognises a repetition.
-        let client_request_id = format!("{:032X}", rand::random::<u128>());
-        let retry_token = matches!(call.repeat, Repeat::WithToken)
-            .then(|| format!("{:032x}", rand::random::<u128>()));
-        let request = Request {
-            call,
-            url: &url,
-            host: &host,
-            client_request_id: &client_request_id,
-            retry_token: retry_token.as_deref(),
+        if !call.changes_iam() {
+            return self.send_to(call, &Marks::new(call), self.region()).await;
+        }
+        let answer = self.send_home(call).await?;
+        self.shared.window.open((self.clock)());
+        Ok(answer)
+    }
+
+    /// Sends a call to its service in a region.
+    pub(super) async fn send_to(
+        &self,
+        call: &Call,
+        marks: &Marks,
+        region: &Region,
+    ) -> Result<Answer, Error> {
+        let base = match &call.address {
+            Some(address) => address.clone(),
+            None => self.address_in(call.service, region)?,
         };
-        let request = &request;
-        let made = AtomicU32::new(0);
-        let result = transport::retry(
-            &self.config.retry,
+        let url = call.url(base)?;
+        let request = &Request {
+            call,
+            marks,
+            region,
+            url: &url,
+            host: &host_header(&url),
+        };
+        let result = transport::repeat(
+            self.config.retry.wait,
             call.operation,
             &self.stop,
-            |attempt| {
-                made.store(attempt, Ordering::Relaxed);
-                self.attempt(request, attempt)
-            },
-            |failure| self.worth_repeating(call, failure),
+            |_| self.attempt(request),
+            |failure, progress| self.decide(call, failure, progress),
         )
         .await;
-        result.map_err(|failure| failure.error.after(made.load(Ordering::Relaxed)))
+        result.map_err(|failure| match failure.error {
+            Error::Stopped if !call.reads && marks.unheard.load(Ordering::Relaxed) => {
+                Error::StoppedUnheard
+            }
+            error => error.after(marks.sent.load(Ordering::Relaxed)),
+        })
+    }
+
+    /// What is waited for before something is sent, or while something is only
+    /// read, is not worth waiting for when the run is stopped.
+    pub(super) async fn unless_stopped<T>(
+        &self,
+        waiting: impl Future<Output = T>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Error::Stopped),
+            done = waiting => Ok(done),
+        }
+    }
+
+    /// The credential to sign with.
+    pub(super) async fn credential(&self) -> Result<Arc<Credential>, Error> {
+        let credential = self.unless_stopped(self.config.credentials.credential());
+        credential.await?.map_err(Error::Credentials)
     }
 
     /// One attempt. A request that only reads is dropped when the run is
-    /// stopped; one that writes is finished, so that we know what it did.
-    async fn attempt(&self, request: &Request<'_>, attempt: u32) -> Result<Answer, Failure> {
-        let answer = if request.call.method == Method::GET {
+    /// stopped; one that writes has a while left to say what it did.
+    async fn attempt(&self, request: &Request<'_>) -> Result<Answer, Failure> {
+        let answer = if request.call.reads {
+            self.unless_stopped(self.signed_in(request)).await?
+        } else {
+            let patience = async {
+                self.stop.cancelled().await;
+                tokio::time::sleep(LAST_WORD).await;
+            };
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => Err(Failure::from(Error::Stopped)),
-                answer = self.once(request) => answer,
+                answer = self.signed_in(request) => answer,
+                () = patience => {
+                    request.marks.unheard.store(true, Ordering::Relaxed);
+                    Err(Error::Stopped.into())
+                }
             }
-        } else {
-            self.once(request).await
         };
         match answer {
-            // The attempt before may have worked, with its answer lost on the way.
+            // An attempt before may have worked, with its answer lost on the way.
+            // One that was turned away did nothing, and after it a 404 may be a
+            // right that was lost.
             Err(failure)
-                if attempt > 1
-                    && request.call.method == Method::DELETE
+                if request.marks.unheard.load(Ordering::Relaxed)
+                    && request.call.method == http::Method::DELETE
                     && failure.error.is_not_found() =>
             {
                 Ok(Answer::default())
             }
+            Err(failure) => {
+                if failure.error.is_ambiguous() {
+                    request.marks.unheard.store(true, Ordering::Relaxed);
+                }
+                Err(failure)
+            }
             answer => answer,
         }
+    }
+
+    /// Sends a request, and once more when the service does not accept the
+    /// credential and another one may be had. That is no retry: a call that was refused
+    /// like this did nothing, and the repetition does not wait.
+    async fn signed_in(&self, request: &Request<'_>) -> Result<Answer, Failure> {
+        let failure = match self.once(request).await {
+            Err(failure) if failure.is_of_credential() => failure,
+            answer => return answer,
+        };
+        let Some(credential) = &failure.credential else {
+            return Err(failure);
+        };
+        // Once per call, however often the call itself is repeated.
+        if request.marks.renewed.swap(true, Ordering::Relaxed)
+            || !self.config.credentials.refused(credential)
+        {
+            return Err(failure);
+        }
+        tracing::info!(
+            operation = request.call.operation,
+            "The credential was refused; asking with another one"
+        );
+        self.once(request).await
     }
 
     async fn once(&self, request: &Request<'_>) -> Result<Answer, Failure> {
         let Request {
             call, url, host, ..
         } = request;
-        let credential = self
-            .config
-            .credentials
-            .credential()
-            .await
-            .map_err(Error::Credentials)?;
+        let pace = self.pace(call.service);
+        if let Some(pace) = &pace {
+            self.unless_stopped(pace.admit()).await?;
+        }
+        let credential = self.credential().await?;
         let now = (self.clock)();
         let parts = Parts {
             method: call.method.as_str(),
             path_and_query: &url[Position::BeforePath..Position::AfterQuery],
             host,
             body: call.body.as_deref(),
-            delegation_token: None,
+            delegation_token: credential.delegation_token.as_deref(),
             coverage: Coverage::Full,
         };
         let signed =
@@ -220,12 +375,13 @@ impl Client {
                     self.config.credentials.describe()
                 ))
             })?;
+        let authorization = signed.get(header::AUTHORIZATION).cloned();
         let mut http = self
             .config
             .http
             .request(call.method.clone(), (*url).clone())
             .headers(signed)
-            .headers(request.headers())
+            .headers(request.headers(!self.config.retry.is_none()))
             // An attempt is a small exchange, so that this is a bound for the
             // silence of the service as well.
             .timeout(transport::CONNECT_TIMEOUT + transport::READ_TIMEOUT);
@@ -238,7 +394,10 @@ impl Client {
             attempts: 1,
             source: source.without_url(),
         };
+        request.marks.sent.fetch_add(1, Ordering::Relaxed);
+        let sent = Instant::now();
         let mut response = http.send().await.map_err(no_answer)?;
+        self.shared.reached.store(true, Ordering::Relaxed);
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
         let mut body = BytesMut::new();
@@ -265,251 +424,150 @@ impl Client {
             opc_request_id = request_id(&answer.headers),
             "The service answered"
         );
-        if status.is_success() {
-            return Ok(answer);
-        }
-        Err(self.refusal(request, status, &answer))
-    }
-
-    fn refusal(&self, request: &Request<'_>, status: StatusCode, answer: &Answer) -> Failure {
-        let (code, message) = code_and_message(&answer.body);
-        Failure {
-            after: transport::retry_after(&answer.headers, (self.clock)()),
-            error: Error::Service {
-                operation: request.call.operation,
-                service: request.call.service,
-                host: request.host.to_owned(),
-                status: status.as_u16(),
-                code,
-                message,
-                opc_request_id: request_id(&answer.headers),
-                attempts: 1,
-                clock_skew: (status == StatusCode::UNAUTHORIZED)
-                    .then_some(answer.clock_skew)
-                    .flatten(),
-            },
-        }
-    }
-
-    /// Whether a call is sent again after a failure: it has to be one that
-    /// passes, and a call of which a second one does no harm.
-    fn worth_repeating(&self, call: &Call, failure: &Failure) -> Option<Again> {
-        if matches!(call.repeat, Repeat::Never) {
-            return None;
-        }
-        let reason = match &failure.error {
-            Error::Service { status, code, .. } => {
-                let passes = transport::is_transient_status(*status)
-                    || (*status == 409
-                        && [code::INCORRECT_STATE, code::LOCK_CONFLICT].contains(&code.as_str()));
-                if !passes {
-                    return None;
-                }
-                if code.is_empty() {
-                    format!("status {status}")
-                } else {
-                    format!("status {status}, code {code}")
-                }
+        // A date in it is one of the service's clock.
+        let theirs = date(&answer.headers).unwrap_or(now);
+        let after = transport::retry_after(&answer.headers, theirs);
+        if let Some(pace) = &pace {
+            match status {
+                StatusCode::TOO_MANY_REQUESTS => pace.throttled(sent, after),
+                _ => pace.answered(),
             }
-            Error::Transport { source, .. } => {
-                if source.is_builder() || transport::is_certificate_error(source) {
-                    return None;
-                } else if source.is_timeout() {
-                    "time-out".to_owned()
-                } else if source.is_connect() {
-                    "no connection".to_owned()
-                } else {
-                    "connection lost".to_owned()
-                }
+        }
+        let error = if status.is_success() {
+            match call.check.map(|check| check(&answer, host)) {
+                None | Some(Ok(())) => return Ok(answer),
+                Some(Err(error)) => error,
             }
-            _ => return None,
+        } else {
+            let authorization = authorization.as_ref().and_then(|value| value.to_str().ok());
+            let secrets = Secrets::new(&credential, authorization.unwrap_or_default());
+            refusal(request, status, &answer, &secrets)
         };
-        Some(Again {
-            reason,
-            after: failure.after,
+        Err(Failure {
+            error,
+            after,
+            credential: Some(credential),
         })
     }
-}
 
-/// One call of an operation, as the operations describe it.
-pub(super) struct Call {
-    operation: &'static str,
-    service: &'static str,
-    method: Method,
-    address: Url,
-    path: String,
-    query: Vec<(&'static str, String)>,
-    page: Option<String>,
-    body: Option<Bytes>,
-    repeat: Repeat,
-    /// A path value that would change the path.
-    refused: Option<String>,
-}
-
-/// Whether a call may be sent a second time.
-enum Repeat {
-    /// It changes nothing, or the second one finds done what it would do.
-    Harmless,
-    /// The service recognises the second one by `opc-retry-token`.
-    WithToken,
-    /// Nobody promises anything.
-    Never,
-}
-
-impl Call {
-    /// A call to a service, with its version path.
-    pub(super) fn new(
-        client: &Client,
-        operation: &'static str,
-        service: Service,
-        method: Method,
-    ) -> Result<Self, Error> {
-        let address = client.address(service)?;
-        let mut call = Self::at(operation, service, method, address);
-        call.path.push_str(match service {
-            Service::Artifacts | Service::Identity => "/20160918",
-            Service::ContainerRegistry => "/20180419",
-            Service::ObjectStorage => "",
-        });
-        Ok(call)
+    /// The pace for a service, which those do not keep who wait for nothing.
+    fn pace(&self, service: Service) -> Option<Arc<Pace>> {
+        let policy = &self.config.retry;
+        if policy.is_none() || !policy.wait {
+            return None;
+        }
+        let mut paces = self
+            .shared
+            .paces
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Some(paces.entry(service.name()).or_default().clone())
     }
 
-    /// A call to an address of the caller's.
-    pub(super) fn at(
-        operation: &'static str,
-        service: Service,
-        method: Method,
-        address: Url,
-    ) -> Self {
-        Self {
-            operation,
-            service: service.name(),
-            repeat: if method == Method::POST {
-                Repeat::Never
-            } else {
-                Repeat::Harmless
+    /// What becomes of a call after a failure: to be sent again it has to be one
+    /// that passes, and a call of which a second one does no harm.
+    fn decide(&self, call: &Call, failure: &mut Failure, progress: Progress) -> Verdict {
+        let policy = &self.config.retry;
+        if policy.is_none() {
+            return Verdict::Final;
+        }
+        let Progress {
+            attempts, elapsed, ..
+        } = progress;
+        // Who said how long to try means also a network that comes up slowly.
+        let unreachable = policy.max_attempts < u32::MAX
+            && matches!(&failure.error, Error::Transport { source, .. } if source.is_connect())
+            && !self.shared.reached.load(Ordering::Relaxed);
+        if unreachable && attempts >= ATTEMPTS_TO_REACH {
+            return Verdict::Final;
+        }
+        if let Some(reason) = passing(call, &failure.error) {
+            return match policy.next(attempts, elapsed, rand::random(), failure.after) {
+                Some(delay) => Verdict::Again { reason, delay },
+                None => {
+                    // With attempts left, what the service asked for is too long.
+                    if attempts < policy.max_attempts {
+                        failure.error.keep_retry_after(failure.after);
+                    }
+                    Verdict::GiveUp { reason }
+                }
+            };
+        }
+        if !consistency::may_pass(&failure.error)
+            || call.repeat == Repeat::Unheard
+            || (call.is_question && failure.error.status() == Some(404))
+        {
+            return Verdict::Final;
+        }
+        let now = (self.clock)() + progress.skipped;
+        let delay = self.shared.window.next(now, attempts, rand::random());
+        match delay.filter(|delay| elapsed.saturating_add(*delay) <= policy.max_elapsed) {
+            Some(delay) => Verdict::Again {
+                reason: format!(
+                    "{}, shortly after a change of IAM",
+                    answered(&failure.error)
+                ),
+                delay,
             },
-            method,
-            address,
-            path: String::new(),
-            query: Vec::new(),
-            page: None,
-            body: None,
-            refused: None,
+            None => Verdict::Final,
         }
-    }
-
-    /// A part of the path that is written here, without slashes around it.
-    pub(super) fn path(mut self, literal: &'static str) -> Self {
-        self.path.push('/');
-        self.path.push_str(literal);
-        self
-    }
-
-    /// A part of the path that comes from outside.
-    pub(super) fn value(mut self, value: &str) -> Self {
-        // URLs know these, also with percent signs, as steps and not as names.
-        if value.is_empty() || value == "." || value == ".." {
-            self.refused = Some(value.to_owned());
-        }
-        self.path.push('/');
-        self.path.extend(utf8_percent_encode(value, ENCODED));
-        self
-    }
-
-    /// A query parameter; `None` is not sent.
-    pub(super) fn query(mut self, name: &'static str, value: Option<&str>) -> Self {
-        if let Some(value) = value {
-            self.query.push((name, value.to_owned()));
-        }
-        self
-    }
-
-    /// A JSON body.
-    pub(super) fn body(mut self, body: &impl Serialize) -> Result<Self, Error> {
-        let body = serde_json::to_vec(body).map_err(|error| {
-            Error::Configuration(format!(
-                "{}: cannot write the body: {error}",
-                self.operation
-            ))
-        })?;
-        self.body = Some(body.into());
-        Ok(self)
-    }
-
-    /// Carries a retry token, so it may be sent again.
-    pub(super) fn with_retry_token(mut self) -> Self {
-        self.repeat = Repeat::WithToken;
-        self
-    }
-
-    /// A POST that only looks something up may be sent again.
-    pub(super) fn harmless(mut self) -> Self {
-        self.repeat = Repeat::Harmless;
-        self
-    }
-
-    fn url(&self) -> Result<Url, Error> {
-        if let Some(value) = &self.refused {
-            return Err(Error::Configuration(format!(
-                "{}: \"{value}\" is no identifier",
-                self.operation
-            )));
-        }
-        let mut url = self.address.clone();
-        let prefix = url.path().trim_end_matches('/').to_owned();
-        url.set_path(&format!("{prefix}{}", self.path));
-        let page = self.page.iter().map(|page| ("page", page));
-        let query: Vec<String> = self
-            .query
-            .iter()
-            .map(|(name, value)| (*name, value))
-            .chain(page)
-            .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, ENCODED)))
-            .collect();
-        if !query.is_empty() {
-            url.set_query(Some(&query.join("&")));
-        }
-        Ok(url)
     }
 }
 
-/// A call on its way.
-struct Request<'a> {
-    call: &'a Call,
-    url: &'a Url,
-    host: &'a str,
-    client_request_id: &'a str,
-    retry_token: Option<&'a str>,
+fn refusal(request: &Request<'_>, status: StatusCode, answer: &Answer, secrets: &Secrets) -> Error {
+    let (code, message) = code_and_message(&answer.body, |text| secrets.scrub(text));
+    Error::Service {
+        operation: request.call.operation,
+        service: request.call.service.name(),
+        region: request.region.identifier.clone(),
+        host: request.host.to_owned(),
+        status: status.as_u16(),
+        code,
+        message,
+        opc_request_id: secrets.scrub(&request_id(&answer.headers)),
+        attempts: 1,
+        retry_after: None,
+        clock_skew: (status == StatusCode::UNAUTHORIZED)
+            .then_some(answer.clock_skew)
+            .flatten(),
+    }
 }
 
-impl Request<'_> {
-    /// The headers that are not signed.
-    fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(
-            header::ACCEPT,
-            HeaderValue::from_static(signing::CONTENT_TYPE),
-        );
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static(signing::CONTENT_TYPE),
-        );
-        let id = HeaderValue::from_str(self.client_request_id)
-            .expect("hexadecimal digits can stand in a header");
-        if self.call.service == Service::ObjectStorage.name() {
-            headers.insert("opc-client-request-id", id.clone());
+/// Why a failure passes with time, for a call that may be sent again then.
+fn passing(call: &Call, error: &Error) -> Option<String> {
+    // What was turned away at the door, or found none, did nothing.
+    let (reason, unheard) = match error {
+        Error::Service { status, code, .. } => {
+            let passes = transport::is_transient_status(*status)
+                || (*status == 409
+                    && [code::INCORRECT_STATE, code::LOCK_CONFLICT].contains(&code.as_str()));
+            if !passes {
+                return None;
+            }
+            (answered(error), *status == 429)
         }
-        headers.insert("opc-request-id", id);
-        if let Some(token) = self.retry_token {
-            let token =
-                HeaderValue::from_str(token).expect("hexadecimal digits can stand in a header");
-            headers.insert("opc-retry-token", token);
+        Error::Transport { source, .. } => {
+            if source.is_builder() || transport::is_certificate_error(source) {
+                return None;
+            } else if source.is_connect() {
+                ("no connection".to_owned(), true)
+            } else if source.is_timeout() {
+                ("time-out".to_owned(), false)
+            } else {
+                ("connection lost".to_owned(), false)
+            }
         }
-        if !matches!(self.call.repeat, Repeat::Never) {
-            headers.insert("opc-client-retries", HeaderValue::from_static("true"));
-        }
-        headers
+        _ => return None,
+    };
+    (call.repeat != Repeat::Unheard || unheard).then_some(reason)
+}
+
+/// A refusal, for the log.
+fn answered(error: &Error) -> String {
+    let status = error.status().unwrap_or_default();
+    match error.code() {
+        Some(code) => format!("status {status}, code {code}"),
+        None => format!("status {status}"),
     }
 }
 
@@ -546,10 +604,18 @@ impl Answer {
     }
 }
 
-/// An error and what the answer said about when to come back.
+/// An error, what the answer said about when to come back, and who was refused.
 struct Failure {
     error: Error,
     after: Option<Duration>,
+    credential: Option<Arc<Credential>>,
+}
+
+impl Failure {
+    /// Whether another credential may make a difference.
+    fn is_of_credential(&self) -> bool {
+        self.error.is_unauthenticated() || matches!(self.error, Error::Anonymous { .. })
+    }
 }
 
 impl<E: Into<Error>> From<E> for Failure {
@@ -557,52 +623,8 @@ impl<E: Into<Error>> From<E> for Failure {
         Self {
             error: error.into(),
             after: None,
+            credential: None,
         }
-    }
-}
-
-/// Reads an address that paths can be appended to.
-pub(super) fn parse_address(text: &str) -> Result<Url, Error> {
-    let refused = |why: &str| {
-        Error::Configuration(format!(
-            "\"{}\" is no address of a service: {why}",
-            // What stands before an `@` or in a query may be a secret.
-            text.split(['?', '#'])
-                .next()
-                .and_then(|text| text.rsplit('@').next())
-                .unwrap_or_default()
-        ))
-    };
-    let url = Url::parse(text).map_err(|error| match error {
-        url::ParseError::RelativeUrlWithoutBase => {
-            refused("it has to begin with https:// or http://")
-        }
-        error => refused(&error.to_string()),
-    })?;
-    if !["http", "https"].contains(&url.scheme()) {
-        return Err(refused("it has to begin with https:// or http://"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(refused("it must not have a user name or a password"));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(refused("it must not have a query or a fragment"));
-    }
-    if url.host_str().is_none_or(|host| host.contains(['{', '}']))
-        || url.path().contains("%7B")
-        || text.contains(['{', '}'])
-    {
-        return Err(refused("only {service} and {region} are filled in"));
-    }
-    Ok(url)
-}
-
-/// The Host header: with a port when it is not the default one.
-pub(super) fn host_header(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    match url.port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
     }
 }
 
@@ -614,9 +636,13 @@ fn unreadable(operation: &'static str, opc_request_id: String, why: &str) -> Err
     }
 }
 
+/// When an answer was made.
+fn date(headers: &HeaderMap) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(header::DATE)?.to_str().ok()?).ok()
+}
+
 fn clock_skew(headers: &HeaderMap, ours: SystemTime) -> Option<i64> {
-    let theirs = headers.get(header::DATE)?.to_str().ok()?;
-    let theirs = httpdate::parse_http_date(theirs).ok()?;
+    let theirs = date(headers)?;
     let seconds = |duration: Duration| i64::try_from(duration.as_secs()).ok();
     match ours.duration_since(theirs) {
         Ok(ahead) => seconds(ahead),
@@ -624,195 +650,40 @@ fn clock_skew(headers: &HeaderMap, ours: SystemTime) -> Option<i64> {
     }
 }
 
-/// Everything but the characters that never need it, as the SDKs do it, and
-/// `/` as well: a value is one part of the path.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+/// How long a change that is on its way when the run is stopped has left to say
+/// what it did. What it made would otherwise be in no state; a service that is
+/// silent for longer is not worth waiting for.
+const LAST_WORD: Duration = Duration::from_secs(10);
+
+/// How often a host is tried that nobody has heard of yet.
+const ATTEMPTS_TO_REACH: u32 = 3;
 
 /// No answer of the control plane comes near.
 const MAX_BODY: usize = 16 << 20;
 
+/// More than a tenancy has: 100,000 repositories in pages of ten are half of it.
+const MAX_PAGES: usize = 20_000;
+const MAX_ENTRIES: usize = 1_000_000;
+const MAX_EMPTY_PAGES: usize = 1_000;
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use expect_test::expect;
-    use futures_util::future::{BoxFuture, FutureExt, ready};
+    use http::Method;
     use serde_json::{Value, json};
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::{TcpListener, TcpStream},
-    };
+    use tokio::{io::AsyncWriteExt, net::TcpListener};
 
     use super::*;
-    use crate::{
-        credentials::{self, Credential},
-        oci::{CreateContainerRepository, ListContainerRepositories, UpdateContainerRepository},
-        signing::SigningKey,
-        transport::{Options, http_client},
+    use crate::oci::{
+        ListContainerRepositories, UpdateContainerRepository,
+        testing::{
+            FakeService, Source, answer, config, cut, read_request, refusal, repository, web,
+        },
     };
-
-    /// The vectors' key and user.
-    struct Source(Arc<Credential>);
-
-    impl Source {
-        fn new() -> anyhow::Result<Self> {
-            let vectors: Value =
-                serde_json::from_str(include_str!("../../tests/fixtures/signing-vectors.json"))?;
-            let pem = vectors["key"]["pkcs8_pem"].as_str().unwrap_or_default();
-            let body: String = pem.lines().filter(|line| !line.contains("-----")).collect();
-            let der = base64::Engine::decode(
-                &base64::engine::general_purpose::STANDARD,
-                body.as_bytes(),
-            )?;
-            Ok(Self(Arc::new(Credential {
-                key_id: "tenancy/user/fingerprint".to_owned(),
-                key: Arc::new(SigningKey::from_pkcs8_der(&der)?),
-            })))
-        }
-    }
-
-    impl CredentialSource for Source {
-        fn credential(&self) -> BoxFuture<'_, Result<Arc<Credential>, credentials::Error>> {
-            ready(Ok(self.0.clone())).boxed()
-        }
-        fn describe(&self) -> String {
-            "user user".to_owned()
-        }
-        fn tenancy_id(&self) -> Option<&str> {
-            None
-        }
-        fn user_id(&self) -> Option<&str> {
-            None
-        }
-    }
-
-    /// A service that says what it is told to say, one answer per connection;
-    /// an empty answer is a cut connection. Keeps what it was asked.
-    struct Service {
-        url: String,
-        requests: Arc<Mutex<Vec<String>>>,
-    }
-
-    impl Service {
-        async fn start(answers: impl IntoIterator<Item = String>) -> anyhow::Result<Self> {
-            let answers: Vec<String> = answers.into_iter().collect();
-            let listener = TcpListener::bind("127.0.0.1:0").await?;
-            let url = format!("http://{}", listener.local_addr()?);
-            let requests = Arc::new(Mutex::new(Vec::new()));
-            let kept = requests.clone();
-            tokio::spawn(async move {
-                for answer in answers {
-                    let Ok((mut stream, _)) = listener.accept().await else {
-                        return;
-                    };
-                    let request = read_request(&mut stream).await.unwrap_or_default();
-                    if let Ok(mut kept) = kept.lock() {
-                        kept.push(request);
-                    }
-                    // Whoever hung up does not want the answer.
-                    let _ = stream.write_all(answer.as_bytes()).await;
-                }
-            });
-            Ok(Self { url, requests })
-        }
-
-        fn client(&self) -> anyhow::Result<Client> {
-            Ok(Client::new(config(Some(&self.url))?)?)
-        }
-
-        /// The requests so far, each the head and the body.
-        fn requests(&self) -> Vec<String> {
-            self.requests
-                .lock()
-                .map(|kept| kept.clone())
-                .unwrap_or_default()
-        }
-
-        /// The first lines of the requests so far.
-        fn lines(&self) -> String {
-            let requests = self.requests();
-            let lines: Vec<&str> = requests
-                .iter()
-                .map(|request| request.lines().next().unwrap_or_default())
-                .collect();
-            lines.join("\n")
-        }
-
-        /// The values of a header in the requests so far.
-        fn header(&self, name: &str) -> Vec<String> {
-            let of_one = |request: &String| {
-                request
-                    .lines()
-                    .find_map(|line| line.strip_prefix(&format!("{name}: ")))
-                    .map(str::to_owned)
-            };
-            self.requests().iter().filter_map(of_one).collect()
-        }
-    }
-
-    async fn read_request(stream: &mut TcpStream) -> anyhow::Result<String> {
-        let mut request = Vec::new();
-        while !request.ends_with(b"\r\n\r\n") {
-            request.push(stream.read_u8().await?);
-        }
-        let head = String::from_utf8(request)?;
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: "))
-            .map_or(Ok(0), str::parse)?;
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body).await?;
-        Ok(head + &String::from_utf8(body)?)
-    }
-
-    fn config(endpoint: Option<&str>) -> anyhow::Result<Config> {
-        Ok(Config {
-            http: http_client(&Options::default())?,
-            region: Region::parse("gru")?,
-            endpoint: endpoint.map(str::to_owned),
-            credentials: Arc::new(Source::new()?),
-            retry: RetryPolicy::without_waiting(),
-        })
-    }
-
-    fn answer(status: u16, headers: &str, body: &str) -> String {
-        format!(
-            "HTTP/1.1 {status} X\r\nconnection: close\r\nopc-request-id: THEIRS/{status}\r\n\
-             content-length: {}\r\n{headers}\r\n{body}",
-            body.len()
-        )
-    }
-
-    fn refusal(status: u16, code: &str) -> String {
-        let body = json!({"code": code, "message": "a message"}).to_string();
-        answer(status, "", &body)
-    }
-
-    fn repository() -> String {
-        let body = include_str!("../../tests/fixtures/oci/container-repository.json");
-        answer(200, "", body)
-    }
-
-    fn cut() -> String {
-        String::new()
-    }
-
-    fn web() -> CreateContainerRepository {
-        CreateContainerRepository {
-            compartment_id: "ocid1.compartment.oc1..a".into(),
-            display_name: "team/app".into(),
-            ..CreateContainerRepository::default()
-        }
-    }
 
     /// Addresses of all services, by region, by endpoint and by template.
     #[test]
     fn addresses() -> anyhow::Result<()> {
-        use crate::region::Service;
         let addresses = |endpoint: Option<&str>| -> anyhow::Result<String> {
             let client = Client::new(config(endpoint)?)?;
             let addresses = [
@@ -887,7 +758,7 @@ mod tests {
     /// token, one request id, the same body.
     #[tokio::test]
     async fn create_is_repeated_with_one_token() -> anyhow::Result<()> {
-        let service = Service::start([
+        let service = FakeService::start([
             refusal(429, "TooManyRequests"),
             refusal(500, "InternalServerError"),
             cut(),
@@ -926,7 +797,7 @@ mod tests {
     /// Everything that is sent, for a call with a body, as it stands on the wire.
     #[tokio::test]
     async fn what_stands_on_the_wire() -> anyhow::Result<()> {
-        let service = Service::start([repository()]).await?;
+        let service = FakeService::start([repository()]).await?;
         let client = service
             .client()?
             .with_clock(|| SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045));
@@ -987,7 +858,7 @@ mod tests {
             (412, "NoEtagMatch"),
             (501, "MethodNotImplemented"),
         ] {
-            let service = Service::start(vec![refusal(status, code); 3]).await?;
+            let service = FakeService::start(vec![refusal(status, code); 3]).await?;
             let error = service
                 .client()?
                 .create_container_repository(&web())
@@ -1010,7 +881,7 @@ mod tests {
     #[tokio::test]
     async fn passing_conflicts_are_repeated() -> anyhow::Result<()> {
         for code in ["IncorrectState", "LockConflict"] {
-            let service = Service::start(vec![refusal(409, code); 10]).await?;
+            let service = FakeService::start(vec![refusal(409, code); 10]).await?;
             let error = service.client()?.get_container_repository("a").await.err();
             assert!(error.is_some_and(|error| error.is_conflict()));
             assert_eq!(service.requests().len(), 8, "{code}");
@@ -1023,33 +894,30 @@ mod tests {
     #[tokio::test]
     async fn repeated_delete_meets_404() -> anyhow::Result<()> {
         let gone = || refusal(404, "NotAuthorizedOrNotFound");
-        let service = Service::start([cut(), gone()]).await?;
+        let service = FakeService::start([cut(), gone()]).await?;
         service.client()?.delete_container_repository("a").await?;
         assert_eq!(service.requests().len(), 2);
 
-        let service = Service::start([gone()]).await?;
-        let error = service
-            .client()?
-            .delete_container_repository("a")
-            .await
-            .err();
-        assert!(error.is_some_and(|error| error.is_not_found()));
+        // Nor is it success after an attempt that was turned away.
+        for answers in [vec![gone()], vec![refusal(429, "TooManyRequests"), gone()]] {
+            let service = FakeService::start(answers).await?;
+            let error = service
+                .client()?
+                .delete_container_repository("a")
+                .await
+                .err();
+            assert!(error.is_some_and(|error| error.is_not_found()));
+        }
         Ok(())
     }
 
     /// A POST without a promise is not sent twice, whatever happens to it.
     #[tokio::test]
     async fn post_without_a_token_is_sent_once() -> anyhow::Result<()> {
-        let service = Service::start([refusal(503, ""), repository()]).await?;
+        let service = FakeService::start([refusal(503, ""), repository()]).await?;
         let client = service.client()?;
-        let address = client.address(crate::region::Service::Artifacts)?;
-        let call = Call::at(
-            "Test",
-            crate::region::Service::Artifacts,
-            Method::POST,
-            address,
-        )
-        .path("test");
+        let address = client.address(Service::Artifacts)?;
+        let call = Call::at("Test", Service::Artifacts, Method::POST, address).path("test");
         assert!(client.done(&call).await.is_err());
         assert_eq!(service.requests().len(), 1);
         assert_eq!(service.header("content-length"), ["0"]);
@@ -1060,7 +928,7 @@ mod tests {
     /// Resources run on any thread, so calls have to be able to move.
     #[tokio::test]
     async fn calls_can_move_between_threads() -> anyhow::Result<()> {
-        let service = Service::start([repository()]).await?;
+        let service = FakeService::start([repository()]).await?;
         let client = service.client()?;
         let created =
             tokio::spawn(async move { client.create_container_repository(&web()).await }).await??;
@@ -1150,7 +1018,7 @@ mod tests {
     /// page unchanged and encoded.
     #[tokio::test]
     async fn pages_are_followed() -> anyhow::Result<()> {
-        let service = Service::start([
+        let service = FakeService::start([
             page(&["a"], "p/2=="),
             page(&[], "p3"),
             page(&["b", "c"], ""),
@@ -1173,7 +1041,7 @@ mod tests {
     #[tokio::test]
     async fn pages_that_repeat_are_refused() -> anyhow::Result<()> {
         let service =
-            Service::start([page(&["a"], "x"), page(&["b"], "y"), page(&["a"], "x")]).await?;
+            FakeService::start([page(&["a"], "x"), page(&["b"], "y"), page(&["a"], "x")]).await?;
         let error = service
             .client()?
             .list_container_repositories(&query())
@@ -1181,6 +1049,41 @@ mod tests {
             .err();
         let text = error.map(|error| format!("{:#}", anyhow::Error::new(error)));
         expect!["ListContainerRepositories: unreadable answer: the list does not end: it names a page as the next one for the second time"].assert_eq(&text.unwrap_or_default());
+        Ok(())
+    }
+
+    /// A tenancy with a hundred thousand repositories is listed whole.
+    #[tokio::test]
+    async fn long_lists() -> anyhow::Result<()> {
+        let pages = (1..=100).map(|number| match number {
+            100 => page(&[], ""),
+            _ => page(&[], &format!("p{number}")),
+        });
+        let service = FakeService::start(pages).await?;
+        let client = service.client()?;
+        let call = Call::new(&client, "Test", Service::Artifacts, Method::GET)?.path("test");
+        let all = client.pages(call, |_: Value| vec![(); 1000]).await?;
+        assert_eq!(all.len(), 100_000);
+        Ok(())
+    }
+
+    /// A wait until a date is reckoned by the clock of the one who names it:
+    /// ours may be wrong.
+    #[tokio::test]
+    async fn retry_after_a_date_with_a_wrong_clock() -> anyhow::Result<()> {
+        let busy = answer(
+            503,
+            "date: Fri, 02 Jan 2026 03:04:05 GMT\r\nretry-after: Fri, 02 Jan 2026 04:04:05 GMT\r\n",
+            "",
+        );
+        let service = FakeService::start([busy]).await?;
+        let fast = || SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045 + 6000);
+        let client = service.client()?.with_clock(fast);
+        let error = client.get_namespace(None).await.err();
+        assert_eq!(
+            error.and_then(|error| error.retry_after()),
+            Some(Duration::from_secs(3600))
+        );
         Ok(())
     }
 
@@ -1194,7 +1097,7 @@ mod tests {
                 r#"{"code": "NotAuthenticated", "message": "m"}"#,
             )
         };
-        let service = Service::start([refused(401), refused(401), refused(403)]).await?;
+        let service = FakeService::start([refused(401), refused(401), refused(403)]).await?;
         let at = |clock| -> anyhow::Result<Client> { Ok(service.client()?.with_clock(clock)) };
         let fast = at(|| SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045 + 600))?;
         let slow = at(|| SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045 - 90))?;
@@ -1214,7 +1117,7 @@ mod tests {
                 format!("{:#}", anyhow::Error::new(error))
             })
         };
-        let service = Service::start([
+        let service = FakeService::start([
             answer(200, "", "\"examplens"),
             answer(407, "", "<html>\n<h1>Who are you?</h1>\n</html>"),
             answer(200, "", ""),
@@ -1232,7 +1135,7 @@ mod tests {
         .assert_eq(&messages.join("\n"));
 
         let huge = "x".repeat(MAX_BODY + 1);
-        let service = Service::start([answer(200, "", &huge)]).await?;
+        let service = FakeService::start([answer(200, "", &huge)]).await?;
         let error = service.client()?.get_namespace(None).await.err();
         expect!["GetNamespace: unreadable answer: it is larger than 16 MiB"]
             .assert_eq(&text(error));
@@ -1244,7 +1147,7 @@ mod tests {
     #[tokio::test]
     async fn truncated_answer_is_asked_for_again() -> anyhow::Result<()> {
         let whole = answer(200, "", "\"examplens\"");
-        let service = Service::start([whole[..whole.len() - 4].to_owned(), whole]).await?;
+        let service = FakeService::start([whole[..whole.len() - 4].to_owned(), whole]).await?;
         assert_eq!(service.client()?.get_namespace(None).await?, "examplens");
         expect![[r#"
             GET /n HTTP/1.1
@@ -1256,7 +1159,7 @@ mod tests {
     /// Identifiers from outside stay one part of the path.
     #[tokio::test]
     async fn identifiers_cannot_leave_their_place() -> anyhow::Result<()> {
-        let service = Service::start([repository()]).await?;
+        let service = FakeService::start([repository()]).await?;
         let client = service.client()?;
         client.get_container_repository("a/../b?c#d é%2e").await?;
         expect!["GET /20160918/container/repositories/a%2F..%2Fb%3Fc%23d%20%C3%A9%252e HTTP/1.1"]
@@ -1278,17 +1181,18 @@ mod tests {
     #[tokio::test]
     async fn stop_ends_waits_and_reads() -> anyhow::Result<()> {
         let throttled = answer(429, "retry-after: 300\r\n", "{}");
-        let service = Service::start([throttled]).await?;
-        let mut config = config(Some(&service.url))?;
-        config.retry = RetryPolicy::default();
+        let service = FakeService::start([throttled]).await?;
+        let mut configured = config(Some(&service.url))?;
+        configured.retry = RetryPolicy::default();
         let stop = CancellationToken::new();
-        let client = Client::new(config)?.with_stop(stop.clone());
-        let start = std::time::Instant::now();
-        let (error, ()) = tokio::join!(client.get_namespace(None), async {
+        let client = Client::new(configured)?.with_stop(stop.clone());
+        let (error, stopped) = tokio::join!(client.get_namespace(None), async {
             tokio::time::sleep(Duration::from_millis(100)).await;
             stop.cancel();
+            Instant::now()
         });
         assert!(matches!(error, Err(Error::Stopped)), "{error:?}");
+        assert!(stopped.elapsed() < Duration::from_millis(500));
         assert!(matches!(
             client.get_namespace(None).await,
             Err(Error::Stopped)
@@ -1299,13 +1203,14 @@ mod tests {
         let silent = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", silent.local_addr()?);
         let stop = CancellationToken::new();
-        let client = Client::new(super::tests::config(Some(&url))?)?.with_stop(stop.clone());
-        let (error, ()) = tokio::join!(client.get_namespace(None), async {
+        let client = Client::new(config(Some(&url))?)?.with_stop(stop.clone());
+        let (error, stopped) = tokio::join!(client.get_namespace(None), async {
             tokio::time::sleep(Duration::from_millis(100)).await;
             stop.cancel();
+            Instant::now()
         });
         assert!(matches!(error, Err(Error::Stopped)), "{error:?}");
-        assert!(start.elapsed() < Duration::from_secs(30));
+        assert!(stopped.elapsed() < Duration::from_millis(500));
         Ok(())
     }
 
@@ -1338,7 +1243,7 @@ mod tests {
         let anonymous =
             base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, anonymous);
         let anonymous = json!({"token": format!("e30.{anonymous}.x"), "expires_in": 3600});
-        let service = Service::start([
+        let service = FakeService::start([
             answer(
                 200,
                 "",
@@ -1374,6 +1279,397 @@ mod tests {
             GET /20180419/docker/token HTTP/1.1
             GET /20180419/docker/token HTTP/1.1"#]]
         .assert_eq(&service.lines());
+        Ok(())
+    }
+
+    /// A refused credential is renewed once, at once, and the call goes on: the
+    /// same retry token and request id, another signature. That is no retry, so
+    /// it happens to those as well who switched retries off.
+    #[tokio::test]
+    async fn refused_credential_is_renewed_once() -> anyhow::Result<()> {
+        for retry in [RetryPolicy::without_waiting(), RetryPolicy::none()] {
+            let service =
+                FakeService::start([refusal(401, "NotAuthenticated"), repository()]).await?;
+            let source = Arc::new(Source::with_key_ids(&["ST$first", "ST$second"])?);
+            let client = Client::new(Config {
+                retry,
+                credentials: source.clone(),
+                ..config(Some(&service.url))?
+            })?;
+            client.create_container_repository(&web()).await?;
+            for name in ["opc-retry-token", "opc-request-id"] {
+                let mut values = service.header(name);
+                values.dedup();
+                assert_eq!(values.len(), 1, "{name}");
+            }
+            let signed = service.header("authorization");
+            assert!(signed[0].contains("ST$first"), "{}", signed[0]);
+            assert!(signed[1].contains("ST$second"), "{}", signed[1]);
+        }
+        Ok(())
+    }
+
+    /// Refused again, or with nothing to renew: the error, after two requests
+    /// and after one, however many credentials there would be.
+    #[tokio::test]
+    async fn refused_credential_is_not_renewed_twice() -> anyhow::Result<()> {
+        let no = || refusal(401, "NotAuthenticated");
+        let service = FakeService::start([no(), no(), no()]).await?;
+        let source = Arc::new(Source::with_key_ids(&[
+            "ST$first",
+            "ST$second",
+            "ST$third",
+        ])?);
+        let error = service.client_of(&source)?.get_namespace(None).await.err();
+        assert!(
+            matches!(
+                error,
+                Some(Error::Service {
+                    status: 401,
+                    attempts: 2,
+                    ..
+                })
+            ),
+            "{error:?}"
+        );
+        assert_eq!(service.requests().len(), 2);
+
+        let service = FakeService::start([no(), no()]).await?;
+        assert!(service.client()?.get_namespace(None).await.is_err());
+        assert_eq!(service.requests().len(), 1);
+        Ok(())
+    }
+
+    /// The renewal is beside the retries and does not use them up.
+    #[tokio::test]
+    async fn renewal_is_beside_the_retries() -> anyhow::Result<()> {
+        let mut answers = vec![refusal(503, ""); 4];
+        answers.push(refusal(401, "NotAuthenticated"));
+        answers.extend(vec![refusal(503, ""); 3]);
+        answers.push(answer(200, "", "\"examplens\""));
+        let service = FakeService::start(answers).await?;
+        let source = Arc::new(Source::with_key_ids(&["ST$first", "ST$second"])?);
+        let namespace = service.client_of(&source)?.get_namespace(None).await?;
+        assert_eq!(namespace, "examplens");
+        assert_eq!(service.requests().len(), 9);
+        Ok(())
+    }
+
+    /// A token that is nobody's is another form of 401.
+    #[tokio::test]
+    async fn anonymous_token_is_asked_for_again() -> anyhow::Result<()> {
+        let payload = json!({"sub": json!({"userId": "anon-1"}).to_string()}).to_string();
+        let payload =
+            base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, payload);
+        let anonymous = json!({"token": format!("e30.{payload}.x")}).to_string();
+        let real = include_str!("../../tests/fixtures/oci/registry-token.json");
+        let service =
+            FakeService::start([answer(200, "", &anonymous), answer(200, "", real)]).await?;
+        let source = Arc::new(Source::with_key_ids(&["ST$first", "ST$second"])?);
+        let client = service.client_of(&source)?;
+        assert_eq!(
+            client.get_registry_token(&service.url).await?.token,
+            "eyJ.fake.jwt"
+        );
+        assert!(service.header("authorization")[1].contains("ST$second"));
+        Ok(())
+    }
+
+    /// A wait that is longer than what is left is not begun, and the error
+    /// says how long it would have been.
+    #[tokio::test]
+    async fn too_long_a_wait_is_told() -> anyhow::Result<()> {
+        let later = || {
+            answer(
+                429,
+                "retry-after: 3600\r\n",
+                r#"{"code": "TooManyRequests"}"#,
+            )
+        };
+        let service = FakeService::start([later(), later()]).await?;
+        let error = service.client()?.get_namespace(None).await.err();
+        let error = error.ok_or_else(|| anyhow::anyhow!("accepted"))?;
+        expect![[r#"GetNamespace answered 429 TooManyRequests: {"code": "TooManyRequests"}; it asks to wait for 3600 seconds, which is too long"#]]
+            .assert_eq(&error.to_string());
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(3600)));
+        assert_eq!(service.requests().len(), 1);
+
+        // Used up attempts are no matter of time.
+        let later = answer(503, "retry-after: 1\r\n", "");
+        let service = FakeService::start(vec![later; 9]).await?;
+        let error = service.client()?.get_namespace(None).await.err();
+        assert_eq!(error.and_then(|error| error.retry_after()), None);
+        assert_eq!(service.requests().len(), 8);
+        Ok(())
+    }
+
+    /// Retries that are switched off: one request, which does not promise more.
+    #[tokio::test]
+    async fn retries_switched_off() -> anyhow::Result<()> {
+        let service = FakeService::start([refusal(503, ""), repository()]).await?;
+        let client = Client::new(Config {
+            retry: RetryPolicy::none(),
+            ..config(Some(&service.url))?
+        })?;
+        assert!(client.get_container_repository("a").await.is_err());
+        assert_eq!(service.requests().len(), 1);
+        assert!(service.header("opc-client-retries").is_empty());
+        Ok(())
+    }
+
+    /// A POST without a promise is sent again when it was turned away at the
+    /// door, and not when its answer was lost.
+    #[tokio::test]
+    async fn unheard_posts() -> anyhow::Result<()> {
+        for (first, requests) in [(refusal(429, "TooManyRequests"), 2), (cut(), 1)] {
+            let service = FakeService::start([first, repository()]).await?;
+            let client = service.client()?;
+            let call = Call::new(&client, "Test", Service::Artifacts, Method::POST)?.path("test");
+            assert_eq!(client.done(&call).await.is_ok(), requests == 2);
+            assert_eq!(service.requests().len(), requests);
+        }
+        Ok(())
+    }
+
+    fn auth_token() -> String {
+        let body = include_str!("../../tests/fixtures/oci/auth-token-create.json");
+        answer(200, "", body)
+    }
+
+    /// For four minutes after a change of IAM, refusals that are final
+    /// otherwise are waited out, by all clones of the client.
+    #[tokio::test]
+    async fn iam_is_waited_for() -> anyhow::Result<()> {
+        let code = "RelatedResourceNotAuthorizedOrNotFound";
+        let service = FakeService::start([
+            auth_token(),
+            refusal(404, "NotAuthorizedOrNotFound"),
+            refusal(400, code),
+            answer(200, "", "\"examplens\""),
+            refusal(400, code),
+        ])
+        .await?;
+        let client = service.client()?;
+        let clone = client.clone();
+        client.create_auth_token("ocid1.user.oc1..a", "").await?;
+        assert_eq!(clone.get_namespace(None).await?, "examplens");
+
+        let late = clone.with_clock(|| SystemTime::now() + Duration::from_secs(241));
+        assert!(late.get_namespace(None).await.is_err());
+        assert_eq!(service.requests().len(), 5);
+        Ok(())
+    }
+
+    /// Every code that the window is for, nine times, and no other.
+    #[tokio::test]
+    async fn what_iam_is_waited_for() -> anyhow::Result<()> {
+        for (status, code, requests) in [
+            (404, "NotAuthorizedOrNotFound", 9),
+            (400, "RelatedResourceNotAuthorizedOrNotFound", 9),
+            (409, "NotAuthorizedOrResourceAlreadyExists", 9),
+            (409, "ResourceAlreadyExists", 9),
+            (400, "InsufficientServicePermissions", 9),
+            (400, "ResourceDisabled", 9),
+            (404, "NotFound", 1),
+            (400, "NotAuthorizedOrNotFound", 1),
+            (409, "NAMESPACE_CONFLICT", 1),
+            (403, "NotAuthorized", 1),
+        ] {
+            let service = FakeService::start(vec![refusal(status, code); 12]).await?;
+            let client = service.client()?;
+            client.shared.window.open(SystemTime::now());
+            let error = client.create_container_repository(&web()).await.err();
+            assert_eq!(error.and_then(|error| error.status()), Some(status));
+            assert_eq!(service.requests().len(), requests, "{status} {code}");
+        }
+        Ok(())
+    }
+
+    /// A call whose answer is a 404 has it at once, also just after a change of
+    /// IAM, and whoever switched retries off has every answer at once.
+    #[tokio::test]
+    async fn questions_are_answered_at_once() -> anyhow::Result<()> {
+        let gone = || refusal(404, "NotAuthorizedOrNotFound");
+        let service = FakeService::start(vec![gone(); 6]).await?;
+        let client = service.client()?;
+        client.shared.window.open(SystemTime::now());
+        let errors = [
+            client.get_container_repository("a").await.err(),
+            client.get_container_image("a").await.err(),
+            client.lookup_container_image_by_uri("a").await.err(),
+            client.delete_container_repository("a").await.err(),
+            client.delete_auth_token("a", "b").await.err(),
+        ];
+        for error in errors {
+            assert!(error.is_some_and(|error| error.is_not_found()));
+        }
+        assert_eq!(service.requests().len(), 5);
+
+        let client = Client::new(Config {
+            retry: RetryPolicy::none(),
+            ..config(Some(&service.url))?
+        })?;
+        client.shared.window.open(SystemTime::now());
+        assert!(client.get_namespace(None).await.is_err());
+        assert_eq!(service.requests().len(), 6);
+        Ok(())
+    }
+
+    /// A refused change of IAM opens no window.
+    #[tokio::test]
+    async fn failed_change_opens_no_window() -> anyhow::Result<()> {
+        let service = FakeService::start([
+            refusal(409, "UserCapacityExceeded"),
+            refusal(404, "NotAuthorizedOrNotFound"),
+        ])
+        .await?;
+        let client = service.client()?;
+        assert!(client.create_auth_token("a", "").await.is_err());
+        assert!(client.get_namespace(None).await.is_err());
+        assert_eq!(service.requests().len(), 2);
+        Ok(())
+    }
+
+    /// Single services elsewhere, before `endpoint`; one that is no address is
+    /// refused at once.
+    #[test]
+    fn host_overrides() -> anyhow::Result<()> {
+        let mut configured = config(Some("https://gateway.example"))?;
+        configured.host_overrides = [
+            ("identity", "https://identity.{region}.example".to_owned()),
+            ("artifacts", "https://artifacts.example/a".to_owned()),
+        ]
+        .into();
+        let client = Client::new(configured)?;
+        let address = |service| client.address(service).map(String::from);
+        assert_eq!(
+            address(Service::Identity)?,
+            "https://identity.sa-saopaulo-1.example/"
+        );
+        assert_eq!(address(Service::Artifacts)?, "https://artifacts.example/a");
+        assert_eq!(address(Service::ObjectStorage)?, "https://gateway.example/");
+        assert!(client.is_regional(Service::Identity));
+        assert!(!client.is_regional(Service::Artifacts));
+
+        let mut configured = config(None)?;
+        configured.host_overrides = [("identity", "identity.example".to_owned())].into();
+        let error = Client::new(configured).err().map(|error| error.to_string());
+        expect![[r#""identity.example" is no address of a service: it has to begin with https:// or http://"#]]
+            .assert_eq(&error.unwrap_or_default());
+        Ok(())
+    }
+
+    /// A list that always goes on is an error in the end, whether its pages are
+    /// empty or not, and however often it invents another name for the next.
+    #[tokio::test]
+    async fn endless_lists() -> anyhow::Result<()> {
+        let empty = (0..=MAX_EMPTY_PAGES).map(|number| page(&[], &format!("p{number}")));
+        let service = FakeService::start(empty).await?;
+        let error = service
+            .client()?
+            .list_container_repositories(&query())
+            .await
+            .err();
+        let text = error.map(|error| format!("{:#}", anyhow::Error::new(error)));
+        expect!["ListContainerRepositories: unreadable answer: the list does not end: 1000 pages one after the other were empty"].assert_eq(&text.unwrap_or_default());
+
+        let full = (0..12).map(|number| page(&[], &format!("p{number}")));
+        let service = FakeService::start(full).await?;
+        let client = service.client()?;
+        let call = Call::new(&client, "Test", Service::Artifacts, Method::GET)?.path("test");
+        let many = |_: Value| vec![(); MAX_ENTRIES / 10];
+        let error = client.pages(call, many).await.err();
+        let text = error.map(|error| format!("{:#}", anyhow::Error::new(error)));
+        expect!["Test: unreadable answer: the list does not end: 10 pages had 1000000 entries"]
+            .assert_eq(&text.unwrap_or_default());
+        Ok(())
+    }
+
+    /// A gateway that repeats the request in its complaint does not put the
+    /// session token, the delegation token or the signature into the error.
+    #[tokio::test]
+    async fn echoed_secrets_are_left_out() -> anyhow::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let source =
+            Source::with_key_ids(&["ST$opaque-session-token"])?.with_delegation("canary-delegated");
+        let client = Client::new(Config {
+            credentials: Arc::new(source),
+            ..config(Some(&url))?
+        })?;
+        for form in ["json", "page"] {
+            let (error, served) = tokio::join!(client.get_namespace(None), async {
+                let (mut stream, _) = listener.accept().await?;
+                let request = read_request(&mut stream).await?;
+                let body = match form {
+                    "json" => json!({"code": "InvalidParameter", "message": request}).to_string(),
+                    _ => format!("<html>{request}</html>"),
+                };
+                stream.write_all(answer(400, "", &body).as_bytes()).await?;
+                anyhow::Ok(request)
+            });
+            let request = served?;
+            let signature = request
+                .split("signature=\"")
+                .nth(1)
+                .and_then(|rest| rest.split('"').next())
+                .unwrap_or_default();
+            let shown = format!("{error:?}");
+            assert!(
+                shown.contains("InvalidParameter") || shown.contains("GET /n"),
+                "{shown}"
+            );
+            assert!(request.contains("canary-delegated") && signature.len() > 300);
+            for secret in ["opaque-session", "canary", &signature[..16]] {
+                assert!(!shown.contains(secret), "{shown}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Getting a credential ends with the run, before a write as well: nothing
+    /// has been sent yet.
+    #[tokio::test]
+    async fn stop_ends_getting_a_credential() -> anyhow::Result<()> {
+        let service = FakeService::start([repository()]).await?;
+        let mut source = Source::new()?;
+        source.takes = Duration::from_secs(60);
+        let stop = CancellationToken::new();
+        let client = service
+            .client_of(&Arc::new(source))?
+            .with_stop(stop.clone());
+        let web = web();
+        let (created, stopped) = tokio::join!(client.create_container_repository(&web), async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            stop.cancel();
+            Instant::now()
+        });
+        assert!(matches!(created, Err(Error::Stopped)), "{created:?}");
+        assert!(stopped.elapsed() < Duration::from_millis(500));
+        assert!(service.requests().is_empty());
+        Ok(())
+    }
+
+    /// So does a queue behind others at a service that throttles.
+    #[tokio::test]
+    async fn stop_ends_a_queue() -> anyhow::Result<()> {
+        let service = FakeService::start([repository()]).await?;
+        let mut configured = config(Some(&service.url))?;
+        configured.retry = RetryPolicy::default();
+        let stop = CancellationToken::new();
+        let client = Client::new(configured)?.with_stop(stop.clone());
+        if let Some(pace) = client.pace(Service::Artifacts) {
+            pace.throttled(Instant::now(), Some(Duration::from_secs(30)));
+        }
+        let web = web();
+        let (created, stopped) = tokio::join!(client.create_container_repository(&web), async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            stop.cancel();
+            Instant::now()
+        });
+        assert!(matches!(created, Err(Error::Stopped)), "{created:?}");
+        assert!(stopped.elapsed() < Duration::from_millis(500));
+        assert!(service.requests().is_empty());
         Ok(())
     }
 }

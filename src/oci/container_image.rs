@@ -6,7 +6,7 @@
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::{Client, Error, client::Call, null_is_default};
+use super::{Client, Error, call::Call, null_is_default};
 use crate::region::Service;
 
 /// An image.
@@ -95,7 +95,8 @@ impl Client {
     pub async fn get_container_image(&self, id: &str) -> Result<ContainerImage, Error> {
         let call = Call::new(self, "GetContainerImage", Service::Artifacts, Method::GET)?
             .path("container/images")
-            .value(id);
+            .value(id)
+            .question();
         self.json(&call).await
     }
 
@@ -144,7 +145,8 @@ impl Client {
         )?
         .path("container/images/actions/lookupImageByUri")
         .body(&LookupByUri { image_uri: uri })?
-        .harmless();
+        .harmless()
+        .question();
         self.json(&call).await
     }
 }

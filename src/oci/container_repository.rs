@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::{Client, Error, client::Call, null_is_default};
+use super::{Client, Error, call::Call, null_is_default};
 use crate::region::Service;
 
 /// Labels of the user's own.
@@ -113,21 +113,39 @@ pub struct ListContainerRepositories {
     pub display_name: Option<String>,
 }
 
+/// A value for `opc-retry-token` that nobody used before.
+pub fn new_retry_token() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
 impl Client {
     /// CreateContainerRepository. Carries a retry token, so it may be retried.
     pub async fn create_container_repository(
         &self,
         body: &CreateContainerRepository,
     ) -> Result<ContainerRepository, Error> {
+        self.create_container_repository_as(body, &new_retry_token())
+            .await
+    }
+
+    /// CreateContainerRepository with a retry token of the caller's, who can
+    /// repeat the call later: what it made the first time is then the answer.
+    pub async fn create_container_repository_as(
+        &self,
+        body: &CreateContainerRepository,
+        retry_token: &str,
+    ) -> Result<ContainerRepository, Error> {
         let call = call(self, "CreateContainerRepository", Method::POST)?
             .body(body)?
-            .with_retry_token();
+            .repeating(retry_token);
         self.json(&call).await
     }
 
     /// GetContainerRepository.
     pub async fn get_container_repository(&self, id: &str) -> Result<ContainerRepository, Error> {
-        let call = call(self, "GetContainerRepository", Method::GET)?.value(id);
+        let call = call(self, "GetContainerRepository", Method::GET)?
+            .value(id)
+            .question();
         self.json(&call).await
     }
 

@@ -1,6 +1,6 @@
 //! What can go wrong, and the questions callers ask about it.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use http::HeaderMap;
 use serde_json::Value;
@@ -11,12 +11,15 @@ use crate::transport;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The service said no.
-    #[error("{operation} answered {status}{}", Said { code, message })]
+    #[error("{operation} answered {status}{}{}", Said { code, message }, Asked(*retry_after))]
     Service {
         /// Name of the API operation, for example `CreateContainerRepository`.
         operation: &'static str,
         /// The service, as its host names begin, for example `artifacts`.
         service: &'static str,
+        /// The region that was asked, for example `sa-saopaulo-1`: the
+        /// configured one, or for a change of IAM the home region.
+        region: String,
         /// Who answered: host, and port when it is not the default one.
         host: String,
         /// HTTP status.
@@ -29,6 +32,9 @@ pub enum Error {
         opc_request_id: String,
         /// How often it was asked.
         attempts: u32,
+        /// How long the service asked to wait, when that is longer than we
+        /// wait, and why it was not asked again.
+        retry_after: Option<Duration>,
         /// After a 401 whose answer has a date: by how many seconds our clock is
         /// ahead of the service's. Oracle refuses signatures that are off by
         /// more than five minutes.
@@ -58,7 +64,7 @@ pub enum Error {
     },
     /// There is no credential to sign with.
     #[error("cannot sign in")]
-    Credentials(#[from] crate::credentials::Error),
+    Credentials(#[from] std::sync::Arc<crate::credentials::Error>),
     /// The token endpoint took us for nobody: it answers a signature it does
     /// not accept with an anonymous token instead of an error.
     #[error("{host} took the request for an anonymous one")]
@@ -75,6 +81,10 @@ pub enum Error {
     /// The user interrupted the run.
     #[error("interrupted")]
     Stopped,
+    /// The same, after an attempt whose answer was not heard: the service may
+    /// have done what was asked for.
+    #[error("interrupted")]
+    StoppedUnheard,
 }
 
 impl Error {
@@ -140,6 +150,22 @@ impl Error {
         )
     }
 
+    /// Whether the run was stopped before there was an answer.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self, Error::Stopped | Error::StoppedUnheard)
+    }
+
+    /// Whether the service may have done what was asked for, although it did not
+    /// say so: it was silent, could not be understood, or failed half way.
+    pub fn is_ambiguous(&self) -> bool {
+        match self {
+            Error::Transport { source, .. } => !source.is_builder() && !source.is_connect(),
+            Error::Service { status, .. } => *status >= 500 && *status != 501,
+            Error::Decode { .. } | Error::StoppedUnheard => true,
+            _ => false,
+        }
+    }
+
     /// By how many seconds our clock is ahead of the service's, when a failed
     /// sign-in may be due to it.
     pub fn clock_skew(&self) -> Option<i64> {
@@ -161,6 +187,30 @@ impl Error {
         }
     }
 
+    /// The region that was asked, when somebody there answered.
+    pub fn region(&self) -> Option<&str> {
+        match self {
+            Error::Service { region, .. } => Some(region),
+            _ => None,
+        }
+    }
+
+    /// How long the service asked to wait, when it was not asked again because
+    /// of that.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Error::Service { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Given up because of what the service asked for.
+    pub(super) fn keep_retry_after(&mut self, asked: Option<Duration>) {
+        if let Error::Service { retry_after, .. } = self {
+            *retry_after = asked;
+        }
+    }
+
     /// The same after so many attempts.
     pub(super) fn after(mut self, made: u32) -> Self {
         if let Error::Service { attempts, .. } | Error::Transport { attempts, .. } = &mut self {
@@ -168,6 +218,7 @@ impl Error {
         }
         self
     }
+
     /// HTTP status of a refusal.
     pub fn status(&self) -> Option<u16> {
         match self {
@@ -194,21 +245,32 @@ impl From<crate::transport::Stopped> for Error {
 /// Codes that something depends on. All others are shown as they come.
 pub(super) mod code {
     pub(crate) const INCORRECT_STATE: &str = "IncorrectState";
+    pub(crate) const INSUFFICIENT_SERVICE_PERMISSIONS: &str = "InsufficientServicePermissions";
     pub(crate) const LIMIT_EXCEEDED: &str = "LimitExceeded";
     pub(crate) const LOCK_CONFLICT: &str = "LockConflict";
     pub(crate) const NAMESPACE_CONFLICT: &str = "NAMESPACE_CONFLICT";
     pub(crate) const NOT_ALLOWED: &str = "NotAllowed";
+    pub(crate) const NOT_AUTHORIZED_OR_NOT_FOUND: &str = "NotAuthorizedOrNotFound";
+    pub(crate) const NOT_AUTHORIZED_OR_RESOURCE_ALREADY_EXISTS: &str =
+        "NotAuthorizedOrResourceAlreadyExists";
+    pub(crate) const RELATED_RESOURCE_NOT_AUTHORIZED_OR_NOT_FOUND: &str =
+        "RelatedResourceNotAuthorizedOrNotFound";
+    pub(crate) const RESOURCE_ALREADY_EXISTS: &str = "ResourceAlreadyExists";
+    pub(crate) const RESOURCE_DISABLED: &str = "ResourceDisabled";
     pub(crate) const USER_CAPACITY_EXCEEDED: &str = "UserCapacityExceeded";
 }
 
 /// Code and message out of the body of a refusal. Gateways and identity
-/// domains have bodies of their own.
-pub(super) fn code_and_message(body: &[u8]) -> (String, String) {
+/// domains have bodies of their own. `scrub` takes secrets out of a text that
+/// the service may have from the request.
+pub(super) fn code_and_message(body: &[u8], scrub: impl Fn(&str) -> String) -> (String, String) {
+    // What is cut off afterwards might else be half of a secret.
+    let excerpt = || excerpt(&scrub(&transport::words(body)));
     let Ok(Value::Object(members)) = serde_json::from_slice(body) else {
-        return (String::new(), excerpt(&transport::words(body)));
+        return (String::new(), excerpt());
     };
     let text = |name: &str| match members.get(name) {
-        Some(Value::String(text)) => Some(text.clone()),
+        Some(Value::String(text)) => Some(scrub(text)),
         Some(Value::Number(number)) => Some(number.to_string()),
         _ => None,
     };
@@ -218,7 +280,7 @@ pub(super) fn code_and_message(body: &[u8]) -> (String, String) {
         .find_map(text);
     match message {
         Some(message) => (code, message),
-        None => (code, excerpt(&transport::words(body))),
+        None => (code, excerpt()),
     }
 }
 
@@ -271,6 +333,22 @@ impl fmt::Display for Said<'_> {
     }
 }
 
+/// What the service asked for, when it was too much.
+struct Asked(Option<Duration>);
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(asked) => write!(
+                f,
+                "; it asks to wait for {} seconds, which is too long",
+                asked.as_secs()
+            ),
+            None => Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
@@ -278,16 +356,18 @@ mod tests {
     use super::*;
 
     fn refusal(status: u16, body: &str) -> Error {
-        let (code, message) = code_and_message(body.as_bytes());
+        let (code, message) = code_and_message(body.as_bytes(), str::to_owned);
         Error::Service {
             operation: "CreateAuthToken",
             service: "identity",
+            region: "sa-saopaulo-1".to_owned(),
             host: "identity.sa-saopaulo-1.oci.oraclecloud.com".to_owned(),
             status,
             code,
             message,
             opc_request_id: "ABC/DEF".to_owned(),
             attempts: 1,
+            retry_after: None,
             clock_skew: None,
         }
     }

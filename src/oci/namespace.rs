@@ -4,7 +4,7 @@
 
 use http::Method;
 
-use super::{Client, Error, client::Call};
+use super::{Client, Error, call::Call};
 use crate::region::Service;
 
 impl Client {

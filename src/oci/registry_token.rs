@@ -11,7 +11,9 @@ use serde_json::Value;
 
 use super::{
     Client, Error,
-    client::{Call, host_header, parse_address},
+    call::Call,
+    client,
+    hosts::{host_header, parse_address},
 };
 use crate::region::Service;
 
@@ -33,28 +35,48 @@ impl Client {
     /// Asks for no scope: such a token is good for everything that the
     /// identity may do in the registry.
     pub async fn get_registry_token(&self, base: &str) -> Result<RegistryToken, Error> {
+        self.get_scoped_registry_token(base, None, None).await
+    }
+
+    /// The same for a registry's host (`service`) and one thing there, for example
+    /// `repository:NAMESPACE/team/web:pull`.
+    pub async fn get_scoped_registry_token(
+        &self,
+        base: &str,
+        service: Option<&str>,
+        scope: Option<&str>,
+    ) -> Result<RegistryToken, Error> {
         let base = parse_address(base)?;
         let host = host_header(&base);
         let call = Call::at(OPERATION, Service::ContainerRegistry, Method::GET, base)
-            .path("20180419/docker/token");
+            .path("20180419/docker/token")
+            .query("service", service)
+            .query("scope", scope)
+            .checked(|answer, host| token(answer, host).map(drop));
         let answer = self.send(&call).await?;
-        let body: Answer = answer.json(OPERATION)?;
-        let token = [body.token, body.access_token]
-            .into_iter()
-            .flatten()
-            .find(|token| !token.is_empty())
-            .ok_or_else(|| answer.unreadable(OPERATION, "there is no token in it"))?;
-        if is_anonymous(&token) {
-            return Err(Error::Anonymous {
-                host,
-                clock_skew: answer.clock_skew(),
-            });
-        }
-        Ok(RegistryToken {
-            token,
-            expires_in: lifetime(body.expires_in),
-        })
+        // Looked at before, where another credential is asked for if need be.
+        token(&answer, &host)
     }
+}
+
+/// The token in an answer.
+fn token(answer: &client::Answer, host: &str) -> Result<RegistryToken, Error> {
+    let body: Answer = answer.json(OPERATION)?;
+    let token = [body.token, body.access_token]
+        .into_iter()
+        .flatten()
+        .find(|token| !token.is_empty())
+        .ok_or_else(|| answer.unreadable(OPERATION, "there is no token in it"))?;
+    if is_anonymous(&token) {
+        return Err(Error::Anonymous {
+            host: host.to_owned(),
+            clock_skew: answer.clock_skew(),
+        });
+    }
+    Ok(RegistryToken {
+        token,
+        expires_in: lifetime(body.expires_in),
+    })
 }
 
 /// How long to rely on a token. A server may say any number; nobody's token
@@ -76,7 +98,7 @@ struct Answer {
 
 /// Whether a token says that its bearer is nobody. A token of a shape that is
 /// not known here is accepted: the registry knows better.
-fn is_anonymous(token: &str) -> bool {
+pub(super) fn is_anonymous(token: &str) -> bool {
     user_id(token).is_some_and(|user_id| user_id.starts_with("anon-"))
 }
 

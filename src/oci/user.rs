@@ -5,7 +5,7 @@
 use http::Method;
 use serde::Deserialize;
 
-use super::{Client, Error, client::Call};
+use super::{Client, Error, call::Call};
 use crate::region::Service;
 
 /// A user.
@@ -22,7 +22,9 @@ impl Client {
     pub async fn get_user(&self, id: &str) -> Result<User, Error> {
         let call = Call::new(self, "GetUser", Service::Identity, Method::GET)?
             .path("users")
-            .value(id);
+            .value(id)
+            // Only a name is wanted, which is not worth minutes.
+            .question();
         self.json(&call).await
     }
 }

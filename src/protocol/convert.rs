@@ -1,10 +1,12 @@
 //! Between the messages and the framework: pure functions.
 
+use std::time::SystemTime;
+
 use crate::{
     cty::{Path, Step, Type, Value, decode_json, decode_msgpack, encode_msgpack},
     framework::{
-        Attribute, Block, Diagnostic, Diagnostics, Kind, Mode, NestedBlock, Nesting, RawState,
-        Schema, Severity,
+        Attribute, Block, Deferred, Diagnostic, Diagnostics, Kind, Mode, NestedBlock, Nesting,
+        RawState, Schema, Severity,
     },
     protocol::wire,
 };
@@ -67,6 +69,63 @@ pub(super) fn dynamic(value: &Value, ty: &Type) -> wire::DynamicValue {
     wire::DynamicValue {
         msgpack: encode_msgpack(value, ty).into(),
         ..Default::default()
+    }
+}
+
+/// The schema of an identity, as hosts read it.
+pub(super) fn identity_schema(schema: &Schema) -> wire::IdentitySchema {
+    let attributes = schema.block.attributes.iter();
+    let attributes = attributes.map(|attribute| wire::IdentityAttribute {
+        name: attribute.name.clone(),
+        r#type: attribute.ty().to_json().to_string().into_bytes(),
+        required_for_import: attribute.mode == Mode::Required,
+        optional_for_import: attribute.mode != Mode::Required,
+        description: attribute.description.clone(),
+    });
+    wire::IdentitySchema {
+        version: schema.version,
+        attributes: attributes.collect(),
+    }
+}
+
+/// An identity that a host sent; null when there is none, or no schema of one.
+pub(super) fn identity(
+    sent: Option<&wire::ResourceIdentity>,
+    ty: Option<&Type>,
+) -> Result<Value, Diagnostics> {
+    match (sent, ty) {
+        (Some(sent), Some(ty)) => value(sent.identity.as_ref(), ty),
+        _ => Ok(Value::Null),
+    }
+}
+
+/// An identity for the host; none when it is null.
+pub(super) fn sent_identity(identity: &Value, ty: Option<&Type>) -> Option<wire::ResourceIdentity> {
+    let ty = ty.filter(|_| !identity.is_null())?;
+    Some(wire::ResourceIdentity {
+        identity: Some(dynamic(identity, ty)),
+    })
+}
+
+/// A point in time; what was before 1970 is as good as now.
+pub(super) fn timestamp(time: SystemTime) -> wire::Timestamp {
+    let since = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    wire::Timestamp {
+        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(since.subsec_nanos()).unwrap_or_default(),
+    }
+}
+
+/// Why something is left for later.
+pub(super) fn deferred(why: Deferred) -> wire::Deferred {
+    let reason = match why {
+        Deferred::ProviderConfigUnknown => wire::Reason::ProviderConfigUnknown,
+        Deferred::ResourceConfigUnknown => wire::Reason::ResourceConfigUnknown,
+    };
+    wire::Deferred {
+        reason: reason.into(),
     }
 }
 
@@ -326,5 +385,60 @@ mod tests {
         };
         assert!(matches!(raw_state(Some(old)), RawState::Flatmap));
         assert!(matches!(raw_state(None), RawState::Json(json) if json.is_empty()));
+    }
+
+    /// An identity goes to hosts that know its schema, and comes back.
+    #[test]
+    fn identities_make_the_round_trip() {
+        let schema = Schema {
+            version: 2,
+            block: Block {
+                attributes: vec![
+                    Attribute {
+                        mode: Mode::Required,
+                        ..example()
+                    },
+                    Attribute {
+                        mode: Mode::Optional,
+                        name: "place".to_owned(),
+                        ..example()
+                    },
+                ],
+                ..Default::default()
+            },
+        };
+        let sent = identity_schema(&schema).encode_to_vec();
+        let sent = wire::IdentitySchema::decode(sent.as_slice()).unwrap();
+        let flags = |index: usize| {
+            let attribute = &sent.attributes[index];
+            (attribute.required_for_import, attribute.optional_for_import)
+        };
+        assert_eq!(
+            (sent.version, flags(0), flags(1)),
+            (2, (true, false), (false, true))
+        );
+        assert_eq!(sent.attributes[0].r#type, br#"["list","number"]"#);
+
+        let ty = schema.block.ty();
+        let whole = Value::Map(BTreeMap::from([
+            ("size".to_owned(), Value::Seq(Vec::new())),
+            ("place".to_owned(), Value::Null),
+        ]));
+        let sent = sent_identity(&whole, Some(&ty));
+        assert_eq!(identity(sent.as_ref(), Some(&ty)).unwrap(), whole);
+        assert_eq!(identity(sent.as_ref(), None).unwrap(), Value::Null);
+        assert_eq!(identity(None, Some(&ty)).unwrap(), Value::Null);
+        assert_eq!(sent_identity(&Value::Null, Some(&ty)), None);
+        assert_eq!(sent_identity(&whole, None), None);
+    }
+
+    /// Points in time keep their fractions, and go no further back than 1970.
+    #[test]
+    fn times_are_sent() {
+        let at = |nanos: u64| SystemTime::UNIX_EPOCH + std::time::Duration::from_nanos(nanos);
+        let sent = timestamp(at(1_700_000_000_250_000_000));
+        assert_eq!((sent.seconds, sent.nanos), (1_700_000_000, 250_000_000));
+        let before = SystemTime::UNIX_EPOCH - std::time::Duration::from_secs(1);
+        assert_eq!(timestamp(before), wire::Timestamp::default());
     }
 }

@@ -36,7 +36,11 @@ pub fn serve(arguments: impl IntoIterator<Item = String>, env: Lookup, server: S
     } else {
         Mode::Hosted
     };
-    goplugin::serve(&CONFIG, mode, env, service(Arc::new(server)))
+    let server = Arc::new(server);
+    let interrupted = server.clone();
+    goplugin::serve(&CONFIG, mode, env, service(server), move || {
+        interrupted.interrupt();
+    })
 }
 
 /// Sends logs to the host, as `TF_LOG_PROVIDER_OCIR`, `TF_LOG_PROVIDER` or

@@ -16,10 +16,10 @@ use super::{
     wire,
 };
 use crate::{
-    cty::Type,
+    cty::{Type, Value},
     framework::{
-        ApplyRequest, Diagnostic, Diagnostics, MoveRequest, PlanRequest, Private, ReadRequest,
-        Server,
+        ApplyRequest, Diagnostic, Diagnostics, Kept, MoveRequest, OpenRequest, PlanRequest,
+        Private, ReadRequest, Server,
     },
     goplugin::{self, MAX_MESSAGE_SIZE, Panic},
 };
@@ -69,10 +69,10 @@ impl Service<http::Request<Body>> for ProviderService {
             "ValidateDataResourceConfig" => call(server, request, validate_data_resource_config),
             "ReadDataSource" => call(server, request, read_data_source),
 
-            "ValidateEphemeralResourceConfig"
-            | "OpenEphemeralResource"
-            | "RenewEphemeralResource"
-            | "CloseEphemeralResource" => call(server, request, ephemeral_resource),
+            "ValidateEphemeralResourceConfig" => call(server, request, validate_ephemeral_resource),
+            "OpenEphemeralResource" => call(server, request, open_ephemeral_resource),
+            "RenewEphemeralResource" => call(server, request, renew_ephemeral_resource),
+            "CloseEphemeralResource" => call(server, request, close_ephemeral_resource),
 
             "GetFunctions" => call(server, request, get_functions),
             "CallFunction" => call(server, request, call_function),
@@ -102,6 +102,7 @@ async fn get_metadata(
         diagnostics: Vec::new(),
         data_sources: names(server.data_source_schemas()),
         resources: names(server.resource_schemas()),
+        ephemeral_resources: names(server.ephemeral_schemas()),
     })
 }
 
@@ -118,6 +119,7 @@ async fn get_provider_schema(
         provider: Some(convert::schema(server.provider_schema())),
         resource_schemas: table(server.resource_schemas()),
         data_source_schemas: table(server.data_source_schemas()),
+        ephemeral_resource_schemas: table(server.ephemeral_schemas()),
         diagnostics: Vec::new(),
         server_capabilities: Some(CAPABILITIES),
     })
@@ -195,8 +197,10 @@ async fn read_resource(
     request: wire::ReadResourceRequest,
 ) -> Answer<wire::ReadResourceResponse> {
     let ty = resource_type(&server, &request.type_name)?;
+    let identity = identity_type(&server, &request.type_name);
     let call = ReadRequest {
         current: value(request.current_state.as_ref(), &ty)?,
+        identity: convert::identity(request.current_identity.as_ref(), identity.as_ref())?,
         private: Private::decode(&request.private),
     };
     let answer = server.read_resource(&request.type_name, call).await;
@@ -204,6 +208,7 @@ async fn read_resource(
         new_state: Some(dynamic(&answer.state, &ty)),
         diagnostics: convert::diagnostics(answer.diagnostics),
         private: answer.private.encode().into(),
+        new_identity: convert::sent_identity(&answer.identity, identity.as_ref()),
     })
 }
 
@@ -212,10 +217,12 @@ async fn plan_resource_change(
     request: wire::PlanResourceChangeRequest,
 ) -> Answer<wire::PlanResourceChangeResponse> {
     let ty = resource_type(&server, &request.type_name)?;
+    let identity = identity_type(&server, &request.type_name);
     let call = PlanRequest {
         config: value(request.config.as_ref(), &ty)?,
         prior: value(request.prior_state.as_ref(), &ty)?,
         proposed: value(request.proposed_new_state.as_ref(), &ty)?,
+        identity: convert::identity(request.prior_identity.as_ref(), identity.as_ref())?,
         private: Private::decode(&request.prior_private),
     };
     let answer = server.plan_resource(&request.type_name, call).await;
@@ -223,6 +230,7 @@ async fn plan_resource_change(
         planned_state: Some(dynamic(&answer.planned, &ty)),
         requires_replace: answer.replace.iter().map(convert::path).collect(),
         planned_private: answer.private.encode().into(),
+        planned_identity: convert::sent_identity(&answer.identity, identity.as_ref()),
         diagnostics: convert::diagnostics(answer.diagnostics),
     })
 }
@@ -232,15 +240,24 @@ async fn apply_resource_change(
     request: wire::ApplyResourceChangeRequest,
 ) -> Answer<wire::ApplyResourceChangeResponse> {
     let ty = resource_type(&server, &request.type_name)?;
+    let identity = identity_type(&server, &request.type_name);
     let call = ApplyRequest {
         config: value(request.config.as_ref(), &ty)?,
         prior: value(request.prior_state.as_ref(), &ty)?,
         planned: value(request.planned_state.as_ref(), &ty)?,
+        identity: convert::identity(request.planned_identity.as_ref(), identity.as_ref())?,
         private: Private::decode(&request.planned_private),
+        kept: Kept::default(),
     };
-    let answer = server.apply_resource(&request.type_name, call).await;
+    // An object that was made before a panic is not lost over it.
+    let applied = goplugin::catch(server.apply_resource(&request.type_name, &call)).await;
+    let answer = applied.unwrap_or_else(|panic| {
+        let lost = call.prior.is_null() && call.kept.is_empty();
+        server.after_panic(&request.type_name, &call, panicked(panic, lost))
+    });
     Ok(wire::ApplyResourceChangeResponse {
         new_state: Some(dynamic(&answer.state, &ty)),
+        new_identity: convert::sent_identity(&answer.identity, identity.as_ref()),
         private: answer.private.encode().into(),
         diagnostics: convert::diagnostics(answer.diagnostics),
     })
@@ -251,13 +268,17 @@ async fn import_resource_state(
     request: wire::ImportResourceStateRequest,
 ) -> Answer<wire::ImportResourceStateResponse> {
     let ty = resource_type(&server, &request.type_name)?;
-    let answer = server
-        .import_resource(&request.type_name, &request.id)
-        .await;
+    let name = &request.type_name;
+    let identity = identity_type(&server, name);
+    let answer = match convert::identity(request.identity.as_ref(), identity.as_ref())? {
+        Value::Null => server.import_resource(name, &request.id).await,
+        by => server.import_by_identity(name, by).await,
+    };
     let imported = answer.state.map(|state| wire::ImportedResource {
         type_name: request.type_name,
         state: Some(dynamic(&state, &ty)),
         private: answer.private.encode().into(),
+        identity: convert::sent_identity(&answer.identity, identity.as_ref()),
     });
     Ok(wire::ImportResourceStateResponse {
         imported_resources: imported.into_iter().collect(),
@@ -283,27 +304,45 @@ async fn move_resource_state(
         schema_version: request.source_schema_version,
         json,
     };
-    let state = server.move_resource(&request.target_type_name, source)?;
+    let name = &request.target_type_name;
+    let private = match server.is_renamed(name, &source) {
+        true => Private::decode(&request.source_private),
+        false => Private::default(),
+    };
+    let state = server.move_resource(name, source)?;
+    let identity = server.identity(name, &state);
     Ok(wire::MoveResourceStateResponse {
         target_state: Some(dynamic(&state, &ty)),
+        target_identity: convert::sent_identity(&identity, identity_type(&server, name).as_ref()),
         diagnostics: Vec::new(),
-        target_private: Private::default().encode().into(),
+        target_private: private.encode().into(),
     })
 }
 
 async fn get_resource_identity_schemas(
-    _: Arc<Server>,
+    server: Arc<Server>,
     _: wire::GetResourceIdentitySchemasRequest,
 ) -> Answer<wire::GetResourceIdentitySchemasResponse> {
-    Ok(Default::default())
+    let rows = server.identity_schemas().into_iter();
+    Ok(wire::GetResourceIdentitySchemasResponse {
+        identity_schemas: rows
+            .map(|(name, schema)| (name.to_owned(), convert::identity_schema(schema)))
+            .collect(),
+        diagnostics: Vec::new(),
+    })
 }
 
 async fn upgrade_resource_identity(
-    _: Arc<Server>,
+    server: Arc<Server>,
     request: wire::UpgradeResourceIdentityRequest,
 ) -> Answer<wire::UpgradeResourceIdentityResponse> {
-    let detail = format!("Resources of type {} have no identity.", request.type_name);
-    Err(Diagnostic::error("Resource has no identity", detail).into())
+    let json = request.raw_identity.unwrap_or_default().json;
+    let identity = server.upgrade_identity(&request.type_name, request.version, &json)?;
+    let ty = identity_type(&server, &request.type_name);
+    Ok(wire::UpgradeResourceIdentityResponse {
+        upgraded_identity: convert::sent_identity(&identity, ty.as_ref()),
+        diagnostics: Vec::new(),
+    })
 }
 
 async fn validate_data_resource_config(
@@ -331,11 +370,60 @@ async fn read_data_source(
     })
 }
 
-async fn ephemeral_resource(
-    _: Arc<Server>,
-    request: wire::EphemeralResourceRequest,
-) -> Answer<wire::EphemeralResourceResponse> {
-    Err(unknown("ephemeral resource", &request.type_name))
+async fn validate_ephemeral_resource(
+    server: Arc<Server>,
+    request: wire::ValidateEphemeralResourceConfigRequest,
+) -> Answer<wire::ValidateEphemeralResourceConfigResponse> {
+    let ty = ephemeral_type(&server, &request.type_name)?;
+    let config = value(request.config.as_ref(), &ty)?;
+    let problems = server.validate_ephemeral(&request.type_name, &config);
+    Ok(wire::ValidateEphemeralResourceConfigResponse {
+        diagnostics: convert::diagnostics(problems),
+    })
+}
+
+async fn open_ephemeral_resource(
+    server: Arc<Server>,
+    request: wire::OpenEphemeralResourceRequest,
+) -> Answer<wire::OpenEphemeralResourceResponse> {
+    let ty = ephemeral_type(&server, &request.type_name)?;
+    let can = request.client_capabilities.unwrap_or_default();
+    let call = OpenRequest {
+        config: value(request.config.as_ref(), &ty)?,
+        deferral_allowed: can.deferral_allowed,
+    };
+    let answer = server.open_ephemeral(&request.type_name, call).await;
+    Ok(wire::OpenEphemeralResourceResponse {
+        result: Some(dynamic(&answer.result, &ty)),
+        renew_at: answer.renew_at.map(convert::timestamp),
+        private: Some(answer.private.encode().into()),
+        deferred: answer.deferred.map(convert::deferred),
+        diagnostics: convert::diagnostics(answer.diagnostics),
+    })
+}
+
+async fn renew_ephemeral_resource(
+    server: Arc<Server>,
+    request: wire::RenewEphemeralResourceRequest,
+) -> Answer<wire::RenewEphemeralResourceResponse> {
+    let private = Private::decode(&request.private.unwrap_or_default());
+    let answer = server.renew_ephemeral(&request.type_name, private).await;
+    Ok(wire::RenewEphemeralResourceResponse {
+        renew_at: answer.renew_at.map(convert::timestamp),
+        private: Some(answer.private.encode().into()),
+        diagnostics: convert::diagnostics(answer.diagnostics),
+    })
+}
+
+async fn close_ephemeral_resource(
+    server: Arc<Server>,
+    request: wire::CloseEphemeralResourceRequest,
+) -> Answer<wire::CloseEphemeralResourceResponse> {
+    let private = Private::decode(&request.private.unwrap_or_default());
+    let problems = server.close_ephemeral(&request.type_name, private).await;
+    Ok(wire::CloseEphemeralResourceResponse {
+        diagnostics: convert::diagnostics(problems),
+    })
 }
 
 async fn get_functions(
@@ -364,6 +452,18 @@ fn data_source_type(server: &Server, name: &str) -> Result<Type, Diagnostics> {
     schema
         .map(|schema| schema.block.ty())
         .ok_or_else(|| unknown("data source", name))
+}
+
+fn ephemeral_type(server: &Server, name: &str) -> Result<Type, Diagnostics> {
+    let schema = server.ephemeral_schema(name);
+    schema
+        .map(|schema| schema.block.ty())
+        .ok_or_else(|| unknown("ephemeral resource", name))
+}
+
+/// None for resources without an identity.
+fn identity_type(server: &Server, name: &str) -> Option<Type> {
+    server.identity_schema(name).map(|schema| schema.block.ty())
 }
 
 fn unknown(kind: &str, name: &str) -> Diagnostics {
@@ -408,7 +508,9 @@ fail_with_diagnostics! {
     UpgradeResourceIdentityRequest => UpgradeResourceIdentityResponse,
     ValidateDataResourceConfigRequest => ValidateDataResourceConfigResponse,
     ReadDataSourceRequest => ReadDataSourceResponse,
-    EphemeralResourceRequest => EphemeralResourceResponse,
+    ValidateEphemeralResourceConfigRequest => ValidateEphemeralResourceConfigResponse,
+    OpenEphemeralResourceRequest => OpenEphemeralResourceResponse,
+    CloseEphemeralResourceRequest => CloseEphemeralResourceResponse,
     GetFunctionsRequest => GetFunctionsResponse,
 }
 
@@ -419,6 +521,18 @@ impl Fail for wire::ReadResourceRequest {
             new_state: self.current_state,
             diagnostics,
             private: self.private,
+            new_identity: self.current_identity,
+        }
+    }
+}
+
+impl Fail for wire::RenewEphemeralResourceRequest {
+    type Response = wire::RenewEphemeralResourceResponse;
+    fn fail(self, diagnostics: Vec<wire::Diagnostic>) -> wire::RenewEphemeralResourceResponse {
+        wire::RenewEphemeralResourceResponse {
+            renew_at: None,
+            private: self.private,
+            diagnostics,
         }
     }
 }
@@ -430,6 +544,8 @@ impl Fail for wire::ApplyResourceChangeRequest {
             new_state: self.prior_state,
             private: self.planned_private,
             diagnostics,
+            // That of an object that is not there yet may be unknown.
+            new_identity: None,
         }
     }
 }
@@ -506,7 +622,7 @@ where
             let saved = request.clone();
             let started = std::time::Instant::now();
             tracing::trace!("call began");
-            // The one place where panics of a call are caught.
+            // Where panics of a call are caught; an apply catches its own.
             let answer = goplugin::catch(async { function(server, request).await }).await;
             tracing::debug!(
                 duration_ms = started.elapsed().as_millis() as u64,
@@ -515,26 +631,29 @@ where
             let answer = match answer {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(diagnostics)) => saved.fail(convert::diagnostics(diagnostics)),
-                Err(panic) => saved.fail(convert::diagnostics(panicked(panic))),
+                Err(panic) => saved.fail(convert::diagnostics(panicked(panic, false))),
             };
             Ok(Response::new(answer))
         })
     }
 }
 
-fn panicked(panic: Panic) -> Diagnostics {
+fn panicked(panic: Panic, may_be_lost: bool) -> Diagnostics {
     let Panic { message, location } = panic;
     tracing::error!(
         message_of_panic = message,
         location,
         "the provider panicked"
     );
+    let lost = match may_be_lost {
+        true => "An object that was being created may exist without being in the state.\n\n",
+        false => "",
+    };
     Diagnostic::error(
         "The provider panicked",
         format!(
-            "It stopped in the middle of a call, at {location}: {message}\n\nAn object that was \
-             being created may exist without being in the state.\n\nThis is a bug in the ocir \
-             provider."
+            "It stopped in the middle of a call, at {location}: {message}\n\n{lost}This is a bug \
+             in the ocir provider."
         ),
     )
     .into()

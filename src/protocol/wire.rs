@@ -55,6 +55,19 @@ messages! {
         #[prost(bool, tag = "1")] deferral_allowed: bool,
         #[prost(bool, tag = "2")] write_only_attributes_allowed: bool,
     }
+    /// That something is left for later.
+    Deferred {
+        #[prost(enumeration = "Reason", tag = "1")] reason: i32,
+    }
+    /// An identity; absent where there is none.
+    ResourceIdentity {
+        #[prost(message, optional, tag = "1")] identity: Option<DynamicValue>,
+    }
+    /// A point in time, as protocol buffers have it.
+    Timestamp {
+        #[prost(int64, tag = "1")] seconds: i64,
+        #[prost(int32, tag = "2")] nanos: i32,
+    }
 }
 
 // Schemas.
@@ -97,6 +110,17 @@ messages! {
         #[prost(message, repeated, tag = "1")] attributes: Vec<Attribute>,
         #[prost(enumeration = "Nesting", tag = "3")] nesting: i32,
     }
+    IdentitySchema {
+        #[prost(int64, tag = "1")] version: i64,
+        #[prost(message, repeated, tag = "2")] attributes: Vec<IdentityAttribute>,
+    }
+    IdentityAttribute {
+        #[prost(string, tag = "1")] name: String,
+        #[prost(bytes = "vec", tag = "2")] r#type: Vec<u8>,
+        #[prost(bool, tag = "3")] required_for_import: bool,
+        #[prost(bool, tag = "4")] optional_for_import: bool,
+        #[prost(string, tag = "5")] description: String,
+    }
 }
 
 // The provider.
@@ -107,6 +131,7 @@ messages! {
         #[prost(message, repeated, tag = "2")] diagnostics: Vec<Diagnostic>,
         #[prost(message, repeated, tag = "3")] data_sources: Vec<TypeName>,
         #[prost(message, repeated, tag = "4")] resources: Vec<TypeName>,
+        #[prost(message, repeated, tag = "6")] ephemeral_resources: Vec<TypeName>,
     }
     TypeName {
         #[prost(string, tag = "1")] type_name: String,
@@ -118,6 +143,7 @@ messages! {
         #[prost(btree_map = "string, message", tag = "3")] data_source_schemas: BTreeMap<String, Schema>,
         #[prost(message, repeated, tag = "4")] diagnostics: Vec<Diagnostic>,
         #[prost(message, optional, tag = "6")] server_capabilities: Option<ServerCapabilities>,
+        #[prost(btree_map = "string, message", tag = "8")] ephemeral_resource_schemas: BTreeMap<String, Schema>,
     }
     ValidateProviderConfigRequest {
         #[prost(message, optional, tag = "1")] config: Option<DynamicValue>,
@@ -160,23 +186,29 @@ messages! {
     }
     GetResourceIdentitySchemasRequest {}
     GetResourceIdentitySchemasResponse {
+        #[prost(btree_map = "string, message", tag = "1")] identity_schemas: BTreeMap<String, IdentitySchema>,
         #[prost(message, repeated, tag = "2")] diagnostics: Vec<Diagnostic>,
     }
     UpgradeResourceIdentityRequest {
         #[prost(string, tag = "1")] type_name: String,
+        #[prost(int64, tag = "2")] version: i64,
+        #[prost(message, optional, tag = "3")] raw_identity: Option<RawState>,
     }
     UpgradeResourceIdentityResponse {
+        #[prost(message, optional, tag = "1")] upgraded_identity: Option<ResourceIdentity>,
         #[prost(message, repeated, tag = "2")] diagnostics: Vec<Diagnostic>,
     }
     ReadResourceRequest {
         #[prost(string, tag = "1")] type_name: String,
         #[prost(message, optional, tag = "2")] current_state: Option<DynamicValue>,
         #[prost(bytes = "bytes", tag = "3")] private: Bytes,
+        #[prost(message, optional, tag = "6")] current_identity: Option<ResourceIdentity>,
     }
     ReadResourceResponse {
         #[prost(message, optional, tag = "1")] new_state: Option<DynamicValue>,
         #[prost(message, repeated, tag = "2")] diagnostics: Vec<Diagnostic>,
         #[prost(bytes = "bytes", tag = "3")] private: Bytes,
+        #[prost(message, optional, tag = "5")] new_identity: Option<ResourceIdentity>,
     }
     PlanResourceChangeRequest {
         #[prost(string, tag = "1")] type_name: String,
@@ -185,12 +217,14 @@ messages! {
         #[prost(message, optional, tag = "4")] config: Option<DynamicValue>,
         #[prost(bytes = "bytes", tag = "5")] prior_private: Bytes,
         #[prost(message, optional, tag = "7")] client_capabilities: Option<ClientCapabilities>,
+        #[prost(message, optional, tag = "8")] prior_identity: Option<ResourceIdentity>,
     }
     PlanResourceChangeResponse {
         #[prost(message, optional, tag = "1")] planned_state: Option<DynamicValue>,
         #[prost(message, repeated, tag = "2")] requires_replace: Vec<AttributePath>,
         #[prost(bytes = "bytes", tag = "3")] planned_private: Bytes,
         #[prost(message, repeated, tag = "4")] diagnostics: Vec<Diagnostic>,
+        #[prost(message, optional, tag = "7")] planned_identity: Option<ResourceIdentity>,
     }
     ApplyResourceChangeRequest {
         #[prost(string, tag = "1")] type_name: String,
@@ -198,16 +232,19 @@ messages! {
         #[prost(message, optional, tag = "3")] planned_state: Option<DynamicValue>,
         #[prost(message, optional, tag = "4")] config: Option<DynamicValue>,
         #[prost(bytes = "bytes", tag = "5")] planned_private: Bytes,
+        #[prost(message, optional, tag = "7")] planned_identity: Option<ResourceIdentity>,
     }
     ApplyResourceChangeResponse {
         #[prost(message, optional, tag = "1")] new_state: Option<DynamicValue>,
         #[prost(bytes = "bytes", tag = "2")] private: Bytes,
         #[prost(message, repeated, tag = "3")] diagnostics: Vec<Diagnostic>,
+        #[prost(message, optional, tag = "5")] new_identity: Option<ResourceIdentity>,
     }
     ImportResourceStateRequest {
         #[prost(string, tag = "1")] type_name: String,
         #[prost(string, tag = "2")] id: String,
         #[prost(message, optional, tag = "3")] client_capabilities: Option<ClientCapabilities>,
+        #[prost(message, optional, tag = "4")] identity: Option<ResourceIdentity>,
     }
     ImportResourceStateResponse {
         #[prost(message, repeated, tag = "1")] imported_resources: Vec<ImportedResource>,
@@ -217,6 +254,7 @@ messages! {
         #[prost(string, tag = "1")] type_name: String,
         #[prost(message, optional, tag = "2")] state: Option<DynamicValue>,
         #[prost(bytes = "bytes", tag = "3")] private: Bytes,
+        #[prost(message, optional, tag = "4")] identity: Option<ResourceIdentity>,
     }
     MoveResourceStateRequest {
         #[prost(string, tag = "1")] source_provider_address: String,
@@ -230,6 +268,7 @@ messages! {
         #[prost(message, optional, tag = "1")] target_state: Option<DynamicValue>,
         #[prost(message, repeated, tag = "2")] diagnostics: Vec<Diagnostic>,
         #[prost(bytes = "bytes", tag = "3")] target_private: Bytes,
+        #[prost(message, optional, tag = "4")] target_identity: Option<ResourceIdentity>,
     }
 }
 
@@ -250,12 +289,39 @@ messages! {
         #[prost(message, optional, tag = "1")] state: Option<DynamicValue>,
         #[prost(message, repeated, tag = "2")] diagnostics: Vec<Diagnostic>,
     }
-    /// Of validating, opening, renewing and closing.
-    EphemeralResourceRequest {
+    ValidateEphemeralResourceConfigRequest {
         #[prost(string, tag = "1")] type_name: String,
+        #[prost(message, optional, tag = "2")] config: Option<DynamicValue>,
     }
-    /// Of validating, opening, renewing and closing.
-    EphemeralResourceResponse {
+    ValidateEphemeralResourceConfigResponse {
+        #[prost(message, repeated, tag = "1")] diagnostics: Vec<Diagnostic>,
+    }
+    OpenEphemeralResourceRequest {
+        #[prost(string, tag = "1")] type_name: String,
+        #[prost(message, optional, tag = "2")] config: Option<DynamicValue>,
+        #[prost(message, optional, tag = "3")] client_capabilities: Option<ClientCapabilities>,
+    }
+    OpenEphemeralResourceResponse {
+        #[prost(message, repeated, tag = "1")] diagnostics: Vec<Diagnostic>,
+        #[prost(message, optional, tag = "2")] renew_at: Option<Timestamp>,
+        #[prost(message, optional, tag = "3")] result: Option<DynamicValue>,
+        #[prost(bytes = "bytes", optional, tag = "4")] private: Option<Bytes>,
+        #[prost(message, optional, tag = "5")] deferred: Option<Deferred>,
+    }
+    RenewEphemeralResourceRequest {
+        #[prost(string, tag = "1")] type_name: String,
+        #[prost(bytes = "bytes", optional, tag = "2")] private: Option<Bytes>,
+    }
+    RenewEphemeralResourceResponse {
+        #[prost(message, repeated, tag = "1")] diagnostics: Vec<Diagnostic>,
+        #[prost(message, optional, tag = "2")] renew_at: Option<Timestamp>,
+        #[prost(bytes = "bytes", optional, tag = "3")] private: Option<Bytes>,
+    }
+    CloseEphemeralResourceRequest {
+        #[prost(string, tag = "1")] type_name: String,
+        #[prost(bytes = "bytes", optional, tag = "2")] private: Option<Bytes>,
+    }
+    CloseEphemeralResourceResponse {
         #[prost(message, repeated, tag = "1")] diagnostics: Vec<Diagnostic>,
     }
     GetFunctionsRequest {}
@@ -276,6 +342,15 @@ pub enum Severity {
     Invalid = 0,
     Error = 1,
     Warning = 2,
+}
+
+/// Why something is left for later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+pub enum Reason {
+    Unknown = 0,
+    ResourceConfigUnknown = 1,
+    ProviderConfigUnknown = 2,
+    AbsentPrerequisite = 3,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]

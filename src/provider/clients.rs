@@ -1,6 +1,11 @@
 //! What resources work with, built when it is first needed.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    io::Read,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::sync::OnceCell;
 
@@ -8,12 +13,14 @@ use tokio::sync::OnceCell;
 // resource's calls, so they have no path: that would be read as the resource's.
 
 use super::{
-    config::{Config, Effective},
+    config::{Config, Effective, Variable},
     diagnose,
+    once::{Failure, Once},
+    policy::Place,
     registry_token::IdentityTokens,
 };
 use crate::{
-    credentials::{self, Environment},
+    credentials::{self, Environment, Network},
     framework::{Context, Diagnostic, Diagnostics, Result},
     image, oci,
     region::Region,
@@ -28,10 +35,18 @@ pub struct Clients {
     environment: Environment,
     retry: RetryPolicy,
     unknown_argument: Option<&'static str>,
-    control_plane: OnceLock<Result<oci::Client>>,
-    registry: OnceLock<Result<Registry>>,
-    namespace: OnceCell<String>,
+    control_plane: Once<oci::Client>,
+    registry: Once<Registry>,
+    docker: registry::DockerConfig,
+    sources: Sources,
+    namespace: Once<String>,
     loader: Arc<image::Loader>,
+    taken_over: Mutex<BTreeMap<String, String>>,
+    deleted_tokens: Mutex<BTreeSet<String>>,
+    /// How sources are read when a resource does not say.
+    load_options: image::LoadOptions,
+    /// Tells this process, and this configuration, from every other.
+    run: u64,
 }
 
 /// The registry that images are pushed to.
@@ -42,10 +57,53 @@ pub(crate) struct Registry {
     pub(crate) is_ocir: bool,
     /// Whether a user name and a password are configured for it.
     pub(crate) has_login: bool,
+    /// Whether the login is one of Docker's or podman's configuration.
+    pub(crate) is_dockers: bool,
     /// The control plane whose identity signs in, if it does.
     pub(crate) oci: Option<oci::Client>,
-    /// Who signs in, for messages.
-    pub(crate) identity: Arc<str>,
+    /// Who signs in otherwise.
+    login: Arc<str>,
+}
+
+impl Registry {
+    /// Who signs in, for messages. Some learn only from their first token who they are.
+    pub(crate) fn identity(&self) -> String {
+        match &self.oci {
+            Some(oci) => oci.credentials().describe(),
+            None => self.login.to_string(),
+        }
+    }
+}
+
+/// Oracle's registry, for its token endpoint.
+pub(crate) struct Ocir {
+    /// Host, and port when it is not the usual one.
+    pub(crate) host: String,
+    /// The control plane whose identity signs in.
+    pub(crate) oci: oci::Client,
+    http: reqwest::Client,
+    scheme: String,
+}
+
+impl Ocir {
+    /// Scheme and authority.
+    fn base(&self) -> String {
+        format!("{}://{}", self.scheme, self.host)
+    }
+
+    /// A token for the provider's own identity.
+    pub(crate) async fn token(&self) -> std::result::Result<oci::RegistryToken, oci::Error> {
+        self.oci.get_registry_token(&self.base()).await
+    }
+
+    /// Whether a user name and an auth token are accepted.
+    pub(crate) async fn accepts(
+        &self,
+        username: &str,
+        token: &str,
+    ) -> std::result::Result<bool, oci::Error> {
+        oci::registry_login(&self.http, &self.base(), username, token).await
+    }
 }
 
 impl Clients {
@@ -55,16 +113,57 @@ impl Clients {
         retry: RetryPolicy,
     ) -> Result<Self> {
         let unknown_argument = config.unknown_argument();
+        let effective = config.with_environment(&environment)?;
+        let load_options = image::LoadOptions {
+            // It verifies every blob, and when it refuses one, we look ourselves.
+            trust_registry: true,
+            ..image::LoadOptions::from_environment(|name| {
+                environment.variables.get(name).map(Into::into)
+            })
+        };
         Ok(Self {
-            effective: config.with_environment(&environment)?,
+            retry: effective.retries.apply(retry),
+            effective,
+            load_options,
+            run: rand::random(),
+            docker: registry::DockerConfig::from_environment(
+                &environment.variables,
+                environment.home.as_deref(),
+            ),
+            sources: Sources::default(),
             environment,
-            retry,
             unknown_argument,
-            control_plane: OnceLock::new(),
-            registry: OnceLock::new(),
-            namespace: OnceCell::new(),
+            control_plane: Once::new("Nobody was signed in"),
+            registry: Once::new("Nobody was signed in"),
+            namespace: Once::new("The namespace of the tenancy was not read"),
             loader: Arc::default(),
+            taken_over: Mutex::default(),
+            deleted_tokens: Mutex::default(),
         })
+    }
+
+    /// Defined tags that others manage, in lower case.
+    pub(crate) fn ignored_tags(&self) -> &BTreeSet<String> {
+        &self.effective.ignored_tags
+    }
+
+    /// Remembers, for this run, that an object that existed was taken over, and
+    /// the mark that its new owner has.
+    pub(crate) fn take_over(&self, id: &str, mark: &str) {
+        let mut taken_over = self
+            .taken_over
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        taken_over.insert(id.to_owned(), mark.to_owned());
+    }
+
+    /// The mark of who took an object over in this run.
+    pub(crate) fn owner(&self, id: &str) -> Option<String> {
+        let taken_over = self
+            .taken_over
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        taken_over.get(id).cloned()
     }
 
     /// Whether every argument of the provider is known. While planning one may
@@ -74,32 +173,32 @@ impl Clients {
     }
 
     /// The control plane; its waits end when the call is stopped.
-    pub(crate) fn oci(&self, cx: &Context) -> Result<oci::Client> {
-        let client = self
-            .control_plane
-            .get_or_init(|| self.build_control_plane())
-            .clone()?;
-        Ok(client.with_stop(cx.stop.clone()))
+    pub(crate) async fn oci(&self, cx: &Context) -> Result<oci::Client> {
+        match self.control_plane(cx).await {
+            Ok(client) => Ok(client.with_stop(cx.stop.clone())),
+            Err(failure) => Err(failure.diagnostics),
+        }
     }
 
     /// The registry; its waits and uploads end when the call is stopped.
-    pub(crate) fn registry(&self, cx: &Context) -> Result<Registry> {
+    pub(crate) async fn registry(&self, cx: &Context) -> Result<Registry> {
         let registry = self
             .registry
-            .get_or_init(|| self.build_registry())
-            .clone()?;
+            .get(&cx.stop, || self.build_registry(cx))
+            .await
+            .map_err(|failure| failure.diagnostics)?;
         Ok(Registry {
             client: registry.client.with_stop(cx.stop.clone()),
             ..registry
         })
     }
 
-    /// Host (and port) of the registry. Asks nobody.
-    pub(crate) fn registry_host(&self, cx: &Context) -> Result<String> {
+    /// Host (and port) of the registry. Asks nobody, but an instance where it is.
+    pub(crate) async fn registry_host(&self, cx: &Context) -> Result<String> {
         if let (None, Some(host)) = (self.unknown_argument, &self.effective.registry.host) {
             return Ok(host.clone());
         }
-        let oci = self.oci(cx)?;
+        let oci = self.oci(cx).await?;
         match &self.effective.endpoint {
             Some(endpoint) => Ok(endpoint_authority(endpoint, oci.region())?.1),
             None => Ok(oci.region().registry_host()),
@@ -107,9 +206,9 @@ impl Clients {
     }
 
     /// All names under which the registry answers, the preferred one first.
-    pub(crate) fn registry_hosts(&self, cx: &Context) -> Result<Vec<String>> {
-        let host = self.registry_host(cx)?;
-        let region_hosts = self.oci(cx)?.region().registry_hosts();
+    pub(crate) async fn registry_hosts(&self, cx: &Context) -> Result<Vec<String>> {
+        let host = self.registry_host(cx).await?;
+        let region_hosts = self.oci(cx).await?.region().registry_hosts();
         if region_hosts.contains(&host) {
             Ok(region_hosts)
         } else {
@@ -117,20 +216,95 @@ impl Clients {
         }
     }
 
+    /// The registry of Oracle's that the provider's identity belongs to. That is
+    /// not the one of the argument `registry.host` when that one is somebody
+    /// else's: no login of Oracle's goes there.
+    pub(crate) async fn ocir(&self, cx: &Context) -> Result<Ocir> {
+        let (scheme, host) = self.ocir_address(cx).await?;
+        let of_registry = self.effective.registry.ca_certificate.as_deref();
+        let options = self.transport(of_registry).await?;
+        Ok(Ocir {
+            http: self.http(&options, of_registry.is_some())?,
+            host,
+            scheme,
+            oci: self.oci(cx).await?,
+        })
+    }
+
+    /// Host (and port) of [`ocir`](Self::ocir). Asks nobody, but an instance where it is.
+    pub(crate) async fn ocir_host(&self, cx: &Context) -> Result<String> {
+        Ok(self.ocir_address(cx).await?.1)
+    }
+
+    async fn ocir_address(&self, cx: &Context) -> Result<(String, String)> {
+        let oci = self.oci(cx).await?;
+        let settings = &self.effective.registry;
+        let (scheme, own) = match &self.effective.endpoint {
+            Some(endpoint) => endpoint_authority(endpoint, oci.region())?,
+            None => ("https".to_owned(), oci.region().registry_host()),
+        };
+        let hosts = oci.region().registry_hosts();
+        let configured = settings.host.clone();
+        let Some(host) = configured.filter(|host| *host == own || hosts.contains(host)) else {
+            return Ok((scheme, own));
+        };
+        let scheme = match settings.plain_http {
+            Some(true) => "http".to_owned(),
+            None if host == own => scheme,
+            _ => "https".to_owned(),
+        };
+        Ok((scheme, host))
+    }
+
+    /// Remembers an auth token that was deleted: a list may still have it for a while.
+    pub(crate) fn note_deleted_token(&self, id: &str) {
+        let deleted = self.deleted_tokens.lock();
+        deleted
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.to_owned());
+    }
+
+    /// Whether this process deleted an auth token.
+    pub(crate) fn is_deleted_token(&self, id: &str) -> bool {
+        let deleted = self.deleted_tokens.lock();
+        deleted.unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
+
+    /// How long to wait between two questions about something that takes time;
+    /// nearly nothing where nobody is to wait.
+    pub(crate) fn pause(&self, pause: Duration) -> Duration {
+        match self.retry.wait {
+            true => pause,
+            false => pause.min(Duration::from_millis(20)),
+        }
+    }
+
     /// The tenancy's namespace, which never changes: asked once per process.
     pub(crate) async fn namespace(&self, cx: &Context) -> Result<String> {
-        let oci = self.oci(cx)?;
-        let namespace = self.namespace.get_or_try_init(async || {
-            oci.get_namespace(None).await.map_err(|error| {
-                diagnose::oci(
+        let oci = self.oci(cx).await?;
+        let namespace = self.namespace.get(&cx.stop, || async {
+            oci.get_namespace(None).await.map_err(|error| Failure {
+                diagnostics: diagnose::oci(
                     "Cannot read namespace",
                     "The namespace of the tenancy could not be read",
+                    Place::Tenancy,
                     &error,
                     &oci,
-                )
+                ),
+                passes: true,
             })
         });
-        Ok(namespace.await?.clone())
+        namespace.await.map_err(|failure| failure.diagnostics)
+    }
+
+    /// How sources are read in this environment: where the cache is, and Docker.
+    pub(crate) fn load_options(&self) -> image::LoadOptions {
+        self.load_options.clone()
+    }
+
+    /// What tells this process, and this configuration, from every other.
+    pub(crate) fn run(&self) -> u64 {
+        self.run
     }
 
     /// Reads an image's source, which may take a while, off the runtime's threads.
@@ -138,9 +312,14 @@ impl Clients {
         &self,
         cx: &Context,
         source: image::Source,
+        mut options: image::LoadOptions,
     ) -> std::result::Result<image::Image, image::Error> {
+        if let image::Source::Registry { reference } = &source {
+            options.remote = Some(Arc::new(self.remote(cx, reference).await?));
+        }
         let (loader, stop) = (self.loader.clone(), cx.stop.clone());
-        match tokio::task::spawn_blocking(move || loader.load(&source, &stop)).await {
+        let load = move || loader.load_with(&source, &options, &stop);
+        match tokio::task::spawn_blocking(load).await {
             Ok(loaded) => loaded,
             Err(failed) => match failed.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
@@ -149,12 +328,165 @@ impl Clients {
         }
     }
 
-    fn build_control_plane(&self) -> Result<oci::Client> {
-        if let Some(argument) = self.unknown_argument {
-            return Err(unknown_argument(argument));
+    /// Another registry's image, to be read with the login that Docker or podman has
+    /// for it, or one of the registry that is pushed to.
+    async fn remote(
+        &self,
+        cx: &Context,
+        name: &image::ImageName,
+    ) -> std::result::Result<registry::Pull, image::Error> {
+        let source = self.sources.of(name);
+        let make = || async {
+            Ok(match self.own(cx, name).await {
+                Some(own) => {
+                    let identity = own.identity();
+                    Ok(registry::Pull::new(own.client, name.clone(), identity))
+                }
+                None => match self.elsewhere(cx, name).await {
+                    Err(None) => return Err(image::Error::Stopped),
+                    Err(Some(unusable)) => Err(unusable),
+                    Ok(pull) => Ok(pull),
+                },
+            })
+        };
+        let found = tokio::select! {
+            biased;
+            () = cx.stop.cancelled() => return Err(image::Error::Stopped),
+            found = source.get_or_try_init(make) => found?,
+        };
+        match found {
+            Ok(pull) => Ok(pull.of(name.clone()).with_stop(cx.stop.clone())),
+            Err(Unusable { identity, problem }) => Err(image::Error::Remote {
+                image: format!("docker://{name}"),
+                identity: identity.clone(),
+                is_missing: false,
+                source: problem.as_str().into(),
+            }),
         }
-        let resolved = credentials::resolve(&self.effective.settings, &self.environment)
-            .map_err(|error| diagnose::credentials(&error))?;
+    }
+
+    /// The registry that is pushed to, if the image is there, under whichever of its hosts.
+    async fn own(&self, cx: &Context, name: &image::ImageName) -> Option<Registry> {
+        if !self.is_known() {
+            return None;
+        }
+        // Why there is none, the push will say.
+        let own = self.registry(cx).await.ok()?;
+        let host = registry::api_host(name);
+        let is_own = own.client.host() == host
+            || self.oci(cx).await.is_ok_and(|oci| {
+                let hosts = oci.region().registry_hosts();
+                hosts.contains(&own.client.host().to_owned()) && hosts.contains(&host.to_owned())
+            });
+        is_own.then_some(own)
+    }
+
+    /// `None` is a stop.
+    async fn elsewhere(
+        &self,
+        cx: &Context,
+        name: &image::ImageName,
+    ) -> std::result::Result<registry::Pull, Option<Unusable>> {
+        let host = registry::api_host(name).to_owned();
+        let oracles = self.oracles(cx, &host).await;
+        let login = async {
+            match &oracles {
+                Some(_) => Ok(None),
+                None => {
+                    let (host, repository) = (name.host(), name.repository());
+                    self.docker.login(host, repository, &cx.stop).await
+                }
+            }
+        };
+        let login = login.await.map_err(|error| match error {
+            registry::DockerConfigError::Stopped => None,
+            error => Some(Unusable {
+                identity: "nobody".to_owned(),
+                problem: diagnose::chain(&error),
+            }),
+        })?;
+        let (credentials, identity) = match (&oracles, login) {
+            (Some((oci, base)), _) => {
+                let identity = oci.credentials().describe();
+                let tokens = IdentityTokens::new(oci.clone(), base.clone());
+                (registry::Credentials::Token(Arc::new(tokens)), identity)
+            }
+            (None, Some(login)) => (login.credentials, login.identity),
+            (None, None) => (
+                registry::Credentials::Anonymous,
+                format!(
+                    "nobody: no configuration of Docker or podman has a login for {}",
+                    name.host()
+                ),
+            ),
+        };
+        let http = match self.transport(None).await {
+            Ok(options) => self.http(&options, false),
+            Err(diagnostics) => Err(diagnostics),
+        };
+        let http = http.map_err(|diagnostics| {
+            let texts: Vec<String> = diagnostics.into_iter().map(|one| one.detail).collect();
+            Some(Unusable {
+                identity: identity.clone(),
+                problem: texts.join(" "),
+            })
+        })?;
+        let plain_http = match &oracles {
+            Some((_, base)) => base.starts_with("http://"),
+            None => registry::speaks_plain_http(&http, &host).await,
+        };
+        let client = registry::Client::new(registry::Config {
+            plain_http,
+            http,
+            host,
+            credentials,
+            max_concurrent_uploads: 1,
+            retry: self.retry.clone(),
+        });
+        Ok(registry::Pull::new(client, name.clone(), identity))
+    }
+
+    /// The control plane, and the registry's address, when the host is that of the
+    /// region's registry: the provider's own identity means something there, also when
+    /// images are pushed elsewhere.
+    async fn oracles(&self, cx: &Context, host: &str) -> Option<(oci::Client, String)> {
+        if !self.is_known() {
+            return None;
+        }
+        let oci = self.control_plane(cx).await.ok()?;
+        if let Some(endpoint) = &self.effective.endpoint {
+            let (scheme, authority) = endpoint_authority(endpoint, oci.region()).ok()?;
+            return (authority == host).then(|| (oci, format!("{scheme}://{host}")));
+        }
+        let hosts = oci.region().registry_hosts();
+        let is_own = hosts.iter().any(|own| own == host);
+        is_own.then(|| (oci, format!("https://{host}")))
+    }
+
+    async fn control_plane(&self, cx: &Context) -> Result<oci::Client, Failure> {
+        self.control_plane
+            .get(&cx.stop, || self.build_control_plane())
+            .await
+    }
+
+    async fn build_control_plane(&self) -> Result<oci::Client, Failure> {
+        if let Some(argument) = self.unknown_argument {
+            return Err(unknown_argument(argument).into());
+        }
+        let options = self.transport(None).await?;
+        let network = Network {
+            http: options.clone(),
+            retry: self.retry.clone(),
+            endpoint: self.effective.endpoint.clone(),
+        };
+        let resolved = credentials::resolve(&self.effective.settings, &self.environment, &network)
+            .await
+            .map_err(|error| Failure {
+                diagnostics: diagnose::credentials(&error),
+                // What was asked over the network may answer the next time. All
+                // others are about arguments, variables and files.
+                passes: matches!(error, credentials::Error::Exchange(_)),
+            })?;
         let Some(region) = resolved.region else {
             return Err(Diagnostic::error(
                 "No region",
@@ -163,33 +495,36 @@ impl Clients {
             )
             .into());
         };
-        let region = Region::parse(&region)
-            .map_err(|error| Diagnostic::error("Unknown region", diagnose::sentence(&error)))?;
         tracing::debug!(
             identity = resolved.source.describe(),
             region = region.identifier,
-            "signing in to Oracle Cloud"
+            realm = region.realm,
+            "Signing in to Oracle Cloud"
         );
-        oci::Client::new(oci::Config {
-            http: self.http(None)?,
-            region,
+        let client = oci::Client::new(oci::Config {
             endpoint: self.effective.endpoint.clone(),
-            credentials: resolved.source,
+            host_overrides: self.host_overrides()?,
+            regions: resolved.regions,
             retry: self.retry.clone(),
+            ..oci::Config::new(self.http(&options, false)?, region, resolved.source)
+        });
+        client.map_err(|error| {
+            Diagnostic::error("Invalid endpoint", diagnose::sentence(&error)).into()
         })
-        .map_err(|error| Diagnostic::error("Invalid endpoint", diagnose::sentence(&error)).into())
     }
 
-    fn build_registry(&self) -> Result<Registry> {
+    async fn build_registry(&self, cx: &Context) -> Result<Registry, Failure> {
         if let Some(argument) = self.unknown_argument {
-            return Err(unknown_argument(argument));
+            return Err(unknown_argument(argument).into());
         }
         let settings = &self.effective.registry;
         // A registry elsewhere needs nothing of Oracle's, so nothing of Oracle's has to be configured.
-        let control_plane = self
-            .control_plane
-            .get_or_init(|| self.build_control_plane())
-            .clone();
+        let control_plane = match self.control_plane(cx).await {
+            // Whether the registry is Oracle's, and who signs in, is then not known;
+            // what is built now is kept for the whole process.
+            Err(failure) if failure.passes => return Err(failure),
+            control_plane => control_plane,
+        };
         let (own_host, own_scheme) = match (&control_plane, &self.effective.endpoint) {
             (Ok(oci), Some(endpoint)) => {
                 let (scheme, authority) = endpoint_authority(endpoint, oci.region())?;
@@ -201,7 +536,10 @@ impl Clients {
         let host = match (&settings.host, own_host.clone()) {
             (Some(host), _) => host.clone(),
             (None, Some(host)) => host,
-            (None, None) => return Err(control_plane.err().unwrap_or_default()),
+            (None, None) => {
+                let nothing = || Diagnostics::default().into();
+                return Err(control_plane.err().unwrap_or_else(nothing));
+            }
         };
         let is_ocir = own_host.as_deref() == Some(&host)
             || control_plane
@@ -211,23 +549,42 @@ impl Clients {
             .plain_http
             .unwrap_or(own_host.as_deref() == Some(&host) && own_scheme == "http");
         let mut own = None;
-        let (credentials, identity) = match (&settings.login, control_plane) {
+        let mut is_dockers = false;
+        let (credentials, login) = match (&settings.login, control_plane) {
             (Some((username, password)), _) => (
-                registry::Credentials::Basic { username: username.clone(), password: password.expose().clone() },
+                registry::Credentials::Basic {
+                    username: username.clone(),
+                    password: password.expose().clone(),
+                },
                 format!("user \"{username}\" of the registry"),
             ),
             (None, Ok(oci)) if is_ocir => {
-                let identity = oci.credentials().describe();
                 let scheme = if plain_http { "http" } else { "https" };
                 own = Some(oci.clone());
                 let tokens = IdentityTokens::new(oci, format!("{scheme}://{host}"));
-                (registry::Credentials::Token(Arc::new(tokens)), identity)
+                (
+                    registry::Credentials::Token(Arc::new(tokens)),
+                    String::new(),
+                )
             }
-            _ => (registry::Credentials::Anonymous, "nobody: neither \"registry.username\" nor an identity of this registry's own is configured".to_owned()),
+            // At Oracle's own registry nobody is made anonymous because something is
+            // wrong with who was to sign in.
+            (None, Err(failure)) if self.is_oracles_by_name(&host) => return Err(failure),
+            _ => match self.docker.login(&host, "", &cx.stop).await {
+                Ok(Some(login)) => {
+                    is_dockers = true;
+                    (login.credentials, login.identity)
+                }
+                Ok(None) => (registry::Credentials::Anonymous, NOBODY.to_owned()),
+                Err(error) => return Err(diagnose::docker_config(&error)),
+            },
         };
         Ok(Registry {
             client: registry::Client::new(registry::Config {
-                http: self.http(settings.ca_certificate.as_deref())?,
+                http: {
+                    let own = settings.ca_certificate.as_deref();
+                    self.http(&self.transport(own).await?, own.is_some())?
+                },
                 host,
                 plain_http,
                 credentials,
@@ -236,28 +593,134 @@ impl Clients {
             }),
             is_ocir,
             has_login: settings.login.is_some(),
+            is_dockers,
             oci: own,
-            identity: identity.into(),
+            login: login.into(),
         })
     }
 
-    fn http(&self, ca_certificate: Option<&str>) -> Result<reqwest::Client> {
-        let options = transport::Options {
-            ca_certificates: ca_certificate.map(|pem| pem.as_bytes().to_vec()),
+    /// Whether a host is the region's registry as far as its name tells, which is all
+    /// there is to go by when nobody can sign in.
+    fn is_oracles_by_name(&self, host: &str) -> bool {
+        let is_endpoint = self.effective.endpoint.as_deref().is_some_and(|endpoint| {
+            let address = endpoint.replace(['{', '}'], "");
+            url::Url::parse(&address).is_ok_and(|url| url.authority() == host)
+        });
+        is_endpoint || is_oracles_registry(host)
+    }
+
+    /// Base addresses of single services, from `CLIENT_HOST_OVERRIDES`.
+    fn host_overrides(&self) -> Result<BTreeMap<&'static str, String>> {
+        let Some(Variable { name, value }) = &self.effective.host_overrides else {
+            return Ok(BTreeMap::new());
         };
-        transport::http_client(&options).map_err(|error| {
+        oci::parse_host_overrides(value).map_err(|error| {
             let detail = format!(
-                "The HTTP client could not be set up{}: {}.",
-                if ca_certificate.is_some() {
-                    " with \"registry.ca_certificate\""
-                } else {
-                    ""
-                },
+                "The environment variable {name} cannot be used: {}.",
+                diagnose::chain(&error)
+            );
+            Diagnostic::error("Invalid environment variable", detail).into()
+        })
+    }
+
+    /// How HTTPS is spoken: with the certificates of the environment, and those
+    /// of the registry.
+    async fn transport(&self, of_registry: Option<&str>) -> Result<transport::Options> {
+        let mut pem = Vec::new();
+        if let Some(bundle) = &self.effective.ca_bundle {
+            pem.extend(read_bundle(bundle).await?);
+            pem.push(b'\n');
+        }
+        pem.extend(of_registry.unwrap_or_default().as_bytes());
+        let any = self.effective.ca_bundle.is_some() || of_registry.is_some();
+        Ok(transport::Options {
+            ca_certificates: any.then_some(pem),
+            ..transport::Options::default()
+        })
+    }
+
+    fn http(&self, options: &transport::Options, of_registry: bool) -> Result<reqwest::Client> {
+        transport::http_client(options).map_err(|error| {
+            let mut blamed: Vec<String> = Vec::new();
+            if let Some(Variable { name, value }) = &self.effective.ca_bundle {
+                blamed.push(format!(
+                    "{value}, which the environment variable {name} names"
+                ));
+            }
+            if of_registry {
+                blamed.push("\"registry.ca_certificate\"".to_owned());
+            }
+            let with = match blamed.is_empty() {
+                true => String::new(),
+                false => format!(" with the certificates of {}", blamed.join(", and of ")),
+            };
+            let detail = format!(
+                "The HTTP client could not be set up{with}: {}.",
                 diagnose::chain(&error)
             );
             Diagnostic::error("Cannot set up HTTPS", detail).into()
         })
     }
+}
+
+/// Repositories that images are read from: resources that push from the same one
+/// share its tokens, and what was read of it.
+#[derive(Default)]
+struct Sources(Mutex<HashMap<String, Source>>);
+
+/// A failure is everybody's too: a helper that hangs is not to be waited for by each.
+type Source = Arc<OnceCell<std::result::Result<registry::Pull, Unusable>>>;
+
+/// Why nothing can be read from a registry.
+#[derive(Clone)]
+struct Unusable {
+    identity: String,
+    problem: String,
+}
+
+impl Sources {
+    fn of(&self, name: &image::ImageName) -> Source {
+        // A map is whole after every change.
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let repository = format!("{}/{}", name.host(), name.repository());
+        known.entry(repository).or_default().clone()
+    }
+}
+
+const NOBODY: &str = "nobody: neither \"registry.username\" nor an identity of this registry's own is configured, and no configuration of Docker \
+                      or podman has a login for it";
+
+/// The certificates that a variable names.
+async fn read_bundle(bundle: &Variable) -> Result<Vec<u8>> {
+    let path = bundle.value.clone();
+    // A named pipe can hang, and must not hang everybody.
+    let read = tokio::task::spawn_blocking(move || {
+        let mut pem = Vec::new();
+        std::fs::File::open(path)?
+            .take(MOST_OF_A_BUNDLE)
+            .read_to_end(&mut pem)?;
+        std::io::Result::Ok(pem)
+    });
+    let read = match read.await {
+        Ok(read) => read,
+        Err(failed) => Err(std::io::Error::other(failed)),
+    };
+    read.map_err(|error| {
+        let Variable { name, value } = bundle;
+        Diagnostic::error(
+            "Cannot read certificates",
+            format!("The environment variable {name} names the certificates in {value}, which cannot be read: {error}."),
+        )
+        .into()
+    })
+}
+
+/// No bundle of certificates comes near.
+const MOST_OF_A_BUNDLE: u64 = 16 << 20;
+
+/// Whether a host is one of Oracle's registries, whichever region's.
+fn is_oracles_registry(host: &str) -> bool {
+    host.ends_with(".ocir.io") || (host.starts_with("ocir.") && host.contains(".oci."))
 }
 
 /// Scheme and authority of an endpoint, with its placeholders filled in.

@@ -8,9 +8,13 @@ use std::error::Error as StdError;
 
 use http::StatusCode;
 
-use super::clients::Registry;
+use super::{
+    clients::Registry,
+    once::Failure,
+    policy::{self, Place},
+};
 use crate::{
-    credentials,
+    credentials::{self, Grantee},
     cty::Path,
     framework::{Diagnostic, Diagnostics},
     image, oci,
@@ -19,17 +23,63 @@ use crate::{
 };
 
 /// A control plane's error. `what` is a sentence without its period that says
-/// what could not be done, with the names.
+/// what could not be done, with the names; `place` is where, for the policy
+/// that would allow it.
 pub(super) fn oci(
     summary: &str,
     what: &str,
+    place: Place<'_>,
     error: &oci::Error,
     client: &oci::Client,
 ) -> Diagnostics {
     if let oci::Error::Credentials(error) = error {
-        return credentials(error);
+        return renewal(error, client);
     }
-    Diagnostic::error(summary_of(error, summary), explain(what, error, client)).into()
+    let detail = explain(what, place, error, client);
+    Diagnostic::error(summary_of(error, summary), detail).into()
+}
+
+/// A refusal about which more is known than it says: `advice` stands in place
+/// of the usual one.
+pub(super) fn refusal(
+    summary: &str,
+    what: &str,
+    error: &oci::Error,
+    client: &oci::Client,
+    advice: &str,
+) -> Diagnostic {
+    let identity = client.credentials().describe();
+    let footer = footer(&identity, error.opc_request_id());
+    let detail = format!("{what}. {}\n\n{advice}\n\n{footer}", answer(error));
+    Diagnostic::error(summary, detail)
+}
+
+/// What to do about a refusal of something that is proven to exist.
+pub(super) fn lost_right(error: &oci::Error, place: Place<'_>, client: &oci::Client) -> String {
+    let operation = match error {
+        oci::Error::Service { operation, .. } => operation,
+        _ => "",
+    };
+    if is_own_token(operation, place, client) {
+        return OWN_TOKENS.to_owned();
+    }
+    let lost = "The right to do this was lost. A policy gives it back";
+    allow(lost, operation, place, client)
+}
+
+/// "A policy that allows it, for example:" and the statements; nothing for an
+/// operation that no policy is known for.
+pub(super) fn allow(
+    introduction: &str,
+    operation: &str,
+    place: Place<'_>,
+    client: &oci::Client,
+) -> String {
+    let grantee = client.credentials().grantee();
+    match policy::statements(operation, &grantee, place) {
+        Some(statements) => format!("{introduction}, for example:{statements}"),
+        None => format!("{introduction}."),
+    }
 }
 
 /// Who is not let in has the same problem, whatever was to be done.
@@ -42,12 +92,17 @@ fn summary_of<'a>(error: &oci::Error, summary: &'a str) -> &'a str {
 }
 
 /// The detail of [`oci`].
-pub(super) fn explain(what: &str, error: &oci::Error, client: &oci::Client) -> String {
-    if matches!(error, oci::Error::Stopped) {
+pub(super) fn explain(
+    what: &str,
+    place: Place<'_>,
+    error: &oci::Error,
+    client: &oci::Client,
+) -> String {
+    if error.is_stopped() {
         return interrupted(what);
     }
     let mut paragraphs = vec![format!("{what}. {}", answer(error))];
-    paragraphs.extend(advice(error, client));
+    paragraphs.extend(advice(error, place, client));
     paragraphs.push(footer(
         &client.credentials().describe(),
         error.opc_request_id(),
@@ -55,19 +110,12 @@ pub(super) fn explain(what: &str, error: &oci::Error, client: &oci::Client) -> S
     paragraphs.join("\n\n")
 }
 
-/// The line with the request id, set off from what stands before; empty when
-/// there is none.
-pub(super) fn request_id(error: &oci::Error) -> String {
-    error
-        .opc_request_id()
-        .map(|id| format!("\n\nRequest id: {id}"))
-        .unwrap_or_default()
-}
-
-/// A registry's error.
+/// A registry's error. `right` is what was to be done there, [`policy::PULL`]
+/// or [`policy::PUSH`].
 pub(super) fn registry(
     summary: &str,
     what: &str,
+    right: &str,
     error: &registry::Error,
     registry: &Registry,
 ) -> Diagnostics {
@@ -75,8 +123,15 @@ pub(super) fn registry(
     let sign_in = find::<oci::Error>(error);
     let summary = sign_in.map_or(summary, |error| summary_of(error, summary));
     let why = match sign_in {
-        Some(oci::Error::Stopped) => return Diagnostic::error(summary, interrupted(what)).into(),
-        Some(oci::Error::Credentials(error)) => return credentials(error),
+        Some(error) if error.is_stopped() => {
+            return Diagnostic::error(summary, interrupted(what)).into();
+        }
+        Some(oci::Error::Credentials(error)) => {
+            return match &registry.oci {
+                Some(client) => renewal(error, client),
+                None => credentials(error),
+            };
+        }
         Some(sign_in) => answer(sign_in),
         None => registry_answer(error),
     };
@@ -85,10 +140,11 @@ pub(super) fn registry(
         registry::Error::Stopped => {
             return Diagnostic::error(summary, interrupted(what)).into();
         }
-        // The source is at fault, and nobody's identity.
+        // The source is at fault, and not who signed in here.
         registry::Error::Blob { source, .. } => {
-            let advice = image::Error::find(&**source).and_then(source_advice);
-            paragraphs.extend(advice.map(str::to_owned));
+            let source = image::Error::find(&**source);
+            paragraphs.extend(source.and_then(source_advice));
+            paragraphs.extend(source.and_then(source_footer));
             return Diagnostic::error(summary, paragraphs.join("\n\n"))
                 .at(Path::attribute("source"))
                 .into();
@@ -100,16 +156,17 @@ pub(super) fn registry(
                 .into();
         }
         error if error.is_name_unknown() => Path::attribute("repository"),
+        registry::Error::TagElsewhere { .. } => Path::attribute("if_exists"),
         _ => Path::root(),
     };
     paragraphs.extend(match (sign_in, &registry.oci) {
-        (Some(sign_in), Some(client)) => advice(sign_in, client),
-        _ => registry_advice(error, registry),
+        (Some(sign_in), Some(client)) => advice(sign_in, Place::Unknown, client),
+        _ => registry_advice(error, right, registry),
     });
     let request_id = sign_in
         .and_then(oci::Error::opc_request_id)
         .or_else(|| error.request_id());
-    paragraphs.push(footer(&registry.identity, request_id));
+    paragraphs.push(footer(&registry.identity(), request_id));
     Diagnostic::error(summary, paragraphs.join("\n\n"))
         .at(path)
         .into()
@@ -124,7 +181,8 @@ pub(super) fn source(error: &image::Error) -> Diagnostics {
         }
         error => {
             let mut paragraphs = vec![sentence(error)];
-            paragraphs.extend(source_advice(error).map(str::to_owned));
+            paragraphs.extend(source_advice(error));
+            paragraphs.extend(source_footer(error));
             Diagnostic::error(summary, paragraphs.join("\n\n"))
                 .at(Path::attribute("source"))
                 .into()
@@ -133,9 +191,9 @@ pub(super) fn source(error: &image::Error) -> Diagnostics {
 }
 
 /// What to do about a source, where its error does not say so itself.
-fn source_advice(error: &image::Error) -> Option<&'static str> {
+fn source_advice(error: &image::Error) -> Option<String> {
     use image::Error as E;
-    match error {
+    let advice = match error {
         E::DamagedArchive { .. }
         | E::Digest { .. }
         | E::Json { .. }
@@ -151,13 +209,78 @@ fn source_advice(error: &image::Error) -> Option<&'static str> {
             Some("No tool that saves images writes such an archive, so nothing of it is used.")
         }
         E::SourceChanged { .. } => Some(CHANGED),
+        E::Remote { source, .. } => return find(&**source).and_then(remote_advice),
         _ => None,
+    };
+    advice.map(str::to_owned)
+}
+
+/// What to do about a registry that an image is read from.
+fn remote_advice(error: &registry::Error) -> Option<String> {
+    let host = match error {
+        registry::Error::Registry { host, .. } => host,
+        registry::Error::Transport { .. } => return Some(NOT_REACHED.to_owned()),
+        registry::Error::Protocol { .. } => return Some(NO_REGISTRY.to_owned()),
+        _ => return None,
+    };
+    match error.status() {
+        Some(401 | 403 | 404) => Some(format!(
+            "Registries tell strangers little: either there is no such image, or the login that is used has no right to read it. A login is \
+             looked for where podman and Docker keep theirs. Make one, for example with:\n    docker login {host}"
+        )),
+        Some(429) => Some(
+            "The registry is throttling. It may allow more to those who sign in; or apply again later.".to_owned(),
+        ),
+        Some(500..=599) => Some("The registry failed, not the request. Apply again later.".to_owned()),
+        _ => None,
+    }
+}
+
+/// Who was signed in where the image comes from.
+fn source_footer(error: &image::Error) -> Option<String> {
+    match error {
+        image::Error::Remote { identity, .. } => Some(footer(identity, None)),
+        _ => None,
+    }
+}
+
+/// It is not known whether Docker or podman has a login.
+pub(super) fn docker_config(error: &registry::DockerConfigError) -> Failure {
+    let summary = "Cannot read Docker's configuration";
+    match error {
+        registry::DockerConfigError::Stopped => Failure {
+            diagnostics: stopped("Nobody was signed in"),
+            passes: true,
+        },
+        error => Failure {
+            diagnostics: Diagnostic::error(summary, sentence(error)).into(),
+            // A helper may have asked somebody who does better the next time.
+            passes: matches!(error, registry::DockerConfigError::Helper { .. }),
+        },
     }
 }
 
 /// There is no credential.
 pub(super) fn credentials(error: &credentials::Error) -> Diagnostics {
-    Diagnostic::error(SIGN_IN, sentence(error)).into()
+    match error {
+        credentials::Error::UnknownRegion(_) => {
+            let detail = format!("{}\n\n{CHECK_REGION}", sentence(error));
+            Diagnostic::error("Unknown region", detail).into()
+        }
+        _ => Diagnostic::error(SIGN_IN, sentence(error)).into(),
+    }
+}
+
+/// There was an identity, and it has no credential any more, or none yet.
+pub(super) fn renewal(error: &credentials::Error, client: &oci::Client) -> Diagnostics {
+    let who = client.credentials().describe();
+    let detail = format!("{}\n\nSigning in as: {who}", sentence(error));
+    Diagnostic::error(SIGN_IN, detail).into()
+}
+
+/// The run was stopped while it was found out who signs in.
+pub(super) fn stopped(what: &str) -> Diagnostics {
+    Diagnostic::error("Interrupted", interrupted(what)).into()
 }
 
 /// An error and its causes, each level once, in one line.
@@ -198,7 +321,7 @@ fn capital(text: &str) -> String {
 }
 
 fn interrupted(what: &str) -> String {
-    format!("{what}: the run was interrupted.")
+    format!("{what}: {INTERRUPTED}")
 }
 
 fn footer(identity: &str, request_id: Option<&str>) -> String {
@@ -232,10 +355,11 @@ fn bottom(error: &dyn StdError) -> String {
 }
 
 /// What was answered, as a sentence.
-fn answer(error: &oci::Error) -> String {
+pub(super) fn answer(error: &oci::Error) -> String {
     match error {
         oci::Error::Service {
             operation,
+            service,
             host,
             status,
             code,
@@ -244,7 +368,7 @@ fn answer(error: &oci::Error) -> String {
             ..
         } => {
             let said = said(*status, code, message, *attempts);
-            format!("{operation} at {host} was answered {said}")
+            format!("{operation} of service {service} at {host} was answered {said}")
         }
         oci::Error::Transport {
             operation,
@@ -252,7 +376,7 @@ fn answer(error: &oci::Error) -> String {
             attempts,
             source,
         } => no_answer(
-            &format!("{operation} got no answer from {host}"),
+            &format!("{} got no answer from {host}", named(operation)),
             *attempts,
             source,
         ),
@@ -269,12 +393,20 @@ fn answer(error: &oci::Error) -> String {
                 ),
                 why => why,
             };
-            format!("The answer to {operation} cannot be read: {why}.")
+            format!("The answer to {} cannot be read: {why}.", named(operation))
         }
         oci::Error::Anonymous { host, .. } => {
             format!("{host} gave a token that is nobody's.")
         }
         other => sentence(other),
+    }
+}
+
+/// An operation with its service, as far as the error does not say it.
+fn named(operation: &str) -> String {
+    match policy::service(operation) {
+        Some(service) => format!("{operation} of service {service}"),
+        None => operation.to_owned(),
     }
 }
 
@@ -341,13 +473,13 @@ fn said(status: u16, code: &str, message: &str, attempts: u32) -> String {
 }
 
 /// What to do about it.
-fn advice(error: &oci::Error, client: &oci::Client) -> Option<String> {
+fn advice(error: &oci::Error, place: Place<'_>, client: &oci::Client) -> Option<String> {
     let region = client.region();
-    let (status, code, service) = match error {
+    let (status, code, operation) = match error {
         oci::Error::Service {
             status,
             code,
-            service,
+            operation,
             message,
             ..
         } => {
@@ -355,7 +487,7 @@ fn advice(error: &oci::Error, client: &oci::Client) -> Option<String> {
             if code.is_empty() && !message.is_empty() {
                 return Some(STRANGER.to_owned());
             }
-            (*status, code.as_str(), *service)
+            (*status, code.as_str(), *operation)
         }
         oci::Error::Transport { .. } => {
             return Some(UNREACHABLE.to_owned());
@@ -380,7 +512,7 @@ fn advice(error: &oci::Error, client: &oci::Client) -> Option<String> {
             return Some(clock(error).unwrap_or_else(|| {
                 format!(
                     "The registry does not refuse a signature that it does not accept: it takes the caller for an anonymous one. {}",
-                    check_key(client)
+                    check_identity(client)
                 )
             }));
         }
@@ -388,7 +520,7 @@ fn advice(error: &oci::Error, client: &oci::Client) -> Option<String> {
     };
     Some(match (status, code) {
         (401, _) => clock(error).unwrap_or_else(|| {
-            format!("The signature was not accepted. {}", check_key(client))
+            format!("The signature was not accepted. {}", check_identity(client))
         }),
         (403, _) if error.is_wrong_region() => {
             let home = error.home_region_key().and_then(|key| Region::parse(key).ok());
@@ -405,18 +537,21 @@ fn advice(error: &oci::Error, client: &oci::Client) -> Option<String> {
                 ),
             }
         }
-        (403 | 404, _) => {
+        (_, "FREE_TIER_NOT_SUPPORTED") => {
+            "Oracle serves this to paid accounts only, and the tenancy is of the kind that is free for ever. No policy changes that; upgrading \
+             the account in the console does."
+                .to_owned()
+        }
+        (403 | 404, _) if is_own_token(operation, place, client) => OWN_TOKENS.to_owned(),
+        (404, _) => {
             let asked = format!(
-                "Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region ({})",
+                "Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region ({}), and \
+                 that a policy allows it",
                 region.identifier
             );
-            match policy(service) {
-                Some(policy) => {
-                    format!("{asked}, and that a policy allows it, for example:\n    {policy}")
-                }
-                None => format!("{asked}."),
-            }
+            allow(&asked, operation, place, client)
         }
+        (403, _) => allow("The right to do that is missing. A policy gives it", operation, place, client),
         (429, _) => THROTTLED.to_owned(),
         (400, "LimitExceeded" | "QuotaExceeded") => {
             "The tenancy's limit or quota is used up. Delete what is not needed, or ask for more in the console.".to_owned()
@@ -438,27 +573,47 @@ fn clock(error: &oci::Error) -> Option<String> {
     })
 }
 
-fn check_key(client: &oci::Client) -> String {
-    let check = "Check that user, tenancy and API key belong together, and that the key is uploaded for the user and active (a new one is known everywhere after some minutes)";
-    match client.credentials().user_id() {
-        Some(user_id) => {
-            format!("{check}:\n    oci iam user api-key list --user-id {user_id}")
+/// What to look at when a signature is not accepted, by kind of principal: only
+/// a user can have an API key.
+fn check_identity(client: &oci::Client) -> String {
+    let credentials = client.credentials();
+    match credentials.grantee() {
+        Grantee::DynamicGroup => {
+            "No API key is involved: an instance, a function or another resource signs with a token that Oracle's cloud gives it. Check that \
+             the resource has not been terminated, and that the region belongs to its realm. Run again, which asks for another token."
+                .to_owned()
         }
-        None => format!("{check}."),
+        Grantee::AnyUserWhere(_) => {
+            "No API key is involved: the cluster vouches for the workload. Check that the pod's service account still exists, that the \
+             cluster is an enhanced one, and that the region is the cluster's."
+                .to_owned()
+        }
+        // Users sign in in several ways, and only the description tells which.
+        Grantee::Group if !credentials.describe().contains("API key") => {
+            "The session may have ended, or been revoked. Begin another: open Cloud Shell again, start the pipeline's job again, or renew \
+             the session of Oracle's CLI:\n    oci session authenticate"
+                .to_owned()
+        }
+        Grantee::Group => {
+            let check = "Check that user, tenancy and API key belong together, and that the key is uploaded for the user and active (a new one \
+                         is known everywhere after some minutes)";
+            match credentials.user_id() {
+                Some(user_id) => {
+                    format!("{check}:\n    oci iam user api-key list --user-id {user_id}")
+                }
+                None => format!("{check}."),
+            }
+        }
     }
 }
 
-/// What a service asks for before it shows or changes something.
-fn policy(service: &str) -> Option<&'static str> {
-    match service {
-        "artifacts" => Some(MANAGE_REPOSITORIES),
-        "identity" => Some("Allow group GROUP to manage users in tenancy"),
-        "objectstorage" => Some("Allow group GROUP to read objectstorage-namespaces in tenancy"),
-        _ => None,
-    }
+/// Whether users ask about their own tokens.
+fn is_own_token(operation: &str, place: Place<'_>, client: &oci::Client) -> bool {
+    operation.contains("AuthToken")
+        && matches!(place, Place::User(id) if client.credentials().user_id().as_deref() == Some(id))
 }
 
-fn registry_advice(error: &registry::Error, registry: &Registry) -> Option<String> {
+fn registry_advice(error: &registry::Error, right: &str, registry: &Registry) -> Option<String> {
     let host = registry.client.host();
     if error.is_anonymous_denial() || error.is_unauthorized() {
         return Some(match (registry.is_ocir, registry.has_login) {
@@ -468,12 +623,35 @@ fn registry_advice(error: &registry::Error, registry: &Registry) -> Option<Strin
                  works some minutes after it was made."
             ),
             (true, false) => format!(
-                "{host} takes the caller for an anonymous one. Check the API key, its fingerprint, the user and the tenancy."
+                "{host} takes the caller for an anonymous one. {}",
+                registry
+                    .oci
+                    .as_ref()
+                    .map(check_identity)
+                    .unwrap_or_default()
+            ),
+            (false, false) if registry.is_dockers => format!(
+                "{host} does not accept the login that the configuration of Docker or podman has for it. Sign in again, for example with:\n    docker login {host}"
             ),
             (false, false) => format!(
-                "The provider's own identity means nothing to {host}. Set \"username\" and \"password\" in the provider's argument \"registry\"."
+                "The provider's own identity means nothing to {host}. Set \"username\" and \"password\" in the provider's argument \"registry\", or \
+                 sign in with Docker, whose configuration is read:\n    docker login {host}"
             ),
         });
+    }
+    if error.status() == Some(413) {
+        return Some(
+            "The registry, or a proxy or a gateway before it, takes no request of that size. Large layers are sent in parts where that helps. \
+             Raise its limit, or build the image of smaller layers."
+                .to_owned(),
+        );
+    }
+    if is_content_missing(error) {
+        return Some(
+            "Something that the image is made of was not there when it was to be named, although it had been sent before. Somebody may be \
+             cleaning up in the repository at this moment; apply again."
+                .to_owned(),
+        );
     }
     // A registry sends a code with every message; an answer to HEAD has neither.
     if let registry::Error::Registry { code, message, .. } = error
@@ -484,10 +662,18 @@ fn registry_advice(error: &registry::Error, registry: &Registry) -> Option<Strin
     }
     if error.is_denied() || error.is_not_found() || error.is_name_unknown() {
         return Some(match registry.is_ocir {
-            true => format!(
-                "Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository \
-                 with an ocir_repository that the push refers to, and allow the push, for example:\n    {MANAGE_REPOSITORIES}"
-            ),
+            true => {
+                let grantee = registry
+                    .oci
+                    .as_ref()
+                    .map_or(Grantee::Group, |client| client.credentials().grantee());
+                let statements =
+                    policy::statements(right, &grantee, Place::Unknown).unwrap_or_default();
+                format!(
+                    "Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository \
+                     with an ocir_repository that the push refers to, and allow the {right}, for example:{statements}"
+                )
+            }
             false => {
                 "Check the namespace and the name of the repository, and the rights of the user."
                     .to_owned()
@@ -506,7 +692,14 @@ fn registry_advice(error: &registry::Error, registry: &Registry) -> Option<Strin
              under the same tag."
                 .to_owned(),
         ),
-        registry::Error::Protocol { .. } => Some(STRANGER.to_owned()),
+        registry::Error::Protocol { .. } | registry::Error::Redirect { .. } => {
+            Some(STRANGER.to_owned())
+        }
+        registry::Error::TagElsewhere { .. } => Some(
+            "The argument \"if_exists\" is \"error\", so that no tag is moved away from an image that was not pushed here. Nothing was pushed. \
+             Choose another tag, or set \"if_exists\" to \"overwrite\" to move the tag, or to \"adopt\" to accept what is there."
+                .to_owned(),
+        ),
         error if error.is_throttled() => Some(THROTTLED.to_owned()),
         error => match error.status() {
             Some(500..=599) if registry.is_ocir => Some(BROKEN.to_owned()),
@@ -516,18 +709,285 @@ fn registry_advice(error: &registry::Error, registry: &Registry) -> Option<Strin
     }
 }
 
+/// Why a call that was stopped did not end.
+pub(super) const INTERRUPTED: &str = "the run was interrupted.";
+
+/// Whether a registry misses something that a manifest names.
+fn is_content_missing(error: &registry::Error) -> bool {
+    matches!(error.code(), "MANIFEST_BLOB_UNKNOWN" | "BLOB_UNKNOWN")
+}
+
 const BROKEN: &str = "The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.";
 const CHANGED: &str = "Let whatever writes the source end before the run begins, then plan again.";
-const MANAGE_REPOSITORIES: &str = "Allow group GROUP to manage repos in compartment COMPARTMENT";
+const CHECK_REGION: &str = "Check the argument \"region\" of the provider, the environment variable OCI_REGION, or \"region\" in the profile, whichever \
+                            names it.";
+const NOT_REACHED: &str =
+    "Check how the host is written, the network, and whether a proxy is needed (HTTPS_PROXY).";
+const NO_REGISTRY: &str = "Check how the host is written: what answers there may be something else, or a proxy in front of it.";
+const OWN_TOKENS: &str = "A user needs no policy for tokens of its own. Check that the user still exists and is active, and that an administrator has not \
+                          switched off auth tokens for it (capability canUseAuthTokens).";
 const SIGN_IN: &str = "Cannot sign in to Oracle Cloud";
 const STRANGER: &str = "A proxy or a gateway may have answered in the service's place. Check the argument \"endpoint\" of the provider if it is \
                         set, and HTTPS_PROXY and NO_PROXY.";
 const THROTTLED: &str = "The service is throttling. Apply again later, or with fewer requests at once:\n    terraform apply -parallelism=2";
 const UNREACHABLE: &str = "Check the network, the provider's arguments \"region\" and \"endpoint\", and whether a proxy is needed (HTTPS_PROXY).";
 
+/// Identities for tests of what is said to each kind.
+#[cfg(test)]
+pub(super) mod testing {
+    use std::sync::Arc;
+
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use futures_util::future::{BoxFuture, FutureExt, ready};
+
+    use crate::{
+        credentials::{Credential, CredentialSource, Error, Grantee},
+        oci,
+        region::Region,
+        signing::SigningKey,
+        transport,
+    };
+
+    /// Somebody who says who it is.
+    pub(in crate::provider) struct Somebody {
+        pub(in crate::provider) description: &'static str,
+        pub(in crate::provider) user_id: Option<&'static str>,
+        pub(in crate::provider) grantee: Grantee,
+        key: Vec<u8>,
+    }
+
+    impl Somebody {
+        /// One of each kind, as their sources describe them.
+        pub(in crate::provider) fn of_each_kind() -> anyhow::Result<Vec<Self>> {
+            let vectors: serde_json::Value =
+                serde_json::from_str(include_str!("../../tests/fixtures/signing-vectors.json"))?;
+            let pem = vectors["key"]["pkcs8_pem"].as_str().unwrap_or_default();
+            let body: String = pem.lines().filter(|line| !line.contains("-----")).collect();
+            let key = STANDARD.decode(body)?;
+            let user = Some("ocid1.user.oc1..a");
+            let terms = "request.principal.type = 'workload', request.principal.namespace = 'ci'";
+            Ok(vec![
+                Self {
+                    description: "user ocid1.user.oc1..a (API key 12:34, profile DEFAULT)",
+                    user_id: user,
+                    grantee: Grantee::Group,
+                    key: key.clone(),
+                },
+                Self {
+                    description: "user ocid1.user.oc1..a (session token, profile SESSION)",
+                    user_id: user,
+                    grantee: Grantee::Group,
+                    key: key.clone(),
+                },
+                Self {
+                    description: "instance ocid1.instance.oc1..a (instance principal)",
+                    user_id: None,
+                    grantee: Grantee::DynamicGroup,
+                    key: key.clone(),
+                },
+                Self {
+                    description: "workload ci/pusher (OKE workload identity)",
+                    user_id: None,
+                    grantee: Grantee::AnyUserWhere(terms.to_owned()),
+                    key,
+                },
+            ])
+        }
+
+        pub(in crate::provider) fn client(self) -> anyhow::Result<oci::Client> {
+            let http = transport::http_client(&transport::Options::default())?;
+            let config = oci::Config::new(http, Region::parse("gru")?, Arc::new(self));
+            Ok(oci::Client::new(config)?)
+        }
+    }
+
+    impl CredentialSource for Somebody {
+        fn credential(&self) -> BoxFuture<'_, Result<Arc<Credential>, Arc<Error>>> {
+            // What nobody verifies can be anybody's key.
+            let key = SigningKey::from_pkcs8_der(&self.key).map(|key| Credential {
+                key_id: "ST$token".to_owned(),
+                key: Arc::new(key),
+                delegation_token: None,
+            });
+            let nobody = Error::NoHome {
+                path: "~/key".to_owned(),
+                named_by: "a test".to_owned(),
+            };
+            ready(key.map(Arc::new).map_err(|_| Arc::new(nobody))).boxed()
+        }
+
+        fn describe(&self) -> String {
+            self.description.to_owned()
+        }
+
+        fn tenancy_id(&self) -> Option<String> {
+            None
+        }
+
+        fn user_id(&self) -> Option<String> {
+            self.user_id.map(str::to_owned)
+        }
+
+        fn grantee(&self) -> Grantee {
+            self.grantee.clone()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use expect_test::expect;
+
+    use super::{testing::Somebody, *};
+
+    /// A refusal of a service.
+    fn refusal(operation: &'static str, status: u16, code: &str) -> oci::Error {
+        oci::Error::Service {
+            operation,
+            service: "artifacts",
+            host: "artifacts.sa-saopaulo-1.oci.oraclecloud.com".to_owned(),
+            status,
+            code: code.to_owned(),
+            message: "No.".to_owned(),
+            opc_request_id: "ID".to_owned(),
+            region: "sa-saopaulo-1".to_owned(),
+            attempts: 1,
+            retry_after: None,
+            clock_skew: None,
+        }
+    }
+
+    /// Who was not let in is told what to look at, and only users of API keys
+    /// are told of API keys.
+    #[test]
+    fn signatures_that_are_not_accepted() -> anyhow::Result<()> {
+        let error = refusal("GetContainerRepository", 401, "NotAuthenticated");
+        let mut said = String::new();
+        for somebody in Somebody::of_each_kind()? {
+            let client = somebody.client()?;
+            let text = explain("It could not be read", Place::Unknown, &error, &client);
+            let paragraphs: Vec<&str> = text.split("\n\n").skip(1).collect();
+            said.push_str(&paragraphs.join("\n"));
+            said.push_str("\n\n");
+        }
+        expect![[r#"
+            The signature was not accepted. Check that user, tenancy and API key belong together, and that the key is uploaded for the user and active (a new one is known everywhere after some minutes):
+                oci iam user api-key list --user-id ocid1.user.oc1..a
+            Signed in as: user ocid1.user.oc1..a (API key 12:34, profile DEFAULT)
+            Request id: ID
+
+            The signature was not accepted. The session may have ended, or been revoked. Begin another: open Cloud Shell again, start the pipeline's job again, or renew the session of Oracle's CLI:
+                oci session authenticate
+            Signed in as: user ocid1.user.oc1..a (session token, profile SESSION)
+            Request id: ID
+
+            The signature was not accepted. No API key is involved: an instance, a function or another resource signs with a token that Oracle's cloud gives it. Check that the resource has not been terminated, and that the region belongs to its realm. Run again, which asks for another token.
+            Signed in as: instance ocid1.instance.oc1..a (instance principal)
+            Request id: ID
+
+            The signature was not accepted. No API key is involved: the cluster vouches for the workload. Check that the pod's service account still exists, that the cluster is an enhanced one, and that the region is the cluster's.
+            Signed in as: workload ci/pusher (OKE workload identity)
+            Request id: ID
+
+        "#]].assert_eq(&said);
+        Ok(())
+    }
+
+    /// The policy is one for the kind of principal that asked.
+    #[test]
+    fn policies_by_kind() -> anyhow::Result<()> {
+        let mut said = String::new();
+        let place = Place::Compartment("ocid1.compartment.oc1..a");
+        for somebody in Somebody::of_each_kind()? {
+            let client = somebody.client()?;
+            for (status, code) in [(404, "NotAuthorizedOrNotFound"), (403, "NotAuthorized")] {
+                let error = refusal("DeleteContainerRepository", status, code);
+                let advice = advice(&error, place, &client).unwrap_or_default();
+                said.push_str(&format!("{status}: {advice}\n"));
+            }
+        }
+        expect![[r#"
+            404: Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region (sa-saopaulo-1), and that a policy allows it, for example:
+                Allow group GROUP to manage repos in compartment id ocid1.compartment.oc1..a
+            403: The right to do that is missing. A policy gives it, for example:
+                Allow group GROUP to manage repos in compartment id ocid1.compartment.oc1..a
+            404: Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region (sa-saopaulo-1), and that a policy allows it, for example:
+                Allow group GROUP to manage repos in compartment id ocid1.compartment.oc1..a
+            403: The right to do that is missing. A policy gives it, for example:
+                Allow group GROUP to manage repos in compartment id ocid1.compartment.oc1..a
+            404: Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region (sa-saopaulo-1), and that a policy allows it, for example:
+                Allow dynamic-group DYNAMIC_GROUP to manage repos in compartment id ocid1.compartment.oc1..a
+            403: The right to do that is missing. A policy gives it, for example:
+                Allow dynamic-group DYNAMIC_GROUP to manage repos in compartment id ocid1.compartment.oc1..a
+            404: Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region (sa-saopaulo-1), and that a policy allows it, for example:
+                Allow any-user to manage repos in compartment id ocid1.compartment.oc1..a where all {request.principal.type = 'workload', request.principal.namespace = 'ci'}
+            403: The right to do that is missing. A policy gives it, for example:
+                Allow any-user to manage repos in compartment id ocid1.compartment.oc1..a where all {request.principal.type = 'workload', request.principal.namespace = 'ci'}
+        "#]].assert_eq(&said);
+        Ok(())
+    }
+
+    /// Users need no policy for their own tokens; anybody else does.
+    #[test]
+    fn own_tokens() -> anyhow::Result<()> {
+        let error = refusal("CreateAuthToken", 404, "NotAuthorizedOrNotFound");
+        let mut said = String::new();
+        for somebody in Somebody::of_each_kind()? {
+            let client = somebody.client()?;
+            for user_id in ["ocid1.user.oc1..a", "ocid1.user.oc1..b"] {
+                let place = Place::User(user_id);
+                said.push_str(&lost_right(&error, place, &client));
+                said.push('\n');
+            }
+        }
+        expect![[r#"
+            A user needs no policy for tokens of its own. Check that the user still exists and is active, and that an administrator has not switched off auth tokens for it (capability canUseAuthTokens).
+            The right to do this was lost. A policy gives it back, for example:
+                Allow group GROUP to manage users in tenancy
+            A user needs no policy for tokens of its own. Check that the user still exists and is active, and that an administrator has not switched off auth tokens for it (capability canUseAuthTokens).
+            The right to do this was lost. A policy gives it back, for example:
+                Allow group GROUP to manage users in tenancy
+            The right to do this was lost. A policy gives it back, for example:
+                Allow dynamic-group DYNAMIC_GROUP to manage users in tenancy
+            The right to do this was lost. A policy gives it back, for example:
+                Allow dynamic-group DYNAMIC_GROUP to manage users in tenancy
+            The right to do this was lost. A policy gives it back, for example:
+                Allow any-user to manage users in tenancy where all {request.principal.type = 'workload', request.principal.namespace = 'ci'}
+            The right to do this was lost. A policy gives it back, for example:
+                Allow any-user to manage users in tenancy where all {request.principal.type = 'workload', request.principal.namespace = 'ci'}
+        "#]].assert_eq(&said);
+        Ok(())
+    }
+
+    /// Whose credential cannot be renewed is named, with the reason and no secret.
+    #[test]
+    fn renewal_that_fails() -> anyhow::Result<()> {
+        let somebody = Somebody::of_each_kind()?.remove(1);
+        let client = somebody.client()?;
+        let error = credentials::Error::NoHome {
+            path: "~/token".to_owned(),
+            named_by: "`security_token_file`".to_owned(),
+        };
+        let error = oci::Error::Credentials(std::sync::Arc::new(error));
+        let said = oci(
+            "Cannot read",
+            "It could not be read",
+            Place::Unknown,
+            &error,
+            &client,
+        );
+        let said: Vec<_> = said
+            .iter()
+            .map(|one| format!("{}\n\n{}", one.summary, one.detail))
+            .collect();
+        expect![[r#"
+            Cannot sign in to Oracle Cloud
+
+            `security_token_file` names ~/token, and there is no home directory to begin `~` with; write the path in full.
+
+            Signing in as: user ocid1.user.oc1..a (session token, profile SESSION)"#]].assert_eq(&said.join("\n"));
+        Ok(())
+    }
 
     /// A status is told once, whatever the answer repeats, and the sentence ends.
     #[test]

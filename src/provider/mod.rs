@@ -5,17 +5,23 @@
 //! resource asks for when it is first asked, so `validate`, and a plan without
 //! resources, work without credentials.
 
+mod absence;
 mod clients;
 mod config;
 mod data_sources;
 mod diagnose;
+mod ephemeral;
+mod once;
+mod policy;
 mod registry_token;
 mod resources;
 mod validate;
 
 use crate::{
     credentials::Environment,
-    framework::{Context, DataSourceType, Diagnostics, Provider, ResourceType, Result},
+    framework::{
+        Context, DataSourceType, Diagnostics, EphemeralResourceType, Provider, ResourceType, Result,
+    },
     transport::RetryPolicy,
 };
 
@@ -72,5 +78,9 @@ impl Provider for Ocir {
 
     fn data_sources(&self) -> Vec<DataSourceType<Clients>> {
         data_sources::all()
+    }
+
+    fn ephemeral_resources(&self) -> Vec<EphemeralResourceType<Clients>> {
+        ephemeral::all()
     }
 }

@@ -5,8 +5,7 @@ use std::ops::RangeInclusive;
 
 use crate::{
     cty::{Number, Value},
-    region::Region,
-    registry,
+    image, registry,
 };
 
 /// How many uploads at once are sensible.
@@ -31,20 +30,100 @@ pub(crate) fn repository_name(value: &Value) -> Result<(), String> {
     registry::validate_repository(text(value))
 }
 
-/// A region of the table.
+/// What may be a region. Which regions there are, files and the environment say
+/// too, so that is found out when one is needed.
 pub(crate) fn region(value: &Value) -> Result<(), String> {
-    match Region::parse(text(value)) {
-        // Empty is unset, as for all arguments that choose a credential.
-        Err(error) if !text(value).is_empty() => Err(format!("names an {error}")),
+    let text = text(value).trim();
+    let plain = text
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'));
+    // Empty is unset, as for all arguments that choose a credential.
+    if plain {
+        return Ok(());
+    }
+    Err(format!(
+        "must be a region's identifier, such as \"sa-saopaulo-1\", or its key, such as \"gru\"; \"{text}\" is neither"
+    ))
+}
+
+/// A way to sign in, as Oracle's provider or its CLI calls it.
+pub(crate) fn auth(value: &Value) -> Result<(), String> {
+    let text = text(value);
+    if text.is_empty() || WAYS.iter().any(|(way, _)| *way == self::way(text)) {
+        return Ok(());
+    }
+    let names: Vec<&str> = WAYS.iter().filter_map(|(_, name)| *name).collect();
+    one_of(value, &names)
+}
+
+/// A way to sign in as it is compared: without case, and without the underscores
+/// of the CLI's names.
+pub(crate) fn way(text: &str) -> String {
+    text.trim().replace('_', "").to_ascii_lowercase()
+}
+
+/// The [`way`] that a token exchange is.
+pub(crate) const FEDERATION: &str = "workloadidentityfederation";
+
+/// Each way, and its name where it is not the CLI's alone.
+const WAYS: &[(&str, Option<&str>)] = &[
+    ("apikey", Some("ApiKey")),
+    ("securitytoken", Some("SecurityToken")),
+    ("instanceprincipal", Some("InstancePrincipal")),
+    ("resourceprincipal", Some("ResourcePrincipal")),
+    ("okeworkloadidentity", Some("OKEWorkloadIdentity")),
+    (FEDERATION, Some("WorkloadIdentityFederation")),
+    ("cloudshell", Some("CloudShell")),
+    ("instanceobouser", None),
+];
+
+/// Who asks for a token exchange.
+pub(crate) fn token_exchange_auth(value: &Value) -> Result<(), String> {
+    let known = ["OAuthClientCredentials", "InstancePrincipal"];
+    let text = text(value);
+    if text.is_empty() || known.iter().any(|known| known.eq_ignore_ascii_case(text)) {
+        return Ok(());
+    }
+    one_of(value, &known)
+}
+
+/// For how many seconds a request is sent again.
+pub(crate) fn retry_duration(value: &Value) -> Result<(), String> {
+    match value {
+        Value::Number(number) => match number.to_i64() {
+            Some(number) => seconds(number).map(drop),
+            None => Err("must be a whole number of seconds".into()),
+        },
         _ => Ok(()),
+    }
+}
+
+/// Seconds, none or more.
+pub(crate) fn seconds(number: i64) -> Result<u64, String> {
+    u64::try_from(number).map_err(|_| {
+        format!(
+            "must be 0 or more; {number} would mean to Oracle's provider that it tries for ever, and nothing does here"
+        )
+    })
+}
+
+/// An address, of which the scheme may be left out; empty is unset.
+pub(crate) fn address(value: &Value) -> Result<(), String> {
+    match text(value).trim() {
+        "" => Ok(()),
+        text if text.contains("://") => is_address(text),
+        text => is_address(&format!("https://{text}")),
     }
 }
 
 /// A base address.
 pub(crate) fn endpoint(value: &Value) -> Result<(), String> {
     let text = text(value);
-    let filled = text.replace("{service}", "s").replace("{region}", "r");
-    match url::Url::parse(&filled) {
+    is_address(&text.replace("{service}", "s").replace("{region}", "r"))
+}
+
+fn is_address(text: &str) -> Result<(), String> {
+    match url::Url::parse(text) {
         Ok(url) if url.has_host() && matches!(url.scheme(), "http" | "https") => Ok(()),
         // The text is not repeated: an address may hold a password.
         _ => Err("must be an address that begins with \"https://\" or \"http://\"".into()),
@@ -88,6 +167,55 @@ pub(crate) fn uploads(value: &Value) -> Result<(), String> {
     }
 }
 
+/// Keys of defined tags that others manage.
+pub(crate) fn ignored_tags(value: &Value) -> Result<(), String> {
+    let Value::Seq(keys) = value else {
+        return Ok(());
+    };
+    // One that is not known yet is looked at when it is.
+    tag_keys(keys.iter().filter_map(|key| match key {
+        Value::String(key) => Some(key.as_str()),
+        _ => None,
+    }))
+}
+
+/// At most a hundred keys of defined tags, as Oracle's provider takes them.
+pub(crate) fn tag_keys<'a>(keys: impl Iterator<Item = &'a str>) -> Result<(), String> {
+    let mut count = 0;
+    for key in keys {
+        count += 1;
+        if !is_tag_key(key.trim()) {
+            return Err(format!(
+                "must have keys of the form \"Namespace.Key\"; \"{key}\" is none"
+            ));
+        }
+    }
+    match count > MOST_IGNORED {
+        true => Err(format!(
+            "must have at most {MOST_IGNORED} keys, not {count}"
+        )),
+        false => Ok(()),
+    }
+}
+
+const MOST_IGNORED: usize = 100;
+
+fn is_tag_key(key: &str) -> bool {
+    key.split_once('.')
+        .is_some_and(|(namespace, key)| !namespace.is_empty() && !key.is_empty())
+}
+
+/// After how many days something is replaced.
+pub(crate) fn days(value: &Value) -> Result<(), String> {
+    match value {
+        Value::Number(number) if number.to_i64().is_some_and(|days| days < 1) => {
+            Err("must be a whole number of days, 1 or more".into())
+        }
+        // That a number is whole, its type asks for.
+        _ => Ok(()),
+    }
+}
+
 /// Format of a readme.
 pub(crate) fn readme_format(value: &Value) -> Result<(), String> {
     one_of(value, &["TEXT_MARKDOWN", "TEXT_PLAIN"])
@@ -98,6 +226,59 @@ pub(crate) fn on_destroy(value: &Value) -> Result<(), String> {
     one_of(value, &["keep", "untag", "delete"])
 }
 
+/// Tags, each of which may be unknown.
+pub(crate) fn tags(value: &Value) -> Result<(), String> {
+    each(value, "tags", &|text| {
+        registry::validate_tag(text).map_err(|problem| format!("\"{text}\" {problem}"))
+    })
+}
+
+/// Platforms.
+pub(crate) fn platforms(value: &Value) -> Result<(), String> {
+    each(
+        value,
+        "platforms",
+        &|text| match text.parse::<image::Platform>() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        },
+    )
+}
+
+/// Media types of what is pushed.
+pub(crate) fn format(value: &Value) -> Result<(), String> {
+    one_of(value, &["source", "oci", "docker"])
+}
+
+/// What becomes of layers that come uncompressed.
+pub(crate) fn compression(value: &Value) -> Result<(), String> {
+    one_of(value, &["gzip", "zstd", "none"])
+}
+
+/// What becomes of a tag that points to another image.
+pub(crate) fn if_exists(value: &Value) -> Result<(), String> {
+    one_of(value, &["overwrite", "error", "adopt"])
+}
+
+/// Checks the known texts of a collection.
+fn each(
+    value: &Value,
+    what: &str,
+    check: &dyn Fn(&str) -> Result<(), String>,
+) -> Result<(), String> {
+    let Value::Seq(elements) = value else {
+        return Ok(());
+    };
+    let texts = elements.iter().filter_map(|element| match element {
+        Value::String(text) => Some(text.as_str()),
+        _ => None,
+    });
+    for text in texts {
+        check(text).map_err(|problem| format!("must hold {what}: {problem}"))?;
+    }
+    Ok(())
+}
+
 /// Keys of defined tags: `Namespace.Key`.
 pub(crate) fn defined_tags(value: &Value) -> Result<(), String> {
     let Value::Map(tags) = value else {
@@ -105,10 +286,7 @@ pub(crate) fn defined_tags(value: &Value) -> Result<(), String> {
     };
     let mut seen = std::collections::BTreeSet::new();
     for key in tags.keys() {
-        if key
-            .split_once('.')
-            .is_none_or(|(namespace, key)| namespace.is_empty() || key.is_empty())
-        {
+        if !is_tag_key(key) {
             return Err(format!(
                 "must have keys of the form \"Namespace.Key\"; \"{key}\" is none"
             ));

@@ -1,19 +1,25 @@
 //! Regions, their keys and realms, and the hosts of every service in them.
 //!
 //! The table is the region list of Oracle's public SDKs (Python 2.189.0 and Go
-//! 65.117.1, which agree). Regions that are newer than this, which the SDKs
-//! learn from files and the environment, are deliberately not here.
+//! 65.117.1, which agree). A [`Directory`] adds what files and the environment
+//! say about regions that are newer than this, as the SDKs do.
+
+mod directory;
+
+pub use directory::{Directory, InvalidDescription, Sources, UnknownRegion};
 
 /// A region of Oracle's cloud.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Region {
-    /// For example `sa-saopaulo-1`.
+    /// For example `sa-saopaulo-1`. Or a whole domain, under which every service
+    /// has a host: whoever writes a dot there means that.
     pub identifier: String,
-    /// Three letters, lower case, for example `gru`.
+    /// Three letters, lower case, for example `gru`. Empty when nobody
+    /// describes the region.
     pub key: String,
-    /// For example `oc1`.
+    /// For example `oc1`. Empty when it is not known.
     pub realm: String,
-    /// For example `oraclecloud.com`.
+    /// For example `oraclecloud.com`. Empty when the identifier is a domain.
     pub second_level_domain: String,
 }
 
@@ -28,24 +34,15 @@ pub enum Service {
     ContainerRegistry,
     /// The namespace.
     ObjectStorage,
+    /// Federation: security tokens for certificates.
+    Auth,
 }
 
-/// A region that is in no table.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown region \"{0}\"{near}", near = candidates(.0))]
-pub struct UnknownRegion(pub String);
-
 impl Region {
-    /// Finds a region by identifier or key, in any case.
+    /// Finds a region by identifier or key, in any case, as a [`Directory`]
+    /// without additions does.
     pub fn parse(text: &str) -> Result<Self, UnknownRegion> {
-        let wanted = text.trim();
-        REGIONS
-            .iter()
-            .find(|(identifier, key, _)| {
-                identifier.eq_ignore_ascii_case(wanted) || key.eq_ignore_ascii_case(wanted)
-            })
-            .map(Self::from_row)
-            .ok_or_else(|| UnknownRegion(text.to_owned()))
+        Directory::default().find(text)
     }
 
     /// Every region of the table, sorted by identifier.
@@ -61,8 +58,11 @@ impl Region {
             ..
         } = self;
         match service {
-            // Object Storage is older than the `.oci.` level of the names.
-            Service::ObjectStorage => format!("objectstorage.{identifier}.{second_level_domain}"),
+            _ if second_level_domain.is_empty() => format!("{}.{identifier}", service.name()),
+            // These are older than the `.oci.` level of the names.
+            Service::ObjectStorage | Service::Auth => {
+                format!("{}.{identifier}.{second_level_domain}", service.name())
+            }
             _ => format!("{}.{identifier}.oci.{second_level_domain}", service.name()),
         }
     }
@@ -70,7 +70,7 @@ impl Region {
     /// The registry's preferred host: `gru.ocir.io` in realm oc1,
     /// `ocir.<region>.oci.<domain>` elsewhere.
     pub fn registry_host(&self) -> String {
-        if self.realm == COMMERCIAL_REALM {
+        if self.realm == COMMERCIAL_REALM && !self.key.is_empty() {
             format!("{}.ocir.io", self.key)
         } else {
             self.host(Service::ContainerRegistry)
@@ -81,16 +81,15 @@ impl Region {
     /// A login at one of them is none at the others, since clients keep
     /// credentials by host name.
     pub fn registry_hosts(&self) -> Vec<String> {
-        let everywhere = self.host(Service::ContainerRegistry);
+        let mut hosts = vec![self.registry_host()];
         if self.realm == COMMERCIAL_REALM {
-            vec![
-                self.registry_host(),
-                format!("{}.ocir.io", self.identifier),
-                everywhere,
-            ]
-        } else {
-            vec![everywhere]
+            hosts.push(format!("{}.ocir.io", self.identifier));
         }
+        let everywhere = self.host(Service::ContainerRegistry);
+        if !hosts.contains(&everywhere) {
+            hosts.push(everywhere);
+        }
+        hosts
     }
 
     fn from_row(&(identifier, key, realm): &(&str, &str, &str)) -> Self {
@@ -116,64 +115,9 @@ impl Service {
             Service::Identity => "identity",
             Service::ContainerRegistry => "ocir",
             Service::ObjectStorage => "objectstorage",
+            Service::Auth => "auth",
         }
     }
-}
-
-/// The end of the message about an unknown region: what may have been meant.
-fn candidates(text: &str) -> String {
-    let wanted = text.trim().to_ascii_lowercase();
-    if wanted.is_empty() {
-        return ": it is empty".to_owned();
-    }
-    let mut near: Vec<(usize, &str, &str)> = REGIONS
-        .iter()
-        .filter_map(|&(identifier, key, _)| {
-            // The city alone, or the identifier without its number, is a
-            // likelier slip than three wrong letters.
-            let contained = wanted.len() >= 4 && identifier.contains(&wanted);
-            let to_identifier = distance(&wanted, identifier);
-            let to_key = distance(&wanted, key);
-            let score = if contained {
-                0
-            } else if to_identifier <= 3 && wanted.len() > 4 {
-                to_identifier
-            } else if to_key <= 1 && wanted.len() <= 4 {
-                to_key
-            } else {
-                return None;
-            };
-            Some((score, identifier, key))
-        })
-        .collect();
-    near.sort_unstable();
-    near.truncate(5);
-    if near.is_empty() {
-        return ": an identifier such as sa-saopaulo-1, or a key such as gru, is expected"
-            .to_owned();
-    }
-    let near: Vec<String> = near
-        .into_iter()
-        .map(|(_, identifier, key)| format!("{identifier} ({key})"))
-        .collect();
-    format!("; the nearest by name: {}", near.join(", "))
-}
-
-/// How many letters have to be added, taken away or replaced to come from one
-/// text to the other.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (line, letter) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = line + 1;
-        for (column, other) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != *other);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
-        }
-    }
-    row[to.len()]
 }
 
 /// The realm that has the short registry hosts under `ocir.io`.
@@ -344,25 +288,8 @@ mod tests {
         Ok(())
     }
 
-    /// A region that does not exist is answered with the ones that look like it.
-    #[test]
-    fn unknown_region_lists_what_is_close() {
-        let message = |text| match Region::parse(text) {
-            Err(error) => error.to_string(),
-            Ok(region) => panic!("{text} is {}", region.identifier),
-        };
-        expect![[r#"unknown region "sa-sao-paulo-1"; the nearest by name: sa-saopaulo-1 (gru)"#]]
-            .assert_eq(&message("sa-sao-paulo-1"));
-        expect![[r#"unknown region "frankfurt"; the nearest by name: eu-frankfurt-1 (fra), eu-frankfurt-2 (str)"#]].assert_eq(&message("frankfurt"));
-        expect![[r#"unknown region "us-ashburn"; the nearest by name: us-ashburn-1 (iad), us-ashburn-2 (yxj)"#]]
-        .assert_eq(&message("us-ashburn"));
-        expect![[r#"unknown region "grv"; the nearest by name: sa-saopaulo-1 (gru)"#]]
-            .assert_eq(&message("grv"));
-        expect![[r#"unknown region "moon-base-1": an identifier such as sa-saopaulo-1, or a key such as gru, is expected"#]].assert_eq(&message("moon-base-1"));
-        expect![[r#"unknown region "": it is empty"#]].assert_eq(&message(""));
-    }
-
-    /// One region of the commercial realm and one of another: every host.
+    /// One region of the commercial realm and one of another, a region that is
+    /// newer than the table, and a whole domain: every host.
     #[test]
     fn hosts() -> anyhow::Result<()> {
         let hosts = |text: &str| -> anyhow::Result<String> {
@@ -372,6 +299,7 @@ mod tests {
                 Service::Identity,
                 Service::ContainerRegistry,
                 Service::ObjectStorage,
+                Service::Auth,
             ]
             .map(|service| region.host(service))
             .into();
@@ -384,6 +312,7 @@ mod tests {
             identity.sa-saopaulo-1.oci.oraclecloud.com
             ocir.sa-saopaulo-1.oci.oraclecloud.com
             objectstorage.sa-saopaulo-1.oraclecloud.com
+            auth.sa-saopaulo-1.oraclecloud.com
             registry: gru.ocir.io sa-saopaulo-1.ocir.io ocir.sa-saopaulo-1.oci.oraclecloud.com"#]]
         .assert_eq(&hosts("gru")?);
         expect![[r#"
@@ -391,8 +320,69 @@ mod tests {
             identity.us-langley-1.oci.oraclegovcloud.com
             ocir.us-langley-1.oci.oraclegovcloud.com
             objectstorage.us-langley-1.oraclegovcloud.com
+            auth.us-langley-1.oraclegovcloud.com
             registry: ocir.us-langley-1.oci.oraclegovcloud.com"#]]
         .assert_eq(&hosts("us-langley-1")?);
+        expect![[r#"
+            artifacts.xx-newtown-1.oci.oraclecloud.com
+            identity.xx-newtown-1.oci.oraclecloud.com
+            ocir.xx-newtown-1.oci.oraclecloud.com
+            objectstorage.xx-newtown-1.oraclecloud.com
+            auth.xx-newtown-1.oraclecloud.com
+            registry: ocir.xx-newtown-1.oci.oraclecloud.com xx-newtown-1.ocir.io"#]]
+        .assert_eq(&hosts("xx-newtown-1")?);
+        expect![[r#"
+            artifacts.cloud.example.com
+            identity.cloud.example.com
+            ocir.cloud.example.com
+            objectstorage.cloud.example.com
+            auth.cloud.example.com
+            registry: ocir.cloud.example.com"#]]
+        .assert_eq(&hosts("Cloud.Example.Com")?);
         Ok(())
+    }
+
+    /// The registry of the first region of every realm.
+    #[test]
+    fn registry_hosts_of_every_realm() {
+        let mut lines = Vec::new();
+        for (realm, _) in REALMS {
+            let region = Region::all().find(|region| region.realm == *realm);
+            let region = region.expect("a test checks that every realm has a region");
+            lines.push(format!("{realm}: {}", region.registry_hosts().join(" ")));
+        }
+        expect![[r#"
+            oc1: lej.ocir.io af-casablanca-1.ocir.io ocir.af-casablanca-1.oci.oraclecloud.com
+            oc2: ocir.us-langley-1.oci.oraclegovcloud.com
+            oc3: ocir.us-gov-ashburn-1.oci.oraclegovcloud.com
+            oc4: ocir.uk-gov-cardiff-1.oci.oraclegovcloud.uk
+            oc8: ocir.ap-chiyoda-1.oci.oraclecloud8.com
+            oc9: ocir.me-dcc-muscat-1.oci.oraclecloud9.com
+            oc10: ocir.ap-dcc-canberra-1.oci.oraclecloud10.com
+            oc14: ocir.eu-dcc-dublin-1.oci.oraclecloud14.com
+            oc15: ocir.ap-dcc-gazipur-1.oci.oraclecloud15.com
+            oc19: ocir.eu-frankfurt-2.oci.oraclecloud.eu
+            oc20: ocir.eu-jovanovac-1.oci.oraclecloud20.com
+            oc21: ocir.me-alrayyan-1.oci.oraclecloud21.com
+            oc23: ocir.us-somerset-1.oci.oraclecloud23.com
+            oc24: ocir.eu-crissier-1.oci.oraclecloud24.com
+            oc26: ocir.me-abudhabi-3.oci.oraclecloud26.com
+            oc29: ocir.me-abudhabi-2.oci.oraclecloud29.com
+            oc35: ocir.ap-chuncheon-2.oci.oraclecloud35.com
+            oc42: ocir.us-ashburn-2.oci.oraclecloud42.com
+            oc51: ocir.eu-budapest-1.oci.oraclecloud51.com
+            oc52: ocir.sa-riodejaneiro-1.oci.oraclecloud52.com"#]]
+        .assert_eq(&lines.join("\n"));
+    }
+
+    /// Every realm has a region, and every region a realm.
+    #[test]
+    fn realms_are_those_of_the_regions() {
+        let mut realms: Vec<&str> = REGIONS.iter().map(|(_, _, realm)| *realm).collect();
+        realms.sort_unstable();
+        realms.dedup();
+        let mut named: Vec<&str> = REALMS.iter().map(|(realm, _)| *realm).collect();
+        named.sort_unstable();
+        assert_eq!(realms, named);
     }
 }

@@ -11,15 +11,16 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use futures_util::future::BoxFuture;
 use reqwest::{
     StatusCode,
-    header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE},
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE},
 };
 use serde::Deserialize;
 use url::Url;
 
 use super::{
     Error,
-    client::{ANSWER_TIMEOUT, lock, read_body, send_within},
+    client::{ANSWER_TIMEOUT, lock, read_body, say_waiting, send_within},
     error::{About, excerpt},
+    scrub::Secrets,
 };
 
 /// How a client signs in. Its `Debug` shows no secret.
@@ -36,6 +37,9 @@ pub enum Credentials {
         /// Password. A secret.
         password: String,
     },
+    /// With a token that a former sign-in gave, for a token at the realm that the
+    /// registry's challenge names. A secret.
+    Refresh(String),
     /// With a bearer token from somewhere else.
     Token(Arc<dyn TokenSource>),
 }
@@ -49,6 +53,7 @@ impl fmt::Debug for Credentials {
                 .field("username", username)
                 .field("password", &"[redacted]")
                 .finish(),
+            Self::Refresh(_) => f.write_str("Refresh([redacted])"),
             Self::Token(_) => f.write_str("Token([redacted])"),
         }
     }
@@ -159,6 +164,10 @@ impl Pass {
     /// instance, is not in it.
     pub(super) fn is_old(&self) -> bool {
         self.expires.is_some() && self.obtained.elapsed() > Duration::from_secs(60)
+            || self.has_ended()
+    }
+    fn has_ended(&self) -> bool {
+        self.expires.is_some_and(|end| end <= Instant::now())
     }
     /// Whether it will do for a call that takes about `need`. A token that
     /// lives shorter than that is renewed when a tenth of its life is over: a
@@ -175,6 +184,36 @@ impl Pass {
     }
 }
 
+/// How often one call comes back with another pass.
+#[derive(Default)]
+pub(super) struct Renewals {
+    /// Sent without any, and told how to sign in.
+    introduced: bool,
+    /// Refused with one that should have been good.
+    doubted: bool,
+    /// Refused with one that had come to its end on the way.
+    ended: u32,
+}
+
+impl Renewals {
+    /// Whether a call that was refused with this pass may come back. A pass
+    /// that should be good is doubted once, or a source whose tokens are never
+    /// accepted would be asked for ever.
+    pub(super) fn allow(&mut self, pass: Option<&Pass>) -> bool {
+        match pass {
+            None => !std::mem::replace(&mut self.introduced, true),
+            Some(pass) if pass.has_ended() => {
+                self.ended += 1;
+                self.ended <= MOST_ENDED
+            }
+            Some(_) => !std::mem::replace(&mut self.doubted, true),
+        }
+    }
+}
+
+/// A call that takes longer than a token lives has no better luck the next time.
+const MOST_ENDED: u32 = 4;
+
 /// Tokens are renewed this long before they end.
 const RENEW_AHEAD: Duration = Duration::from_secs(300);
 
@@ -189,6 +228,7 @@ pub(super) struct Auth {
     /// One pass per access. The inner lock is held during an exchange, so that
     /// many waiters cause one.
     passes: Mutex<HashMap<Option<Access>, Slot>>,
+    secrets: Secrets,
 }
 
 type Slot = Arc<tokio::sync::Mutex<Option<Pass>>>;
@@ -200,14 +240,27 @@ impl Auth {
         plain_http: bool,
         credentials: Credentials,
     ) -> Self {
+        let (password, encoded) = match &credentials {
+            Credentials::Basic { username, password } => {
+                (password.as_str(), encoded(username, password))
+            }
+            Credentials::Refresh(token) => (token.as_str(), String::new()),
+            _ => ("", String::new()),
+        };
         Self {
             http,
             host,
             plain_http,
+            secrets: Secrets::new([password, encoded.as_str()]),
             credentials,
             challenge: Mutex::default(),
             passes: Mutex::default(),
         }
+    }
+
+    /// What has been sent to sign in, and must not be shown.
+    pub(super) fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// What to send along with a call that takes about `need`; `None` while
@@ -226,10 +279,10 @@ impl Auth {
             {
                 return Ok(Some(pass.clone()));
             }
-            let token = source
-                .token()
+            let token = say_waiting(&self.host, "a token to sign in with", source.token())
                 .await
                 .map_err(|source| self.sign_in(source))?;
+            self.secrets.add(&token.token);
             let pass = Pass::new(&format!("Bearer {}", token.token), Some(token.expires_at))
                 .ok_or_else(|| {
                     self.sign_in("the token has characters that no header may have".into())
@@ -274,7 +327,7 @@ impl Auth {
             }
             // A 403 asks for nothing: another token of the same kind may do.
             (_, None) => used.is_some_and(|pass| pass.expires.is_some()),
-            (Credentials::Anonymous, Some(Challenge::Basic)) => false,
+            (Credentials::Anonymous | Credentials::Refresh(_), Some(Challenge::Basic)) => false,
         };
         if challenge.is_some() {
             *lock(&self.challenge) = challenge;
@@ -298,10 +351,12 @@ impl Auth {
     }
 
     fn slot(&self, access: Option<&Access>) -> Slot {
-        lock(&self.passes)
-            .entry(access.cloned())
-            .or_default()
-            .clone()
+        let mut passes = lock(&self.passes);
+        if passes.len() >= MOST_PASSES {
+            // Those that nobody looks at just now; they can be had again.
+            passes.retain(|_, slot| Arc::strong_count(slot) > 1);
+        }
+        passes.entry(access.cloned()).or_default().clone()
     }
 
     fn sign_in(&self, source: Box<dyn std::error::Error + Send + Sync>) -> Error {
@@ -315,8 +370,7 @@ impl Auth {
         let Credentials::Basic { username, password } = &self.credentials else {
             return None;
         };
-        let text = STANDARD.encode(format!("{username}:{password}"));
-        Pass::new(&format!("Basic {text}"), None)
+        Pass::new(&format!("Basic {}", encoded(username, password)), None)
     }
 
     /// Gets a token at the realm.
@@ -328,14 +382,25 @@ impl Auth {
         access: &Access,
     ) -> Result<Pass, Error> {
         let mut url = self.realm(realm)?;
-        {
+        // Not the challenge's scope: OCIR's is empty, and others name only
+        // what the refused call needed, while a push needs more.
+        let scopes = access.scopes();
+        let mut form = None;
+        if let Credentials::Refresh(token) = &self.credentials {
+            // <https://distribution.github.io/distribution/spec/auth/oauth/>
+            let mut body = url::form_urlencoded::Serializer::new(String::new());
+            body.append_pair("grant_type", "refresh_token")
+                .append_pair("client_id", "terraform-provider-ocir")
+                .append_pair("service", service.unwrap_or_default())
+                .append_pair("scope", &scopes.join(" "))
+                .append_pair("refresh_token", token);
+            form = Some(body.finish());
+        } else {
             let mut query = url.query_pairs_mut();
             if let Some(service) = service {
                 query.append_pair("service", service);
             }
-            // Not the challenge's scope: OCIR's is empty, and others name only
-            // what the refused call needed, while a push needs more.
-            for scope in access.scopes() {
+            for scope in scopes {
                 query.append_pair("scope", &scope);
             }
         }
@@ -344,8 +409,16 @@ impl Auth {
             operation: "sign-in",
             host: &realm_host,
             repository: access.repository(),
+            secrets: &self.secrets,
         };
-        let mut request = self.http.get(url);
+        let mut request = match form {
+            Some(form) => self
+                .http
+                .post(url)
+                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(form),
+            None => self.http.get(url),
+        };
         if let Some(basic) = self.basic() {
             request = request.header(AUTHORIZATION, basic.header);
         }
@@ -368,6 +441,7 @@ impl Auth {
             .flatten()
             .find(|token| !token.is_empty())
             .ok_or_else(|| about.protocol("the answer holds no token"))?;
+        self.secrets.add(&token);
         // The specification's default, also for a life of zero.
         let life = Duration::from_secs(answer.expires_in.filter(|life| *life > 0).unwrap_or(60));
         let expires = obtained.checked_add(life.min(Duration::from_secs(7 * 24 * 3600)));
@@ -375,14 +449,19 @@ impl Auth {
             .ok_or_else(|| about.protocol("the token has characters that no header may have"))
     }
 
+    /// Whether the registry is on this machine.
+    fn is_local(&self) -> bool {
+        address(&self.host).is_some_and(|own| is_loopback(&own))
+    }
+
     /// The realm's address, if credentials may go there.
     fn realm(&self, realm: &str) -> Result<Url, Error> {
         let refuse = |url: Option<&Url>, problem| Error::Realm {
             host: self.host.clone(),
-            realm: match url {
+            realm: excerpt(&self.secrets.scrub(&match url {
                 Some(url) => format!("{}://{}{}", url.scheme(), authority(url), url.path()),
-                None => excerpt(realm),
-            },
+                None => realm.to_owned(),
+            })),
             problem,
         };
         let url = Url::parse(realm).map_err(|_| refuse(None, "it is not a URL"))?;
@@ -391,13 +470,24 @@ impl Auth {
         }
         match url.scheme() {
             "https" => Ok(url),
-            "http" if is_loopback(&url) => Ok(url),
+            // A registry elsewhere must not have its password sent to whatever
+            // listens on this machine.
+            "http" if is_loopback(&url) && (self.plain_http || self.is_local()) => Ok(url),
             "http" if self.plain_http && same_host(&url, &self.host) => Ok(url),
             "http" => Err(refuse(Some(&url), "it is not HTTPS")),
             _ => Err(refuse(Some(&url), "it is neither HTTPS nor HTTP")),
         }
     }
 }
+
+/// What the scheme Basic sends.
+fn encoded(username: &str, password: &str) -> String {
+    STANDARD.encode(format!("{username}:{password}"))
+}
+
+/// Passes of one client; a process that pushes to this many repositories has
+/// time to sign in again.
+const MOST_PASSES: usize = 1_000;
 
 /// What a refusal taught.
 pub(super) struct Refusal {
@@ -423,7 +513,7 @@ pub(super) fn authority(url: &Url) -> String {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
@@ -433,7 +523,11 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 fn same_host(url: &Url, host: &str) -> bool {
-    Url::parse(&format!("http://{host}/")).is_ok_and(|own| own.host() == url.host())
+    address(host).is_some_and(|own| own.host() == url.host())
+}
+
+fn address(host: &str) -> Option<Url> {
+    Url::parse(&format!("http://{host}/")).ok()
 }
 
 /// How a registry wants to be asked.
@@ -611,29 +705,33 @@ mod tests {
         assert_eq!(Challenge::choose(&headers(&[])), None);
     }
 
-    /// Credentials go to HTTPS, to loopback, and to the registry's own host
-    /// when the user chose plain HTTP; nowhere else.
+    /// Credentials go to HTTPS; without it, to loopback from a registry that is
+    /// there too or that the user chose plain HTTP for, and to such a registry's
+    /// own host; nowhere else.
     #[test]
     fn realms_are_checked() {
-        let auth = |plain_http| {
-            Auth::new(
-                reqwest::Client::new(),
-                "registry.example:5000".into(),
-                plain_http,
-                Credentials::Anonymous,
-            )
+        let auth_of = |host: &str, plain_http| {
+            let http = reqwest::Client::new();
+            Auth::new(http, host.into(), plain_http, Credentials::Anonymous)
         };
+        let auth = |plain_http| auth_of("registry.example:5000", plain_http);
+        auth(false)
+            .realm("https://elsewhere.example/token")
+            .unwrap();
         for realm in [
-            "https://elsewhere.example/token",
             "http://127.0.0.1:9/token",
             "http://[::1]/token",
             "http://localhost/token",
         ] {
-            auth(false).realm(realm).unwrap();
+            auth(true).realm(realm).unwrap();
+            auth(false).realm(realm).unwrap_err();
+            auth_of("127.0.0.1:5000", false).realm(realm).unwrap();
+            auth_of("localhost", false).realm(realm).unwrap();
         }
         auth(true).realm("http://registry.example/token").unwrap();
         let problems: Vec<String> = [
             (false, "http://registry.example/token?secret=1"),
+            (false, "http://127.0.0.1/token"),
             (true, "http://169.254.169.254/token"),
             (false, "https://user:password@x.example/t"),
             (false, "file:///etc/passwd"),
@@ -644,6 +742,7 @@ mod tests {
         .collect();
         expect![[r#"
             registry.example:5000 asks to sign in at http://registry.example/token, where credentials are not sent: it is not HTTPS
+            registry.example:5000 asks to sign in at http://127.0.0.1/token, where credentials are not sent: it is not HTTPS
             registry.example:5000 asks to sign in at http://169.254.169.254/token, where credentials are not sent: it is not HTTPS
             registry.example:5000 asks to sign in at https://x.example/t, where credentials are not sent: it has a user name in it
             registry.example:5000 asks to sign in at file:///etc/passwd, where credentials are not sent: it is neither HTTPS nor HTTP
@@ -669,6 +768,51 @@ mod tests {
         assert!(fresh(3600, 1799, 1800) && !fresh(3600, 1800, 1800));
         assert!(fresh(60, 5, 1800) && !fresh(60, 6, 1800));
         assert!(!fresh(60, 61, 0));
+    }
+
+    /// A pass that should be good is doubted once; one that came to its end on
+    /// the way explains a refusal, a few times.
+    #[test]
+    fn renewals_end() {
+        let now = Instant::now();
+        let pass = |expires| Pass {
+            header: HeaderValue::from_static("x"),
+            obtained: now,
+            expires,
+        };
+        let good = pass(Some(now + Duration::from_secs(60)));
+        let ended = pass(Some(now));
+        let basic = pass(None);
+        for lasting in [&good, &basic] {
+            let mut renewals = Renewals::default();
+            assert!(renewals.allow(None) && !renewals.allow(None));
+            assert!(renewals.allow(Some(lasting)) && !renewals.allow(Some(lasting)));
+        }
+        let mut renewals = Renewals::default();
+        let allowed = (0..100).filter(|_| renewals.allow(Some(&ended))).count();
+        assert_eq!(allowed, 4);
+        assert!(
+            renewals.allow(Some(&good)),
+            "the end of another is no doubt"
+        );
+        assert!(ended.is_old() && !good.is_old() && !basic.is_old());
+    }
+
+    /// A process that pushes to many repositories does not keep all their passes.
+    #[test]
+    fn passes_are_bounded() {
+        let auth = Auth::new(
+            reqwest::Client::new(),
+            "x".into(),
+            false,
+            Credentials::Anonymous,
+        );
+        let held = auth.slot(Some(&Access::pull("held")));
+        for number in 0..3 * MOST_PASSES {
+            auth.slot(Some(&Access::pull(&number.to_string())));
+        }
+        assert!(lock(&auth.passes).len() <= MOST_PASSES);
+        assert!(Arc::ptr_eq(&held, &auth.slot(Some(&Access::pull("held")))));
     }
 
     /// Scopes name what the call needs, our repository first.

@@ -1,46 +1,76 @@
 //! Blobs: HEAD, mount, upload.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, atomic::Ordering},
+    time::Duration,
+};
 
 use reqwest::{
     Method, Response, StatusCode,
-    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE},
+    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, RANGE},
 };
 use url::Url;
 
 use super::{
     Client, Error,
-    auth::Access,
-    body::{BlobBody, Meter, verify},
-    client::{Call, collect_warnings, is_redirect},
-    error::code,
+    auth::{Access, Pass, Renewals},
+    body::{BlobBody, ChunkBody, Meter, Stall, verify},
+    client::{Call, SAY_WAITING_EVERY, collect_warnings, is_redirect},
+    error::{About, code},
     location::location,
     manifest::{confirmed_digest, content_digest},
     push::Job,
     retry::Attempts,
 };
-use crate::{image::Blob, transport::READ_TIMEOUT};
+use crate::image::{self, Blob};
 
 /// How a mount ended.
 pub(super) enum Mount {
     /// The blob is there.
     Done,
     /// The registry would not, and opened an upload session instead.
-    Session(Url),
+    Session(Session),
     /// The registry would not.
     Refused,
     /// It did not work this time.
     Failed,
 }
 
+/// Where a blob is to be sent.
+pub(super) struct Session {
+    url: Url,
+    /// Fewest bytes of a chunk that is not the last.
+    chunk_min: u64,
+}
+
+impl Session {
+    /// The session that an answer opens.
+    fn opened(response: &Response) -> Result<Self, String> {
+        let chunk_min = response.headers().get(CHUNK_MIN_LENGTH);
+        let chunk_min = chunk_min.and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok(Self {
+            url: location(response.url(), response.headers())?,
+            chunk_min: chunk_min.unwrap_or(0),
+        })
+    }
+}
+
+/// <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-a-blob-in-chunks>
+const CHUNK_MIN_LENGTH: &str = "oci-chunk-min-length";
+
 impl Client {
     /// Whether the repository has the blob. Anything but a clear yes is a no:
     /// what is wrong, the upload will say, whose answers have a body.
-    pub(super) async fn has_blob(&self, job: &Job<'_>, blob: &Blob) -> Result<bool, Error> {
+    pub(super) async fn has_blob(
+        &self,
+        job: &Job<'_>,
+        blob: &Blob,
+        attempts: &mut Attempts<'_>,
+    ) -> Result<bool, Error> {
         let operation = format!("check for blob {}", blob.digest);
         let url = self.url(job.repository, &format!("blobs/{}", blob.digest))?;
         let call = Call::new(&operation, Method::HEAD, url, &job.access);
-        let response = self.send(&call).await?;
+        let response = self.send_counted(&call, attempts).await?;
         if response.status() != StatusCode::OK {
             return Ok(false);
         }
@@ -92,7 +122,7 @@ impl Client {
                 _ => Mount::Done,
             },
             StatusCode::ACCEPTED => {
-                location(response.url(), response.headers()).map_or(Mount::Refused, Mount::Session)
+                Session::opened(&response).map_or(Mount::Refused, Mount::Session)
             }
             status => {
                 tracing::debug!(%status, operation, "The registry mounts no blob, uploading it");
@@ -102,55 +132,150 @@ impl Client {
     }
 
     /// Uploads the blob, and again from the start when it does not arrive:
-    /// registries forget what was sent before a connection broke.
+    /// registries forget what was sent before a connection broke. All calls
+    /// that this takes share one count of attempts, or a registry that throttles
+    /// each of them would be asked several times as often as the policy says.
+    ///
+    /// A blob is one request. Only a registry that finds it too large for one
+    /// gets it in chunks, and from then on every larger blob.
     pub(super) async fn upload(
         &self,
         job: &Job<'_>,
         blob: &Blob,
-        mut session: Option<Url>,
+        mut session: Option<Session>,
     ) -> Result<(), Error> {
-        let mut attempts = Attempts::new(&self.inner);
-        let mut renewed = false;
+        let mut attempts = Attempts::new(self);
+        let mut renewals = Renewals::default();
         let mut verified = false;
+        let mut too_large = None;
         loop {
             let session = match session.take() {
                 Some(session) => session,
-                None => self.start_upload(job, blob).await?,
+                None => self.start_upload(job, blob, &mut attempts).await?,
             };
-            let error = match self.put_blob(job, blob, session, attempts.made()).await {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
+            let chunk = self.chunk(blob, &session);
+            let chunk_min = session.chunk_min;
+            let sent = match chunk {
+                None => {
+                    self.put_blob(job, blob, session.url, &mut attempts, &mut renewals)
+                        .await
+                }
+                Some(chunk) => {
+                    self.send_chunks(job, blob, session.url, chunk, &mut attempts, &mut renewals)
+                        .await
+                }
             };
             attempts.restart_clock();
-            if error.is_unauthorized() && !renewed {
-                // The token ended on the way; the next one lasts longer.
-                renewed = true;
-                tracing::info!(reason = %error, "Uploading a blob again with a new token");
+            let error = match sent {
+                Ok(Sent::Arrived) => return Ok(()),
+                Ok(Sent::Refused(error)) => {
+                    // The token ended on the way; the next one lasts longer.
+                    tracing::info!(
+                        host = self.host(),
+                        reason = %error,
+                        "Uploading a blob again with a new token"
+                    );
+                    continue;
+                }
+                Err(error) => error,
+            };
+            if error.status() == Some(413)
+                && let Some(smaller) = smaller_chunk(chunk.unwrap_or(blob.size), chunk_min)
+            {
+                tracing::info!(
+                    host = self.host(),
+                    reason = %error,
+                    "Uploading a blob again in chunks of {smaller} bytes"
+                );
+                self.inner.uploads.chunk.store(smaller, Ordering::Relaxed);
+                too_large.get_or_insert(error);
                 continue;
+            }
+            // A registry that knows no chunks has said what is wrong before.
+            if chunk.is_some()
+                && matches!(error.status(), Some(404 | 405 | 501))
+                && !is_session_lost(&error)
+                && let Some(too_large) = too_large
+            {
+                self.inner.uploads.chunk.store(0, Ordering::Relaxed);
+                return Err(too_large);
             }
             let mut again = error.is_temporary() || is_session_lost(&error);
             if error.code() == code::DIGEST_INVALID && !verified {
                 // Either the source changed, which is the user's to know, or
                 // the bytes suffered on the way.
                 verified = true;
-                let (blob, stop) = (blob.clone(), self.stop.clone());
-                tokio::task::spawn_blocking(move || verify(&blob, || stop.is_cancelled()))
-                    .await
-                    .unwrap_or(Err(Error::Stopped))?;
+                self.verify(blob).await?;
                 again = true;
             }
             if !again || !attempts.again(&error).await {
-                return Err(error.after(attempts.made()));
+                return Err(attempts.give_up(error));
             }
             // It may have arrived, and only the answer was lost.
-            if self.has_blob(job, blob).await? {
+            if self.has_blob(job, blob, &mut attempts).await? {
                 return Ok(());
             }
         }
     }
 
+    /// How long the chunks of a blob are; `None` when it is sent as a whole.
+    fn chunk(&self, blob: &Blob, session: &Session) -> Option<u64> {
+        let chunk = self.inner.uploads.chunk.load(Ordering::Relaxed);
+        let chunk = ChunkBody::length_of(chunk.max(session.chunk_min));
+        (self.inner.uploads.chunk.load(Ordering::Relaxed) > 0 && chunk < blob.size).then_some(chunk)
+    }
+
+    /// Reads the blob again, for as long as somebody waits for the result and
+    /// the source gives something.
+    async fn verify(&self, blob: &Blob) -> Result<(), Error> {
+        // It is never done: what follows the last byte is waited for, too.
+        let meter = Meter::new(u64::MAX, &Arc::default());
+        let stop = self.stop.child_token();
+        let _stops_when_dropped = stop.clone().drop_guard();
+        let (read, progress) = (blob.clone(), meter.clone());
+        let mut reading =
+            tokio::task::spawn_blocking(move || verify(&read, &progress, || stop.is_cancelled()));
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                verdict = &mut reading => match verdict.unwrap_or(Err(Error::Stopped)) {
+                    Err(error @ Error::BlobChanged { .. }) => return self.explain(blob, error).await,
+                    verdict => return verdict,
+                },
+                _ = tick.tick() => {
+                    if let Some(Stall::Source(problem)) = meter.stalled(&self.inner.patience) {
+                        return Err(silent(blob, problem));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks the source what is wrong with a blob that is not what it should be:
+    /// it knows the name of the file. A copy of the cache that was damaged is
+    /// none of the user's business: it is gone now, and the blob is made again.
+    async fn explain(&self, blob: &Blob, error: Error) -> Result<(), Error> {
+        let source = blob.source.clone();
+        let told = tokio::task::spawn_blocking(move || source.verify()).await;
+        match told {
+            Ok(Err(image::Error::CacheDamaged { digest })) => {
+                tracing::warn!(
+                    "The cached copy of layer {digest} was damaged on disk, and is made again"
+                );
+                Ok(())
+            }
+            Ok(Err(source)) => Err(Error::from((blob.digest.clone(), source))),
+            Ok(Ok(())) | Err(_) => Err(error),
+        }
+    }
+
     /// Opens an upload session.
-    async fn start_upload(&self, job: &Job<'_>, blob: &Blob) -> Result<Url, Error> {
+    async fn start_upload(
+        &self,
+        job: &Job<'_>,
+        blob: &Blob,
+        attempts: &mut Attempts<'_>,
+    ) -> Result<Session, Error> {
         let operation = format!("start of the upload of blob {}", blob.digest);
         let about = self.about(&operation, job.repository);
         let url = self.url(job.repository, "blobs/uploads/")?;
@@ -158,11 +283,11 @@ impl Client {
             warnings: Some(&job.warnings),
             ..Call::new(&operation, Method::POST, url, &job.access)
         };
-        let response = self.send(&call).await?;
+        let response = self.send_counted(&call, attempts).await?;
         let response = self
             .expect(&about, response, &[StatusCode::ACCEPTED])
             .await?;
-        location(response.url(), response.headers()).map_err(|problem| {
+        Session::opened(&response).map_err(|problem| {
             if response.headers().contains_key("location") {
                 about.redirect(problem)
             } else {
@@ -177,19 +302,21 @@ impl Client {
         job: &Job<'_>,
         blob: &Blob,
         session: Url,
-        attempts: u32,
-    ) -> Result<(), Error> {
+        attempts: &mut Attempts<'_>,
+        renewals: &mut Renewals,
+    ) -> Result<Sent, Error> {
         let operation = format!("upload of blob {}", blob.digest);
         let about = self.about(&operation, job.repository);
+        let auth = &self.inner.auth;
         let mut url = session;
         url.query_pairs_mut()
             .append_pair("digest", blob.digest.as_str());
         // The token has to live until the last byte has arrived.
-        let need = Duration::from_secs(blob.size / SLOW_BYTES_PER_SECOND);
+        let need = needed_life(blob.size);
         for _ in 0..MAX_REDIRECTS {
             let ours = self.is_ours(&url);
             let pass = if ours {
-                self.inner.auth.pass(&job.access, need).await?
+                auth.pass(&job.access, need).await?
             } else {
                 None
             };
@@ -206,69 +333,314 @@ impl Client {
                 request = request.header(AUTHORIZATION, pass.header().clone());
             }
             let outcome = Unsent(&meter);
-            let response = match watch(request, &meter).await {
+            let response = match self.watch(&about, request, &meter).await {
                 Ok(response) => response,
-                Err(failure) => {
-                    // Hyper says only that the body failed; the meter knows why.
-                    if let Some(error) = meter.failure() {
-                        return Err(error);
-                    }
-                    return Err(match failure {
-                        Failure::Stalled(problem) => about.timed_out(problem),
-                        Failure::Http(error) if meter.sent() > 0 => Error::Interrupted {
-                            operation: operation.clone(),
-                            host: self.host().into(),
-                            sent: meter.sent(),
-                            size: blob.size,
-                            attempts,
-                            source: error.without_url(),
-                        },
-                        Failure::Http(error) => about.transport(error),
-                    });
-                }
+                Err(failure) => return Err(self.unsent(&about, blob, &meter, failure, attempts)),
             };
-            collect_warnings(response.headers(), &job.warnings);
-            let status = response.status();
-            if is_redirect(&Method::PUT, status) {
+            collect_warnings(response.headers(), &job.warnings, about.secrets);
+            if is_redirect(&Method::PUT, response.status()) {
                 url = location(&url, response.headers())
                     .map_err(|problem| about.redirect(problem))?;
                 continue;
             }
-            if status == StatusCode::UNAUTHORIZED && ours {
-                let auth = &self.inner.auth;
-                auth.refused(&job.access, pass.as_ref(), response.headers())
-                    .await;
+            let sender = Sender {
+                pass: pass.as_ref(),
+                ours,
+            };
+            let sent = self
+                .settle(job, blob, &about, response, sender, attempts, renewals)
+                .await;
+            if let Ok(Sent::Arrived) = sent {
+                outcome.arrived();
             }
-            let confirmed = confirmed_digest(&response);
-            if status == StatusCode::CREATED || !status.is_success() {
-                self.expect(&about, response, &[StatusCode::CREATED])
-                    .await?;
-                if let Some(confirmed) = confirmed
-                    && confirmed != blob.digest.as_str()
-                {
-                    return Err(about.digest(&blob.digest, &confirmed));
-                }
-            } else if !self.has_blob(job, blob).await? {
-                return Err(about.protocol(format!(
-                    "{status} instead of 201 Created, and the blob is not there afterwards"
-                )));
-            }
-            outcome.arrived();
-            return Ok(());
+            return sent;
         }
         Err(about.redirect("to one place after another without end"))
     }
+
+    /// Sends the blob in chunks of this length, one after the other.
+    async fn send_chunks(
+        &self,
+        job: &Job<'_>,
+        blob: &Blob,
+        session: Url,
+        chunk: u64,
+        attempts: &mut Attempts<'_>,
+        renewals: &mut Renewals,
+    ) -> Result<Sent, Error> {
+        let operation = format!("upload of blob {}", blob.digest);
+        let about = self.about(&operation, job.repository);
+        let auth = &self.inner.auth;
+        let mut url = session;
+        let meter = Meter::new(blob.size, &job.sent);
+        let outcome = Unsent(&meter);
+        let (body, _reading) = BlobBody::open(blob, &meter);
+        let body = Arc::new(Mutex::new(body));
+        let mut at = 0;
+        while at < blob.size {
+            let end = blob.size.min(at + chunk);
+            let ours = self.is_ours(&url);
+            let pass = match ours {
+                true => auth.pass(&job.access, needed_life(end - at)).await?,
+                false => None,
+            };
+            meter.aim(end);
+            let mut request = self
+                .inner
+                .http
+                .patch(url.clone())
+                .header(CONTENT_TYPE, "application/octet-stream")
+                .header(CONTENT_LENGTH, end - at)
+                .header(CONTENT_RANGE, format!("{at}-{}", end - 1))
+                .body(reqwest::Body::wrap(ChunkBody::next(&body, end - at)));
+            if let Some(pass) = &pass {
+                request = request.header(AUTHORIZATION, pass.header().clone());
+            }
+            let response = match self.watch(&about, request, &meter).await {
+                Ok(response) => response,
+                Err(failure) => return Err(self.unsent(&about, blob, &meter, failure, attempts)),
+            };
+            collect_warnings(response.headers(), &job.warnings, about.secrets);
+            let sender = Sender {
+                pass: pass.as_ref(),
+                ours,
+            };
+            let response = match self.let_in(job, &about, response, sender, renewals).await? {
+                Ok(response) => response,
+                Err(refused) => return Ok(Sent::Refused(refused)),
+            };
+            // ECR says 201, others that there is nothing to say.
+            let taken = [
+                StatusCode::ACCEPTED,
+                StatusCode::CREATED,
+                StatusCode::NO_CONTENT,
+            ];
+            let response = self.expect(&about, response, &taken).await?;
+            if let Some(last) = last_received(response.headers())
+                && last + 1 != end
+            {
+                return Err(about.protocol(format!(
+                    "it says that it has the bytes up to {last} after {end} bytes"
+                )));
+            }
+            if response.headers().contains_key("location") {
+                url = location(&url, response.headers())
+                    .map_err(|problem| about.redirect(problem))?;
+            }
+            at = end;
+        }
+        url.query_pairs_mut()
+            .append_pair("digest", blob.digest.as_str());
+        let ours = self.is_ours(&url);
+        let pass = match ours {
+            true => auth.pass(&job.access, Duration::ZERO).await?,
+            false => None,
+        };
+        meter.aim(blob.size);
+        let mut request = self.inner.http.put(url).header(CONTENT_LENGTH, 0);
+        if let Some(pass) = &pass {
+            request = request.header(AUTHORIZATION, pass.header().clone());
+        }
+        let response = match self.watch(&about, request, &meter).await {
+            Ok(response) => response,
+            Err(failure) => return Err(self.unsent(&about, blob, &meter, failure, attempts)),
+        };
+        collect_warnings(response.headers(), &job.warnings, about.secrets);
+        let sender = Sender {
+            pass: pass.as_ref(),
+            ours,
+        };
+        let sent = self
+            .settle(job, blob, &about, response, sender, attempts, renewals)
+            .await;
+        if let Ok(Sent::Arrived) = sent {
+            outcome.arrived();
+        }
+        sent
+    }
+
+    /// The error of an upload that had no answer.
+    fn unsent(
+        &self,
+        about: &About<'_>,
+        blob: &Blob,
+        meter: &Meter,
+        failure: Failure,
+        attempts: &Attempts<'_>,
+    ) -> Error {
+        // Hyper says only that the body failed; the meter knows why.
+        if let Some(error) = meter.failure() {
+            return error;
+        }
+        match failure {
+            Failure::Stalled(Stall::Peer(problem)) => about.timed_out(problem),
+            Failure::Stalled(Stall::Source(problem)) => silent(blob, problem),
+            Failure::Http(error) if meter.sent() > 0 => Error::Interrupted {
+                operation: about.operation.into(),
+                host: self.host().into(),
+                sent: meter.sent(),
+                size: blob.size,
+                attempts: attempts.made(),
+                source: error.without_url(),
+            },
+            Failure::Http(error) => about.transport(error),
+        }
+    }
+
+    /// The answer, unless it is that the token is not accepted and another one
+    /// may be: then that refusal.
+    async fn let_in(
+        &self,
+        job: &Job<'_>,
+        about: &About<'_>,
+        response: Response,
+        sender: Sender<'_>,
+        renewals: &mut Renewals,
+    ) -> Result<Result<Response, Error>, Error> {
+        let Sender { pass, ours } = sender;
+        let status = response.status();
+        if !ours || !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Ok(Ok(response));
+        }
+        let headers = response.headers().clone();
+        let error = self.failure(about, response).await;
+        // OCIR takes whom it does not know for nobody, with 403.
+        let refused = status == StatusCode::UNAUTHORIZED
+            || pass.is_some_and(|pass| pass.is_old() || error.is_anonymous_denial());
+        if refused
+            && self
+                .inner
+                .auth
+                .refused(&job.access, pass, &headers)
+                .await
+                .again
+            && renewals.allow(pass)
+        {
+            return Ok(Err(error));
+        }
+        Err(error)
+    }
+
+    /// What the answer to the request that completes a blob means.
+    #[expect(clippy::too_many_arguments, reason = "all that an upload consists of")]
+    async fn settle(
+        &self,
+        job: &Job<'_>,
+        blob: &Blob,
+        about: &About<'_>,
+        response: Response,
+        sender: Sender<'_>,
+        attempts: &mut Attempts<'_>,
+        renewals: &mut Renewals,
+    ) -> Result<Sent, Error> {
+        let response = match self.let_in(job, about, response, sender, renewals).await? {
+            Ok(response) => response,
+            Err(refused) => return Ok(Sent::Refused(refused)),
+        };
+        let (status, confirmed) = (response.status(), confirmed_digest(&response));
+        if status == StatusCode::CREATED || !status.is_success() {
+            self.expect(about, response, &[StatusCode::CREATED]).await?;
+            if let Some(confirmed) = confirmed
+                && confirmed != blob.digest.as_str()
+            {
+                return Err(about.digest(&blob.digest, &confirmed));
+            }
+        } else if !self.has_blob(job, blob, attempts).await? {
+            return Err(about.protocol(format!(
+                "{status} instead of 201 Created, and the blob is not there afterwards"
+            )));
+        }
+        Ok(Sent::Arrived)
+    }
+
+    /// Sends, as long as something moves, and says in the log when nothing does.
+    async fn watch(
+        &self,
+        about: &About<'_>,
+        request: reqwest::RequestBuilder,
+        meter: &Meter,
+    ) -> Result<Response, Failure> {
+        let mut response = std::pin::pin!(request.send());
+        let mut tick = tokio::time::interval(TICK);
+        let mut said = Duration::ZERO;
+        loop {
+            tokio::select! {
+                response = &mut response => return response.map_err(Failure::Http),
+                _ = tick.tick() => {}
+            }
+            if let Some(stall) = meter.stalled(&self.inner.patience) {
+                return Err(Failure::Stalled(stall));
+            }
+            let (wait, still) = meter.waits();
+            if still < said {
+                // It moved meanwhile.
+                said = Duration::ZERO;
+            }
+            if still >= said + SAY_WAITING_EVERY {
+                said = still;
+                tracing::info!(
+                    host = about.host,
+                    operation = about.operation,
+                    waited_s = still.as_secs(),
+                    "{}",
+                    wait.text()
+                );
+            }
+        }
+    }
 }
 
-/// How long a registry may take to answer after the last byte: big layers are
-/// moved and hashed first, and 30 seconds have broken other clients.
-pub(super) const COMMIT_PATIENCE: Duration = Duration::from_secs(600);
+/// Who sent a request.
+#[derive(Clone, Copy)]
+struct Sender<'a> {
+    pass: Option<&'a Pass>,
+    /// Whether it went to our registry.
+    ours: bool,
+}
 
-/// How long a connection may take nothing.
-const IDLE: Duration = READ_TIMEOUT;
+/// The next smaller length of chunks after one of so many bytes was too much.
+fn smaller_chunk(refused: u64, least: u64) -> Option<u64> {
+    let fits = |chunk: &u64| *chunk < refused && *chunk >= least;
+    CHUNKS.into_iter().find(fits)
+}
 
-/// A guess on the low side, for how long a token has to last.
-const SLOW_BYTES_PER_SECOND: u64 = 1 << 20;
+/// Lengths of chunks. A registry or a gateway that takes no whole layer takes tens
+/// of megabytes, or what gateways have as their default.
+const CHUNKS: [u64; 4] = [64 << 20, 16 << 20, 4 << 20, 1 << 20];
+
+/// The last byte that a registry says it has.
+fn last_received(headers: &HeaderMap) -> Option<u64> {
+    let range = headers.get(RANGE)?.to_str().ok()?;
+    range.rsplit('-').next()?.trim().parse().ok()
+}
+
+/// How a blob that was sent fared.
+enum Sent {
+    Arrived,
+    /// It was not the blob's fault, and another token may do.
+    Refused(Error),
+}
+
+/// The source stopped giving anything. Another attempt would read the same file.
+fn silent(blob: &Blob, problem: String) -> Error {
+    Error::Blob {
+        digest: blob.digest.clone(),
+        source: problem.into(),
+    }
+}
+
+/// How long a token has to live for an upload of so many bytes.
+fn needed_life(size: u64) -> Duration {
+    Duration::from_secs(size / SLOW_BYTES_PER_SECOND)
+}
+
+/// A guess on the low side: a megabit. It costs little, since no token is
+/// renewed before a tenth of its life is over, and a token that ends on the
+/// way costs the whole upload.
+const SLOW_BYTES_PER_SECOND: u64 = 128 << 10;
+
+/// How often an upload is looked after.
+const TICK: Duration = Duration::from_millis(250);
 
 const MAX_REDIRECTS: usize = 4;
 
@@ -295,21 +667,258 @@ impl Drop for Unsent<'_> {
 
 enum Failure {
     Http(reqwest::Error),
-    Stalled(String),
+    Stalled(Stall),
 }
 
-/// Sends, as long as something moves.
-async fn watch(request: reqwest::RequestBuilder, meter: &Meter) -> Result<Response, Failure> {
-    let mut response = std::pin::pin!(request.send());
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        tokio::select! {
-            response = &mut response => return response.map_err(Failure::Http),
-            _ = tick.tick() => {
-                if let Some(problem) = meter.stalled(IDLE, COMMIT_PATIENCE) {
-                    return Err(Failure::Stalled(problem));
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{self, Read},
+        sync::{
+            Mutex,
+            atomic::{AtomicUsize, Ordering},
+            mpsc,
+        },
+        time::Instant,
+    };
+
+    use bytes::Bytes;
+    use expect_test::expect;
+    use tokio::{
+        io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::{
+        image::{self, BlobSource, Digest, Image, Manifest},
+        registry::{Config, Credentials, Push, client::Patience},
+        transport::{Options, RetryPolicy, http_client},
+    };
+
+    type Special = (&'static str, Option<(&'static str, &'static str)>);
+
+    /// A registry that takes everything, except for what `answers` says to a
+    /// call whose head has this in it: another status and body, or nothing.
+    async fn registry(answers: &'static [Special]) -> anyhow::Result<String> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let host = listener.local_addr()?.to_string();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, answers));
+            }
+        });
+        Ok(host)
+    }
+
+    async fn serve(stream: TcpStream, answers: &[Special]) -> io::Result<()> {
+        let mut stream = BufReader::new(stream);
+        loop {
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                if stream.read_line(&mut head).await? == 0 {
+                    return Ok(());
                 }
             }
+            let special = answers.iter().find(|(part, _)| head.contains(part));
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: ")?.parse::<u64>().ok());
+            let mut body = Vec::new();
+            (&mut stream)
+                .take(length.unwrap_or(0))
+                .read_to_end(&mut body)
+                .await?;
+            let usual = match head.split(' ').next() {
+                Some("POST") => "202 Accepted\r\nlocation: /v2/upload",
+                Some("PUT") if head.contains("/manifests/") => CREATED,
+                Some("PUT") => "201 Created",
+                _ => "404 Not Found",
+            };
+            let (status, body) = match special {
+                None => (usual, ""),
+                Some((_, Some(answer))) => *answer,
+                Some((_, None)) => std::future::pending().await,
+            };
+            let length = body.len();
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}");
+            stream.write_all(answer.as_bytes()).await?;
         }
+    }
+
+    const CREATED: &str = "201 Created\r\ndocker-content-digest: sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+
+    /// A client with one upload at a time that is patient for so long.
+    fn client(host: String, patience: Patience) -> anyhow::Result<Client> {
+        let mut client = Client::new(Config {
+            http: http_client(&Options::default())?,
+            host,
+            plain_http: true,
+            credentials: Credentials::Anonymous,
+            max_concurrent_uploads: 1,
+            retry: RetryPolicy {
+                max_attempts: 2,
+                ..RetryPolicy::without_waiting()
+            },
+        });
+        if let Some(inner) = Arc::get_mut(&mut client.inner) {
+            inner.patience = patience;
+        }
+        Ok(client)
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+    const SHORT: Duration = Duration::from_millis(300);
+
+    /// Bytes, once they have been read without trouble so many times followed
+    /// by silence until the sender is dropped.
+    #[derive(Debug)]
+    struct Source {
+        bytes: Bytes,
+        healthy: AtomicUsize,
+        server: Arc<Mutex<mpsc::Receiver<()>>>,
+    }
+
+    impl BlobSource for Source {
+        fn open(&self) -> Result<Box<dyn Read + Send>, image::Error> {
+            let bytes = io::Cursor::new(self.bytes.clone());
+            let healthy = &self.healthy;
+            if healthy
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                    left.checked_sub(1)
+                })
+                .is_ok()
+            {
+                return Ok(Box::new(bytes));
+            }
+            let half = Read::take(bytes, self.bytes.len() as u64 / 2);
+            Ok(Box::new(half.chain(Hanging(self.server.clone()))))
+        }
+    }
+
+    struct Hanging(Arc<Mutex<mpsc::Receiver<()>>>);
+
+    impl Read for Hanging {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            if let Ok(server) = self.0.lock() {
+                let _ = server.recv();
+            }
+            Err(io::ErrorKind::HostUnreachable.into())
+        }
+    }
+
+    fn image(bytes: &'static [u8], healthy: usize) -> (Image, mpsc::Sender<()>) {
+        let (sender, server) = mpsc::channel();
+        let source = Source {
+            bytes: Bytes::from_static(bytes),
+            healthy: AtomicUsize::new(healthy),
+            server: Arc::new(Mutex::new(server)),
+        };
+        let blob = Blob {
+            digest: Digest::of(bytes),
+            size: bytes.len() as u64,
+            source: Arc::new(source),
+        };
+        let manifest = Manifest {
+            media_type: "application/json".into(),
+            digest: Digest::of(b"{}"),
+            bytes: Bytes::from_static(b"{}"),
+            config: None,
+            layers: vec![],
+        };
+        let image = Image {
+            layers: Vec::new(),
+            manifests: vec![manifest],
+            blobs: vec![blob],
+        };
+        (image, sender)
+    }
+
+    /// A source that falls silent, in the middle of an upload or when it is read
+    /// again: after a while the upload is given up, not tried again, and another
+    /// one gets its place.
+    #[tokio::test]
+    async fn silent_sources_are_given_up() -> anyhow::Result<()> {
+        const WRONG: Special = (
+            "content-length: 200000",
+            Some((
+                "400 Bad Request",
+                r#"{"errors":[{"code":"DIGEST_INVALID"}]}"#,
+            )),
+        );
+        let layer: &[u8] = &[7; 200_000];
+        for (healthy, answers, problem) in [
+            (
+                0,
+                &[][..],
+                expect!["nothing more could be read for 0 s, after 65536 bytes"],
+            ),
+            (
+                1,
+                &[WRONG][..],
+                expect!["nothing more could be read for 0 s, after 100000 bytes"],
+            ),
+        ] {
+            let host = registry(answers).await?;
+            let patience = Patience {
+                peer: LONG,
+                source: SHORT,
+                commit: LONG,
+            };
+            let client = client(host, patience)?;
+            let (silent, _server) = image(layer, healthy);
+            let (other, _other) = image(b"other", 9);
+            let push = |repository, image| Push::new(repository, "1.0", image);
+            let (first, second) = (push("first", &silent), push("second", &other));
+            let start = Instant::now();
+            let pushing = async { (client.push(&first).await, start.elapsed()) };
+            let waiting = async {
+                // It comes second.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                client.push(&second).await
+            };
+            let ((failed, after), pushed) = tokio::join!(pushing, waiting);
+            let error = failed.expect_err("half of it is missing");
+            assert!(matches!(error, Error::Blob { .. }), "{error:?}");
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            problem.assert_eq(&cause.unwrap_or_default());
+            assert!(after < SHORT + Duration::from_secs(1), "{after:?}");
+            pushed?;
+        }
+        Ok(())
+    }
+
+    /// A registry that does not confirm a blob is waited for as long as is proper.
+    #[tokio::test]
+    async fn commits_are_waited_for() -> anyhow::Result<()> {
+        let host = registry(&[("PUT /v2/upload", None)]).await?;
+        let patience = Patience {
+            peer: LONG,
+            source: LONG,
+            commit: 2 * SHORT,
+        };
+        let client = client(host, patience)?;
+        let (image, _server) = image(b"layer", 9);
+        let push = Push::new("web", "1.0", &image);
+        let start = Instant::now();
+        let error = client.push(&push).await.expect_err("nobody confirms");
+        assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");
+        assert!(
+            error
+                .to_string()
+                .ends_with("got no further: no answer within 0 s after the last byte")
+        );
+        assert!(start.elapsed() > 4 * SHORT, "both attempts");
+        assert!(start.elapsed() < 4 * SHORT + Duration::from_secs(2));
+        Ok(())
+    }
+
+    /// What is big needs a token that lives longer.
+    #[test]
+    fn big_blobs_need_long_lives() {
+        let life = |size: u64| needed_life(size).as_secs();
+        assert_eq!(life(14), 0);
+        assert_eq!(life(100 << 20), 800);
+        assert_eq!(life(10 << 30), 81_920);
     }
 }

@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc as blocking,
     },
     task::{Context, Poll},
@@ -17,18 +17,26 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
-use super::{Error, client::lock};
+use super::{
+    Error,
+    client::{Patience, lock},
+};
 use crate::image::{self, Blob, Digest};
 
 /// What an upload is doing, seen from outside.
 pub(super) struct Meter {
-    size: u64,
+    /// Where the request that is under way ends: after all bytes, or after those
+    /// of a chunk.
+    goal: AtomicU64,
     start: Instant,
     sent: AtomicU64,
-    /// When the last piece was taken, in milliseconds since `start`.
+    /// When the last piece was taken or let go, in milliseconds since `start`.
     moved: AtomicU64,
-    /// Whether the connection waits for the source, and not the other way round.
+    /// Whether the connection found nothing more to take.
     starving: AtomicBool,
+    /// Pieces that have been read and not been let go. When there is nothing more
+    /// to take, the connection has them all, and it is not the source that is slow.
+    held: AtomicUsize,
     /// Why the source ended too early.
     failure: Mutex<Option<Error>>,
     /// Bytes of the whole push.
@@ -38,11 +46,12 @@ pub(super) struct Meter {
 impl Meter {
     pub(super) fn new(size: u64, total: &Arc<AtomicU64>) -> Arc<Self> {
         Arc::new(Self {
-            size,
+            goal: AtomicU64::new(size),
             start: Instant::now(),
             sent: AtomicU64::new(0),
             moved: AtomicU64::new(0),
             starving: AtomicBool::new(false),
+            held: AtomicUsize::new(0),
             failure: Mutex::default(),
             total: total.clone(),
         })
@@ -50,6 +59,14 @@ impl Meter {
     /// Bytes that the connection has taken.
     pub(super) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
+    }
+    /// A request begins that sends the bytes up to here.
+    pub(super) fn aim(&self, goal: u64) {
+        self.goal.store(goal, Ordering::Relaxed);
+        self.moves();
+    }
+    fn goal(&self) -> u64 {
+        self.goal.load(Ordering::Relaxed)
     }
     /// Why the source failed, if it did.
     pub(super) fn failure(&self) -> Option<Error> {
@@ -59,37 +76,86 @@ impl Meter {
     pub(super) fn discount(&self) {
         self.total.fetch_sub(self.sent(), Ordering::Relaxed);
     }
-    /// What has been waited for too long, if anything.
-    pub(super) fn stalled(&self, idle: Duration, patience: Duration) -> Option<String> {
+    /// What is waited for, and for how long.
+    pub(super) fn waits(&self) -> (Wait, Duration) {
         let moved = Duration::from_millis(self.moved.load(Ordering::Relaxed));
         let still = self.start.elapsed().saturating_sub(moved);
-        if self.sent() == self.size {
-            return (still > patience).then(|| {
-                format!(
-                    "no answer within {} s after the last byte",
-                    patience.as_secs()
-                )
-            });
+        let is_idle = self.held.load(Ordering::Relaxed) == 0;
+        let wait = if is_idle && self.sent() == self.goal() {
+            Wait::Answer
+        } else if is_idle && self.starving.load(Ordering::Relaxed) {
+            Wait::Source
+        } else {
+            Wait::Peer
+        };
+        (wait, still)
+    }
+    /// What has been waited for too long, if anything.
+    pub(super) fn stalled(&self, patience: &Patience) -> Option<Stall> {
+        let (wait, still) = self.waits();
+        let enough = match wait {
+            Wait::Peer => patience.peer,
+            Wait::Source => patience.source,
+            Wait::Answer => patience.commit,
+        };
+        if still <= enough {
+            return None;
         }
-        let waits = !self.starving.load(Ordering::Relaxed);
-        (waits && still > idle).then(|| {
-            format!(
-                "nothing could be sent for {} s, after {} of {} bytes",
-                idle.as_secs(),
-                self.sent(),
-                self.size
-            )
+        let (enough, sent, size) = (enough.as_secs(), self.sent(), self.goal());
+        Some(match wait {
+            Wait::Peer => Stall::Peer(format!(
+                "nothing could be sent for {enough} s, after {sent} of {size} bytes"
+            )),
+            Wait::Answer => Stall::Peer(format!("no answer within {enough} s after the last byte")),
+            Wait::Source => Stall::Source(format!(
+                "nothing more could be read for {enough} s, after {sent} bytes"
+            )),
         })
     }
-
+    /// The source is waited for until further notice.
+    fn starve(&self) {
+        self.starving.store(true, Ordering::Relaxed);
+    }
     fn took(&self, bytes: usize) {
         self.total.fetch_add(bytes as u64, Ordering::Relaxed);
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.starving.store(false, Ordering::Relaxed);
+        self.moves();
+    }
+    fn moves(&self) {
         let now = self.start.elapsed().as_millis();
         self.moved
             .store(u64::try_from(now).unwrap_or(u64::MAX), Ordering::Relaxed);
-        self.starving.store(false, Ordering::Relaxed);
     }
+}
+
+/// What an upload waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// The connection, to take more.
+    Peer,
+    /// The source, to give more.
+    Source,
+    /// The registry, to say that it has the blob.
+    Answer,
+}
+
+impl Wait {
+    /// As the log says it.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::Peer => "Waiting for the registry to take more of a blob",
+            Self::Source => "Waiting for the image's source to give more of a blob",
+            Self::Answer => "Waiting for the registry to confirm a blob",
+        }
+    }
+}
+
+/// Who has been waited for too long, and what did not happen.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Stall {
+    Peer(String),
+    Source(String),
 }
 
 /// A blob as a body of known length.
@@ -113,7 +179,7 @@ impl BlobBody {
         let (blob, failed) = (blob.clone(), meter.clone());
         let left = blob.size;
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = read(&blob, &sender, &home, &free) {
+            if let Err(error) = read(&blob, &failed, &sender, &home, &free) {
                 *lock(&failed.failure) = Some(error);
             }
             // The sender goes only now, so that whoever sees the end sees why.
@@ -125,6 +191,57 @@ impl BlobBody {
             meter: meter.clone(),
         };
         (body, reading)
+    }
+}
+
+/// A part of a blob as a body of known length. What is read goes on where the part
+/// before it ended, so that nothing is read twice and nothing is kept.
+pub(super) struct ChunkBody {
+    blob: Arc<Mutex<BlobBody>>,
+    left: u64,
+}
+
+impl ChunkBody {
+    /// The next `length` bytes: a whole number of pieces, unless they are the last.
+    pub(super) fn next(blob: &Arc<Mutex<BlobBody>>, length: u64) -> Self {
+        Self {
+            blob: blob.clone(),
+            left: length,
+        }
+    }
+
+    /// The smallest length of a chunk that is at least so long.
+    pub(super) fn length_of(wanted: u64) -> u64 {
+        wanted.div_ceil(PIECE as u64).saturating_mul(PIECE as u64)
+    }
+}
+
+impl http_body::Body for ChunkBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let frame = Pin::new(&mut *lock(&self.blob)).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &frame
+            && let Some(piece) = frame.data_ref()
+        {
+            self.left = self.left.saturating_sub(piece.len() as u64);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
     }
 }
 
@@ -160,7 +277,7 @@ impl http_body::Body for BlobBody {
                 Poll::Ready(Some(Err(io::Error::other("the source of the blob failed"))))
             }
             Poll::Pending => {
-                self.meter.starving.store(true, Ordering::Relaxed);
+                self.meter.starve();
                 Poll::Pending
             }
         }
@@ -185,6 +302,7 @@ const PIECES: usize = 4;
 /// Ends early, without an error, when nobody wants the pieces any more.
 fn read(
     blob: &Blob,
+    meter: &Arc<Meter>,
     sender: &mpsc::Sender<Bytes>,
     home: &blocking::Sender<Option<Vec<u8>>>,
     free: &blocking::Receiver<Option<Vec<u8>>>,
@@ -223,9 +341,11 @@ fn read(
         if left == 0 {
             expect_end(blob, &mut source)?;
         }
+        meter.held.fetch_add(1, Ordering::Relaxed);
         let piece = Piece {
             buffer,
             home: home.clone(),
+            meter: meter.clone(),
         };
         if sender.blocking_send(Bytes::from_owner(piece)).is_err() {
             return Ok(());
@@ -234,10 +354,12 @@ fn read(
     Ok(())
 }
 
-/// Reads a blob once more to see whether it still has its digest.
-pub(super) fn verify(blob: &Blob, stopped: impl Fn() -> bool) -> Result<(), Error> {
+/// Reads a blob once more to see whether it still has its digest. The meter
+/// tells how far it is.
+pub(super) fn verify(blob: &Blob, meter: &Meter, stopped: impl Fn() -> bool) -> Result<(), Error> {
     use sha2::Digest as _;
 
+    meter.starve();
     let mut source = open(blob)?;
     let mut hash = sha2::Sha256::new();
     let mut buffer = vec![0; PIECE];
@@ -251,6 +373,8 @@ pub(super) fn verify(blob: &Blob, stopped: impl Fn() -> bool) -> Result<(), Erro
             Ok(count) => {
                 hash.update(&buffer[..count]);
                 size += count as u64;
+                meter.took(count);
+                meter.starve();
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(unreadable(&blob.digest, error)),
@@ -313,6 +437,7 @@ fn unreadable(digest: &Digest, error: io::Error) -> Error {
 struct Piece {
     buffer: Vec<u8>,
     home: blocking::Sender<Option<Vec<u8>>>,
+    meter: Arc<Meter>,
 }
 
 impl AsRef<[u8]> for Piece {
@@ -323,6 +448,8 @@ impl AsRef<[u8]> for Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
+        self.meter.moves();
+        self.meter.held.fetch_sub(1, Ordering::Relaxed);
         // The reader may have ended.
         let _ = self.home.send(Some(std::mem::take(&mut self.buffer)));
     }
@@ -428,37 +555,55 @@ mod tests {
     /// A blob whose bytes changed is recognised by reading it again.
     #[test]
     fn changed_bytes_are_recognised() {
-        verify(&blob(b"hello", 5, None), || false).unwrap();
-        let error = verify(&blob(b"jello", 5, None), || false).unwrap_err();
+        let meter = Meter::new(9, &Arc::default());
+        verify(&blob(b"hello", 5, None), &meter, || false).unwrap();
+        assert_eq!(meter.sent(), 5);
+        let error = verify(&blob(b"jello", 5, None), &meter, || false).unwrap_err();
         expect!["blob sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 is not what it was when the image was read: its 5 bytes have the digest sha256:187c9bceeb919e1b3e6d20fa50ecabf7d9d50b5343e8f9a3d912abb13929102e"]
             .assert_eq(&error.to_string());
         assert!(matches!(
-            verify(&blob(b"hello", 5, None), || true),
+            verify(&blob(b"hello", 5, None), &meter, || true),
             Err(Error::Stopped)
         ));
     }
 
-    /// A connection that takes nothing is stalled; one that waits for the
-    /// source or, for a while, for the answer is not.
+    /// Peer, source and answer are each waited for as long as is proper.
     #[test]
     fn stalls_are_told_apart() {
-        let meter = Meter::new(10, &Arc::default());
-        std::thread::sleep(Duration::from_millis(20));
-        let short = Duration::from_millis(5);
         let long = Duration::from_secs(60);
-        assert_eq!(
-            meter.stalled(short, long).as_deref(),
-            Some("nothing could be sent for 0 s, after 0 of 10 bytes")
-        );
-        assert_eq!(meter.stalled(long, long), None);
-        meter.starving.store(true, Ordering::Relaxed);
-        assert_eq!(meter.stalled(short, long), None);
-        meter.took(10);
-        std::thread::sleep(Duration::from_millis(20));
-        assert_eq!(meter.stalled(short, long), None);
-        assert_eq!(
-            meter.stalled(long, short).as_deref(),
-            Some("no answer within 0 s after the last byte")
-        );
+        let patient = || Patience {
+            peer: long,
+            source: long,
+            commit: long,
+        };
+        let (mut peer, mut source, mut commit) = (patient(), patient(), patient());
+        peer.peer = Duration::ZERO;
+        source.source = Duration::ZERO;
+        commit.commit = Duration::ZERO;
+        let meter = Meter::new(10, &Arc::default());
+        let stalls = || {
+            std::thread::sleep(Duration::from_millis(5));
+            [&peer, &source, &commit].map(|patience| meter.stalled(patience))
+        };
+        expect![[
+            r#"[Some(Peer("nothing could be sent for 0 s, after 0 of 10 bytes")), None, None]"#
+        ]]
+        .assert_eq(&format!("{:?}", stalls()));
+        meter.took(4);
+        meter.starve();
+        expect![[
+            r#"[None, Some(Source("nothing more could be read for 0 s, after 4 bytes")), None]"#
+        ]]
+        .assert_eq(&format!("{:?}", stalls()));
+        // There is nothing more to take, since the connection keeps what it has.
+        meter.held.store(1, Ordering::Relaxed);
+        expect![[
+            r#"[Some(Peer("nothing could be sent for 0 s, after 4 of 10 bytes")), None, None]"#
+        ]]
+        .assert_eq(&format!("{:?}", stalls()));
+        meter.took(6);
+        meter.held.store(0, Ordering::Relaxed);
+        expect![[r#"[None, None, Some(Peer("no answer within 0 s after the last byte"))]"#]]
+            .assert_eq(&format!("{:?}", stalls()));
     }
 }

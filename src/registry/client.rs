@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -20,14 +20,17 @@ use url::Url;
 
 use super::{
     Credentials, Error,
-    auth::{Access, Auth},
+    auth::{Access, Auth, Renewals},
     error::{About, excerpt, is_temporary_status},
     location::{location, next_link, resolve, same_origin},
     push,
-    reference::{validate_host, validate_repository},
     retry::Attempts,
+    scrub::Secrets,
 };
-use crate::transport::{READ_TIMEOUT, RetryPolicy};
+use crate::{
+    image::{validate_host, validate_repository},
+    transport::{READ_TIMEOUT, RetryPolicy},
+};
 
 /// What a client is made of.
 pub struct Config {
@@ -79,7 +82,33 @@ pub(super) struct Inner {
     /// Whether the registry has ever answered. A host that has not may be
     /// misspelt, and is not tried for long.
     pub(super) reached: AtomicBool,
+    pub(super) patience: Patience,
 }
+
+/// How long an upload may stand still.
+pub(super) struct Patience {
+    /// The connection takes nothing.
+    pub(super) peer: Duration,
+    /// The source gives nothing: a file server that is down, for instance.
+    pub(super) source: Duration,
+    /// Everything is sent, and there is no answer: big layers are moved and
+    /// hashed first, and 30 seconds have broken other clients.
+    pub(super) commit: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            peer: READ_TIMEOUT,
+            // Longer than a tape or a disk that has to spin up needs.
+            source: Duration::from_secs(300),
+            commit: COMMIT_PATIENCE,
+        }
+    }
+}
+
+/// How long a registry may take to answer when it has a lot to do first.
+pub(super) const COMMIT_PATIENCE: Duration = Duration::from_secs(600);
 
 impl Client {
     /// A client. Contacts nobody.
@@ -103,6 +132,7 @@ impl Client {
                 base,
                 retry: config.retry,
                 reached: AtomicBool::new(false),
+                patience: Patience::default(),
             }),
             stop: CancellationToken::new(),
         }
@@ -174,6 +204,7 @@ impl Client {
             operation,
             host: self.host(),
             repository,
+            secrets: self.inner.auth.secrets(),
         }
     }
 
@@ -209,7 +240,15 @@ impl Client {
     /// Sends a call until it is answered with something that a later attempt
     /// would not change.
     pub(super) async fn send(&self, call: &Call<'_>) -> Result<Response, Error> {
-        let mut attempts = Attempts::new(&self.inner);
+        self.send_counted(call, &mut Attempts::new(self)).await
+    }
+
+    /// The same as one of several calls that share their attempts.
+    pub(super) async fn send_counted(
+        &self,
+        call: &Call<'_>,
+        attempts: &mut Attempts<'_>,
+    ) -> Result<Response, Error> {
         loop {
             let error = match self.send_signed(call).await {
                 Ok(response) if !is_temporary_status(response.status().as_u16()) => {
@@ -219,7 +258,7 @@ impl Client {
                 Err(error) => error,
             };
             if call.once || !error.is_temporary() || !attempts.again(&error).await {
-                return Err(error.after(attempts.made()));
+                return Err(attempts.give_up(error));
             }
         }
     }
@@ -232,7 +271,7 @@ impl Client {
     async fn send_signed(&self, call: &Call<'_>) -> Result<Response, Error> {
         let auth = &self.inner.auth;
         let mut access = call.access;
-        let mut renewed = false;
+        let mut renewals = Renewals::default();
         loop {
             let pass = auth.pass(access, Duration::ZERO).await?;
             let response = self
@@ -244,7 +283,11 @@ impl Client {
                 StatusCode::FORBIDDEN => pass.as_ref().is_some_and(|pass| pass.is_old()),
                 _ => false,
             };
-            if !refused || renewed || !self.is_ours(response.url()) {
+            if !refused
+                || !self.is_ours(response.url())
+                || self.stop.is_cancelled()
+                || !renewals.allow(pass.as_ref())
+            {
                 return Ok(response);
             }
             let refusal = auth
@@ -257,7 +300,12 @@ impl Client {
             } else if !refusal.again {
                 return Ok(response);
             }
-            renewed = true;
+            tracing::debug!(
+                host = self.host(),
+                operation = call.operation,
+                status = response.status().as_u16(),
+                "Signing in anew"
+            );
         }
     }
 
@@ -281,10 +329,16 @@ impl Client {
             {
                 request = request.header(AUTHORIZATION, authorization.clone());
             }
+            let flight = call.in_flight.map(Flight::begin);
             let response = send_within(&about, request, call.patience).await?;
+            if let Some(flight) = flight
+                && response.status().is_success()
+            {
+                flight.arrived();
+            }
             self.inner.reached.store(true, Ordering::Relaxed);
             if let Some(warnings) = call.warnings {
-                collect_warnings(response.headers(), warnings);
+                collect_warnings(response.headers(), warnings, about.secrets);
             }
             if !is_redirect(&call.method, response.status()) {
                 return Ok(response);
@@ -361,6 +415,28 @@ pub(super) struct Call<'a> {
     pub(super) once: bool,
     /// Where the registry's warnings go.
     pub(super) warnings: Option<&'a Mutex<Vec<String>>>,
+    /// True while the request may have reached the registry, and ever after it
+    /// has been accepted.
+    pub(super) in_flight: Option<&'a AtomicBool>,
+}
+
+/// Marks a request as sent, until it is answered with a failure.
+struct Flight<'a>(&'a AtomicBool);
+
+impl<'a> Flight<'a> {
+    fn begin(mark: &'a AtomicBool) -> Self {
+        mark.store(true, Ordering::Relaxed);
+        Self(mark)
+    }
+    fn arrived(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 impl<'a> Call<'a> {
@@ -376,6 +452,7 @@ impl<'a> Call<'a> {
             patience: ANSWER_TIMEOUT,
             once: false,
             warnings: None,
+            in_flight: None,
         }
     }
 }
@@ -416,12 +493,37 @@ pub(super) async fn send_within(
     request: reqwest::RequestBuilder,
     patience: Duration,
 ) -> Result<Response, Error> {
-    match tokio::time::timeout(patience, request.send()).await {
+    let answer = tokio::time::timeout(patience, request.send());
+    match say_waiting(about.host, about.operation, answer).await {
         Ok(Ok(response)) => Ok(response),
         Ok(Err(error)) => Err(about.transport(error)),
         Err(_) => Err(about.timed_out(format!("no answer within {} s", patience.as_secs()))),
     }
 }
+
+/// Does the work, and says in the log now and then that it is waited for.
+pub(super) async fn say_waiting<T>(
+    host: &str,
+    operation: &str,
+    work: impl Future<Output = T>,
+) -> T {
+    let start = Instant::now();
+    let mut work = std::pin::pin!(work);
+    loop {
+        if let Ok(done) = tokio::time::timeout(SAY_WAITING_EVERY, &mut work).await {
+            return done;
+        }
+        tracing::info!(
+            host,
+            operation,
+            waited_s = start.elapsed().as_secs(),
+            "Waiting for the registry's answer"
+        );
+    }
+}
+
+/// Nobody watches a program that is silent for longer without wondering.
+pub(super) const SAY_WAITING_EVERY: Duration = Duration::from_secs(5);
 
 /// The whole body, if it is not longer than `limit`.
 pub(super) async fn read_body(
@@ -464,7 +566,11 @@ async fn read_start(mut response: Response, limit: usize) -> Bytes {
 
 /// Remembers `Warning: 299 - "text"`, each text once.
 /// <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#warnings>
-pub(super) fn collect_warnings(headers: &HeaderMap, warnings: &Mutex<Vec<String>>) {
+pub(super) fn collect_warnings(
+    headers: &HeaderMap,
+    warnings: &Mutex<Vec<String>>,
+    secrets: &Secrets,
+) {
     for value in headers.get_all(WARNING) {
         let Some(quoted) = value
             .to_str()
@@ -482,7 +588,7 @@ pub(super) fn collect_warnings(headers: &HeaderMap, warnings: &Mutex<Vec<String>
                 c => text.push(c),
             }
         }
-        let text = excerpt(&text);
+        let text = excerpt(&secrets.scrub(&text));
         let mut warnings = lock(warnings);
         // A registry that never repeats itself must not fill the memory.
         if !text.is_empty() && !warnings.contains(&text) && warnings.len() < 20 {

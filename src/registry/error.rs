@@ -5,6 +5,7 @@ use std::{error::Error as StdError, time::Duration};
 use reqwest::{StatusCode, header::HeaderMap};
 use serde::Deserialize;
 
+use super::scrub::Secrets;
 use crate::{
     image::{self, Digest},
     transport,
@@ -134,6 +135,22 @@ pub enum Error {
     /// The user interrupted the run.
     #[error("interrupted")]
     Stopped,
+    /// A tag points to another image, and must not be moved away from it.
+    #[error(
+        "tag {tag:?} of repository {repository:?} at {host} points to {there}, and is not to be moved to {wanted}"
+    )]
+    TagElsewhere {
+        /// Who has it.
+        host: String,
+        /// Path of the repository.
+        repository: String,
+        /// The tag.
+        tag: String,
+        /// Where it points.
+        there: Digest,
+        /// Where it was to point.
+        wanted: Digest,
+    },
     /// Nothing moved for too long.
     #[error("{operation} at {host} got no further: {problem}")]
     TimedOut {
@@ -214,6 +231,22 @@ impl Error {
         }
         self
     }
+    /// The same, given up because the registry asks for a wait of `asked`, and
+    /// no attempt begins after `limit`.
+    pub(super) fn too_late(mut self, asked: Duration, limit: Duration) -> Self {
+        if let Self::Registry { message, .. } = &mut self {
+            let reason = format!(
+                "asks for a wait of {} s before the next attempt, and attempts end after {} s",
+                asked.as_secs(),
+                limit.as_secs()
+            );
+            *message = match message.as_str() {
+                "" => reason,
+                text => format!("{text} ({reason})"),
+            };
+        }
+        self
+    }
     /// Whether the same call may succeed a little later.
     pub(super) fn is_temporary(&self) -> bool {
         match self {
@@ -248,6 +281,7 @@ pub(super) mod code {
     pub(crate) const BLOB_UPLOAD_UNKNOWN: &str = "BLOB_UPLOAD_UNKNOWN";
     pub(crate) const DIGEST_INVALID: &str = "DIGEST_INVALID";
     pub(crate) const MANIFEST_BLOB_UNKNOWN: &str = "MANIFEST_BLOB_UNKNOWN";
+    pub(crate) const MANIFEST_UNKNOWN: &str = "MANIFEST_UNKNOWN";
     pub(crate) const NAME_UNKNOWN: &str = "NAME_UNKNOWN";
 }
 
@@ -258,11 +292,13 @@ pub(super) fn is_temporary_status(status: u16) -> bool {
 }
 
 /// What an error is about.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct About<'a> {
     pub(super) operation: &'a str,
     pub(super) host: &'a str,
     pub(super) repository: &'a str,
+    /// What a server may repeat, and we may not.
+    pub(super) secrets: &'a Secrets,
 }
 
 impl About<'_> {
@@ -273,11 +309,11 @@ impl About<'_> {
             message: message.into(),
         }
     }
-    pub(super) fn redirect(&self, message: impl Into<String>) -> Error {
+    pub(super) fn redirect(&self, message: impl AsRef<str>) -> Error {
         Error::Redirect {
             operation: self.operation.into(),
             host: self.host.into(),
-            message: message.into(),
+            message: self.secrets.scrub(message.as_ref()),
         }
     }
     pub(super) fn timed_out(&self, problem: impl Into<String>) -> Error {
@@ -301,7 +337,7 @@ impl About<'_> {
             operation: self.operation.into(),
             host: self.host.into(),
             expected: expected.clone(),
-            actual: excerpt(actual),
+            actual: excerpt(&self.secrets.scrub(actual)),
         }
     }
     /// The error that an answer with a failure status is.
@@ -309,6 +345,8 @@ impl About<'_> {
         let first = serde_json::from_slice::<Envelope>(body)
             .ok()
             .and_then(|envelope| envelope.errors.into_iter().next());
+        // Before it is shortened: half a secret is not recognised.
+        let excerpt = |text: &str| excerpt(&self.secrets.scrub(text));
         let (code, message, detail) = match first {
             Some(error) => (
                 excerpt(&error.code),
@@ -427,17 +465,17 @@ mod tests {
 
     use super::*;
 
-    const ABOUT: About<'static> = About {
-        operation: "start of an upload",
-        host: "gru.ocir.io",
-        repository: "ns/web",
-    };
-
     fn answer(status: u16, body: &str) -> Error {
         let mut headers = HeaderMap::new();
         headers.insert("opc-request-id", HeaderValue::from_static("4F2C"));
         headers.insert(RETRY_AFTER, HeaderValue::from_static("7"));
-        ABOUT.answer(
+        let about = About {
+            operation: "start of an upload",
+            host: "gru.ocir.io",
+            repository: "ns/web",
+            secrets: &Secrets::new(["hunter2"]),
+        };
+        about.answer(
             StatusCode::from_u16(status).unwrap(),
             &headers,
             body.as_bytes(),
@@ -468,6 +506,33 @@ mod tests {
             (r#"{"a":1}"#, "4F2C", "ns/web")
         );
         assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+    }
+
+    /// What a server repeats of a sign-in is not shown, wherever it stands.
+    #[test]
+    fn hides_repeated_secrets() {
+        let padding = "x".repeat(EXCERPT - 40);
+        for body in [
+            r#"{"errors":[{"code":"hunter2","message":"you sent hunter2","detail":["hunter2"]}]}"#,
+            &format!("{padding} <b>hunter2</b> Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln"),
+        ] {
+            let error = answer(400, body);
+            let shown = format!("{error} {error:?}");
+            assert!(
+                !shown.contains("hunter") && !shown.contains("eyJ"),
+                "{shown}"
+            );
+        }
+    }
+
+    /// A wait that is longer than what is left is named.
+    #[test]
+    fn long_waits_are_named() {
+        let seconds = Duration::from_secs;
+        let error = answer(429, "slow down").too_late(seconds(9000), seconds(600));
+        expect!["start of an upload at gru.ocir.io answered 429 Too Many Requests: slow down (asks for a wait of 9000 s before the next attempt, and attempts end after 600 s)"].assert_eq(&error.to_string());
+        let error = answer(503, "").too_late(seconds(9000), seconds(600));
+        expect!["start of an upload at gru.ocir.io answered 503 Service Unavailable: asks for a wait of 9000 s before the next attempt, and attempts end after 600 s"].assert_eq(&error.to_string());
     }
 
     /// A proxy's page becomes a line of its words.

@@ -12,13 +12,11 @@ use serde::de::IgnoredAny;
 use super::{
     Client, Error,
     auth::Access,
-    blob::COMMIT_PATIENCE,
-    client::{Call, read_body},
+    client::{COMMIT_PATIENCE, Call, read_body},
     error::About,
     push::Job,
-    reference::validate_tag,
 };
-use crate::image::{Digest, Manifest};
+use crate::image::{Digest, Manifest, validate_tag};
 
 /// What a registry says about a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +115,7 @@ impl Client {
         }))
     }
 
-    async fn fetch_manifest(
+    pub(super) async fn fetch_manifest(
         &self,
         access: &Access,
         reference: &str,
@@ -189,12 +187,14 @@ impl Client {
     }
 
     /// Writes a manifest under a tag or its digest, and makes sure that this is
-    /// what the registry has there now.
+    /// what the registry has there now. `completes` says whether this is what
+    /// makes the push complete.
     pub(super) async fn put_manifest(
         &self,
         job: &Job<'_>,
         reference: &str,
         manifest: &Manifest,
+        completes: bool,
     ) -> Result<(), Error> {
         let operation = format!("upload of manifest {reference}");
         let about = self.about(&operation, job.repository);
@@ -210,6 +210,7 @@ impl Client {
             body: manifest.bytes.clone(),
             patience: COMMIT_PATIENCE,
             warnings: Some(&job.warnings),
+            in_flight: completes.then_some(&job.tagging),
             ..Call::new(
                 &operation,
                 Method::PUT,
@@ -217,7 +218,18 @@ impl Client {
                 &job.access,
             )
         };
-        let response = self.send(&call).await?;
+        let response = match self.send(&call).await {
+            Ok(response) => response,
+            // It may have been written, and only the answers were lost.
+            Err(error) if error.is_temporary() && !self.stop.is_cancelled() => {
+                let there = self.find_manifest(&job.access, reference).await;
+                return match there {
+                    Ok(Some(there)) if there.digest == manifest.digest => Ok(()),
+                    _ => Err(error),
+                };
+            }
+            Err(error) => return Err(error),
+        };
         let (status, confirmed) = (response.status(), confirmed_digest(&response));
         if status.is_success() && status != StatusCode::CREATED {
             tracing::debug!(%status, "unusual answer to the {operation}, asking again");
@@ -230,10 +242,13 @@ impl Client {
                 None => {}
             }
         }
-        match self
-            .confirm_manifest(&about, job, reference, manifest)
-            .await
-        {
+        let confirm = self.confirm_manifest(&about, job, reference, manifest);
+        let confirmed = tokio::select! {
+            confirmed = confirm => confirmed,
+            // It is written, and there is no time to make sure.
+            () = self.stop.cancelled(), if status == StatusCode::CREATED => return Ok(()),
+        };
+        match confirmed {
             Err(Error::Digest { .. }) if status != StatusCode::CREATED => {
                 Err(about.protocol(format!(
                     "{status} instead of 201 Created, and the manifest is not there afterwards"

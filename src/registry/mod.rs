@@ -8,16 +8,23 @@ mod auth;
 mod blob;
 mod body;
 mod client;
+mod docker_config;
 mod error;
 mod location;
 mod manifest;
+mod pull;
 mod push;
 mod reference;
 mod retry;
+mod scrub;
 
 pub use auth::{Credentials, Token, TokenSource};
 pub use client::{Client, Config};
+pub use docker_config::{DockerConfig, Error as DockerConfigError, Login};
 pub use error::Error;
 pub use manifest::{ManifestContent, ManifestDescriptor};
+pub use pull::{Pull, api_host, speaks_plain_http};
 pub use push::{Push, Pushed};
-pub use reference::{Reference, validate_repository, validate_tag};
+pub use reference::Reference;
+
+pub use crate::image::{validate_repository, validate_tag};

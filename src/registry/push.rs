@@ -2,7 +2,7 @@
 //! process.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -10,10 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{StreamExt, future::try_join_all, stream::FuturesUnordered};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{Client, Error, auth::Access, blob::Mount, client::lock, error::code};
+use super::{
+    Client, Error, ManifestContent, auth::Access, blob::Mount, client::lock, error::code,
+    retry::Attempts,
+};
 use crate::image::{Blob, Digest, Image, Manifest};
 
 /// What to push, and where.
@@ -25,6 +28,39 @@ pub struct Push<'a> {
     pub tag: &'a str,
     /// The image.
     pub image: &'a Image,
+    /// More tags of the root manifest, written before the other one.
+    pub additional_tags: &'a [String],
+    /// Whether the repository should have the image already, under whatever
+    /// tag. It is asked; when it has, a tag is one manifest, and no blob is looked for.
+    pub expected: bool,
+    /// When it is set, a tag that points to another image is moved only if this
+    /// says that it may be moved away from it.
+    pub movable: Option<&'a BTreeMap<String, Digest>>,
+}
+
+impl<'a> Push<'a> {
+    /// Of an image that the repository need not have, under one tag, which is
+    /// moved wherever it points.
+    pub fn new(repository: &'a str, tag: &'a str, image: &'a Image) -> Self {
+        Self {
+            repository,
+            tag,
+            image,
+            additional_tags: &[],
+            expected: false,
+            movable: None,
+        }
+    }
+
+    /// All tags once, the last one last.
+    fn tags(&self) -> Vec<&'a str> {
+        let additional = self.additional_tags.iter().map(String::as_str);
+        let mut tags: Vec<&str> = additional.filter(|tag| *tag != self.tag).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        tags.push(self.tag);
+        tags
+    }
 }
 
 /// What a push did.
@@ -45,29 +81,91 @@ pub struct Pushed {
 }
 
 impl Client {
-    /// Pushes an image. Sends nothing when the tag points to it already.
+    /// Pushes an image. Sends nothing when its tags point to it already, and no
+    /// blob when one of them does.
     ///
     /// Blobs go first, the largest at the head; manifests follow, children
-    /// before the index that names them; the tag is last. Whatever ends a push
+    /// before the index that names them; the tags are last. Whatever ends a push
     /// half-way leaves the tag as it was, and blobs that the next push finds.
+    ///
+    /// A stop ends it at once, except when the last tag is just being written: the
+    /// registry may have done it already, and whoever asked for it has to know.
     pub async fn push(&self, push: &Push<'_>) -> Result<Pushed, Error> {
-        self.until_stopped(self.push_image(push)).await
+        let job = Job::new(push);
+        let mut work = std::pin::pin!(self.push_image(&job, push));
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => {}
+            result = &mut work => return result,
+        }
+        if !job.tagging.load(Ordering::Relaxed) {
+            return Err(Error::Stopped);
+        }
+        match tokio::time::timeout(LAST_ANSWER, work).await {
+            Ok(Ok(pushed)) => Ok(pushed),
+            Ok(Err(_)) | Err(_) => Err(Error::Stopped),
+        }
     }
 
-    async fn push_image(&self, push: &Push<'_>) -> Result<Pushed, Error> {
-        let job = Job::new(push);
+    /// Makes a tag point to a manifest that the repository has.
+    pub async fn tag_manifest(
+        &self,
+        repository: &str,
+        tag: &str,
+        manifest: &ManifestContent,
+    ) -> Result<(), Error> {
+        let image = Image {
+            manifests: vec![Manifest {
+                media_type: manifest.media_type.clone(),
+                digest: manifest.digest.clone(),
+                bytes: manifest.bytes.clone(),
+                config: None,
+                layers: Vec::new(),
+            }],
+            blobs: Vec::new(),
+            layers: Vec::new(),
+        };
+        self.push(&Push::new(repository, tag, &image))
+            .await
+            .map(drop)
+    }
+
+    async fn push_image(&self, job: &Job<'_>, push: &Push<'_>) -> Result<Pushed, Error> {
         let root = push.image.root();
-        let there = self.find_manifest(&job.access, push.tag).await?;
-        if there.is_some_and(|there| there.digest == root.digest) {
-            for blob in &push.image.blobs {
-                job.note(blob, Outcome::Existing);
-            }
-            return Ok(self.summary(&job, push));
+        let tags = push.tags();
+        let open = self.open_tags(job, push, &tags).await?;
+        let mut is_there = open.len() < tags.len();
+        if open.is_empty() {
+            job.note_all(&push.image.blobs);
+            return Ok(self.summary(job, push));
         }
-        self.push_blobs(&job, &push.image.blobs, &HashSet::new())
-            .await?;
-        if let Err(error) = self.push_manifests(&job, push).await {
-            if ![code::MANIFEST_BLOB_UNKNOWN, code::BLOB_UNKNOWN].contains(&error.code()) {
+        if !is_there && push.expected {
+            let found = self
+                .find_manifest(&job.access, root.digest.as_str())
+                .await?;
+            is_there = found.is_some();
+        }
+        let mut missing = HashSet::new();
+        if is_there {
+            match self.put_tags(job, &open, root).await {
+                Ok(()) => {
+                    job.note_all(&push.image.blobs);
+                    return Ok(self.summary(job, push));
+                }
+                Err(error) if self.is_missing_content(&error) => {
+                    // The manifest is there, and something that it names is not.
+                    tracing::info!(reason = %error, "Looking for the blobs");
+                    self.inner
+                        .uploads
+                        .forget(push.repository, &push.image.blobs);
+                    missing = named_digests(&error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.push_blobs(job, &push.image.blobs, &missing).await?;
+        if let Err(error) = self.push_manifests(job, push, &open).await {
+            if !self.is_missing_content(&error) {
                 return Err(error);
             }
             // What we saw or remember is not there any more: somebody deleted
@@ -77,10 +175,55 @@ impl Client {
                 .uploads
                 .forget(push.repository, &push.image.blobs);
             let missing = named_digests(&error);
-            self.push_blobs(&job, &push.image.blobs, &missing).await?;
-            self.push_manifests(&job, push).await?;
+            self.push_blobs(job, &push.image.blobs, &missing).await?;
+            self.push_manifests(job, push, &open).await?;
         }
-        Ok(self.summary(&job, push))
+        Ok(self.summary(job, push))
+    }
+
+    /// The tags that do not point to the image, if they may all be moved.
+    async fn open_tags<'t>(
+        &self,
+        job: &Job<'_>,
+        push: &Push<'_>,
+        tags: &[&'t str],
+    ) -> Result<Vec<&'t str>, Error> {
+        let root = &push.image.root().digest;
+        let looks = tags.iter().map(|tag| async move {
+            let _check = permit(&self.inner.uploads.checks).await?;
+            self.find_manifest(&job.access, tag).await
+        });
+        let mut open = Vec::new();
+        for (tag, there) in tags.iter().zip(try_join_all(looks).await?) {
+            match there {
+                Some(there) if there.digest == *root => continue,
+                Some(there)
+                    if push
+                        .movable
+                        .is_some_and(|movable| movable.get(*tag) != Some(&there.digest)) =>
+                {
+                    return Err(Error::TagElsewhere {
+                        host: self.host().into(),
+                        repository: push.repository.into(),
+                        tag: (*tag).into(),
+                        there: there.digest,
+                        wanted: root.clone(),
+                    });
+                }
+                _ => open.push(*tag),
+            }
+        }
+        Ok(open)
+    }
+
+    /// Whether the registry says that something which a manifest names is not there.
+    fn is_missing_content(&self, error: &Error) -> bool {
+        let missing = [
+            code::MANIFEST_BLOB_UNKNOWN,
+            code::BLOB_UNKNOWN,
+            code::MANIFEST_UNKNOWN,
+        ];
+        missing.contains(&error.code()) && !self.stop.is_cancelled()
     }
 
     /// Brings all blobs there, and says now and then how far it is. `missing`
@@ -128,10 +271,10 @@ impl Client {
         // One at a time per repository; and, as long as mounts work, per
         // registry, since a blob that arrives elsewhere need not be sent twice.
         let here = uploads.flight(Some(job.repository), &blob.digest);
-        let _here = here.lock().await;
+        let _here = here.gate.lock().await;
         let anywhere = uploads.flight(None, &blob.digest);
         let mut anywhere = match uploads.mounts_work() {
-            true => Some(anywhere.lock().await),
+            true => Some(anywhere.gate.lock().await),
             false => None,
         };
         if !uploads.mounts_work() {
@@ -142,14 +285,16 @@ impl Client {
         }
         if !known_missing {
             let _check = permit(&uploads.checks).await?;
-            if self.has_blob(job, blob).await? {
+            if self.has_blob(job, blob, &mut Attempts::new(self)).await? {
                 uploads.know(job.repository, &blob.digest);
                 return Ok(Outcome::Existing);
             }
         }
         let _slot = permit(&uploads.slots).await?;
         let mut session = None;
-        if let Some(from) = uploads.other_repository(job.repository, &blob.digest) {
+        let known = uploads.other_repository(job.repository, &blob.digest);
+        let is_known = known.is_some();
+        if let Some(from) = known.or_else(|| self.origin(job, blob)) {
             let refused = match self.mount(job, blob, &from).await {
                 Mount::Done => {
                     uploads.know(job.repository, &blob.digest);
@@ -162,7 +307,8 @@ impl Client {
                 Mount::Refused => true,
                 Mount::Failed => false,
             };
-            if refused {
+            // Somebody else may have read it where it comes from.
+            if refused && is_known {
                 // It is there, and the registry would not: it is not worth
                 // waiting for other repositories any more.
                 uploads.mounts_refused.store(true, Ordering::Relaxed);
@@ -175,8 +321,20 @@ impl Client {
         Ok(Outcome::Uploaded)
     }
 
-    /// Writes all manifests, and the root under its tag.
-    async fn push_manifests(&self, job: &Job<'_>, push: &Push<'_>) -> Result<(), Error> {
+    /// The repository of this registry that the blob is read from, if it is another one.
+    fn origin(&self, job: &Job<'_>, blob: &Blob) -> Option<String> {
+        let origin = blob.source.origin()?;
+        let is_other = origin.host == self.host() && origin.repository != job.repository;
+        is_other.then(|| origin.repository.clone())
+    }
+
+    /// Writes all manifests, and the root under these tags.
+    async fn push_manifests(
+        &self,
+        job: &Job<'_>,
+        push: &Push<'_>,
+        tags: &[&str],
+    ) -> Result<(), Error> {
         let root = push.image.root();
         let children = &push.image.manifests[..push.image.manifests.len() - 1];
         // Images do not depend on each other, indexes on what they name.
@@ -187,7 +345,7 @@ impl Client {
             .into_iter()
             .map(|manifest| async move {
                 let _check = permit(&self.inner.uploads.checks).await?;
-                self.put_manifest(job, manifest.digest.as_str(), manifest)
+                self.put_manifest(job, manifest.digest.as_str(), manifest, false)
                     .await
             })
             .collect();
@@ -195,10 +353,19 @@ impl Client {
             result?;
         }
         for manifest in indexes {
-            self.put_manifest(job, manifest.digest.as_str(), manifest)
+            self.put_manifest(job, manifest.digest.as_str(), manifest, false)
                 .await?;
         }
-        self.put_manifest(job, push.tag, root).await
+        self.put_tags(job, tags, root).await
+    }
+
+    /// Writes the root under these tags, in this order.
+    async fn put_tags(&self, job: &Job<'_>, tags: &[&str], root: &Manifest) -> Result<(), Error> {
+        for (number, tag) in tags.iter().enumerate() {
+            let is_last = number + 1 == tags.len();
+            self.put_manifest(job, tag, root, is_last).await?;
+        }
+        Ok(())
     }
 
     fn summary(&self, job: &Job<'_>, push: &Push<'_>) -> Pushed {
@@ -242,6 +409,8 @@ pub(super) struct Job<'a> {
     pub(super) access: Access,
     /// Bytes sent, also those of blobs that are not complete.
     pub(super) sent: Arc<AtomicU64>,
+    /// Whether the request that writes the tag may have reached the registry.
+    pub(super) tagging: AtomicBool,
     pub(super) warnings: Mutex<Vec<String>>,
     outcomes: Mutex<HashMap<Digest, Outcome>>,
     start: Instant,
@@ -261,6 +430,7 @@ impl<'a> Job<'a> {
             tag: push.tag,
             access: Access::push(push.repository),
             sent: Arc::default(),
+            tagging: AtomicBool::new(false),
             warnings: Mutex::default(),
             outcomes: Mutex::default(),
             start: Instant::now(),
@@ -272,6 +442,13 @@ impl<'a> Job<'a> {
         // Looked for a second time, what was sent is there.
         if outcome != Outcome::Existing || !outcomes.contains_key(&blob.digest) {
             outcomes.insert(blob.digest.clone(), outcome);
+        }
+    }
+
+    /// The registry has the whole image.
+    fn note_all(&self, blobs: &[Blob]) {
+        for blob in blobs {
+            self.note(blob, Outcome::Existing);
         }
     }
 
@@ -288,12 +465,12 @@ impl<'a> Job<'a> {
     fn progress(&self, blobs: &[Blob], elapsed: Duration) -> String {
         let sent = self.sent.load(Ordering::Relaxed);
         let outcomes = lock(&self.outcomes);
-        let (mut saved, mut open) = ((0, 0), 0);
+        let (mut mounted, mut existing, mut open) = ((0, 0), (0, 0), 0);
+        let add = |sum: &mut (usize, u64), blob: &Blob| *sum = (sum.0 + 1, sum.1 + blob.size);
         for blob in blobs {
             match outcomes.get(&blob.digest) {
-                Some(Outcome::Existing | Outcome::Mounted) => {
-                    saved = (saved.0 + 1, saved.1 + blob.size);
-                }
+                Some(Outcome::Existing) => add(&mut existing, blob),
+                Some(Outcome::Mounted) => add(&mut mounted, blob),
                 Some(Outcome::Uploaded) => {}
                 None => open += 1,
             }
@@ -301,16 +478,21 @@ impl<'a> Job<'a> {
         let total: u64 = blobs.iter().map(|blob| blob.size).sum();
         let seconds = elapsed.as_secs_f64();
         format!(
-            "{} of {} sent in {seconds:.0} s ({}/s), blobs to go: {open}, need not be sent: {}",
+            "{} of {} sent in {seconds:.0} s ({}/s), blobs to go: {open}, mounted: {}, there already: {}",
             size(sent),
-            size(total - saved.1),
+            size(total - mounted.1 - existing.1),
             size((sent as f64 / seconds.max(0.001)) as u64),
-            amount(saved),
+            amount(mounted),
+            amount(existing),
         )
     }
 }
 
 const REPORT_EVERY: Duration = Duration::from_secs(5);
+
+/// How long after a stop the registry may still say that it has written the
+/// tag. Whoever interrupts a run has it end within a second.
+const LAST_ANSWER: Duration = Duration::from_millis(800);
 
 /// What all pushes of a client have in common.
 pub(super) struct Uploads {
@@ -319,14 +501,37 @@ pub(super) struct Uploads {
     /// Small requests at once.
     checks: Semaphore,
     /// Blobs on their way: to a repository, or to any.
-    flights: Mutex<HashMap<(Option<String>, Digest), Flight>>,
+    flights: Mutex<HashMap<Route, Gate>>,
     /// Repositories that have a blob.
     known: Mutex<HashMap<Digest, Vec<String>>>,
     /// Whether the registry would not mount a blob that was there.
     mounts_refused: AtomicBool,
+    /// Most bytes of a request when the registry would not take a whole blob; 0
+    /// as long as it does.
+    pub(super) chunk: AtomicU64,
 }
 
-type Flight = Arc<tokio::sync::Mutex<()>>;
+/// A repository, or any, and a blob.
+type Route = (Option<String>, Digest);
+type Gate = Arc<tokio::sync::Mutex<()>>;
+
+/// A blob that somebody brings somewhere, or waits to.
+struct Flight<'a> {
+    uploads: &'a Uploads,
+    route: Route,
+    gate: Gate,
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        let mut flights = lock(&self.uploads.flights);
+        // Gates are taken under the same lock, so nobody comes in between:
+        // this one's and the map's are the last two.
+        if Arc::strong_count(&self.gate) == 2 {
+            flights.remove(&self.route);
+        }
+    }
+}
 
 impl Uploads {
     pub(super) fn new(at_once: usize) -> Self {
@@ -337,14 +542,21 @@ impl Uploads {
             flights: Mutex::default(),
             known: Mutex::default(),
             mounts_refused: AtomicBool::new(false),
+            chunk: AtomicU64::new(0),
         }
     }
 
-    fn flight(&self, repository: Option<&str>, digest: &Digest) -> Flight {
-        lock(&self.flights)
-            .entry((repository.map(Into::into), digest.clone()))
+    fn flight(&self, repository: Option<&str>, digest: &Digest) -> Flight<'_> {
+        let route: Route = (repository.map(Into::into), digest.clone());
+        let gate = lock(&self.flights)
+            .entry(route.clone())
             .or_default()
-            .clone()
+            .clone();
+        Flight {
+            uploads: self,
+            route,
+            gate,
+        }
     }
     fn mounts_work(&self) -> bool {
         !self.mounts_refused.load(Ordering::Relaxed)
@@ -356,6 +568,10 @@ impl Uploads {
     }
     fn know(&self, repository: &str, digest: &Digest) {
         let mut known = lock(&self.known);
+        if known.len() >= MOST_KNOWN {
+            // Whoever needs one of them looks for it again.
+            known.clear();
+        }
         let repositories = known.entry(digest.clone()).or_default();
         if !repositories.iter().any(|known| known == repository) {
             repositories.push(repository.into());
@@ -377,6 +593,9 @@ impl Uploads {
         }
     }
 }
+
+/// Blobs that are remembered; about 10 MB.
+const MOST_KNOWN: usize = 50_000;
 
 const CHECKS_AT_ONCE: usize = 8;
 /// More only makes registries angry.
@@ -452,18 +671,15 @@ mod tests {
         let image = Image {
             manifests: vec![],
             blobs: vec![],
+            layers: vec![],
         };
-        let job = Job::new(&Push {
-            repository: "ns/web",
-            tag: "1.0",
-            image: &image,
-        });
+        let job = Job::new(&Push::new("ns/web", "1.0", &image));
         job.sent.store(50_003_000, Ordering::Relaxed);
         job.note(&blobs[1], Outcome::Mounted);
         job.note(&blobs[2], Outcome::Uploaded);
         // A second look finds what was sent before; it was sent all the same.
         job.note(&blobs[2], Outcome::Existing);
-        expect_test::expect!["50.0 MB of 100.0 MB sent in 10 s (5.0 MB/s), blobs to go: 1, need not be sent: 1 blob (20.0 MB)"]
+        expect_test::expect!["50.0 MB of 100.0 MB sent in 10 s (5.0 MB/s), blobs to go: 1, mounted: 1 blob (20.0 MB), there already: none"]
             .assert_eq(&job.progress(&blobs, Duration::from_secs(10)));
     }
 
@@ -505,6 +721,32 @@ mod tests {
         };
         uploads.forget("b", &[blob]);
         assert!(!uploads.is_known("b", &digest) && uploads.is_known("a", &digest));
+    }
+
+    /// What is known of blobs and of those on their way does not grow without end.
+    #[tokio::test]
+    async fn memory_is_bounded() {
+        let uploads = Uploads::new(4);
+        let digest = |number: usize| Digest::of(&number.to_le_bytes());
+        for number in 0..100 {
+            let first = uploads.flight(Some("a"), &digest(number));
+            let second = uploads.flight(Some("a"), &digest(number));
+            let held = first.gate.lock().await;
+            assert!(second.gate.try_lock().is_err(), "it is the same blob");
+            drop(held);
+            drop(first);
+            let third = uploads.flight(Some("a"), &digest(number));
+            let held = second.gate.lock().await;
+            assert!(third.gate.try_lock().is_err(), "it is still the same");
+            drop(held);
+        }
+        assert!(lock(&uploads.flights).is_empty());
+
+        for number in 0..MOST_KNOWN + 1 {
+            uploads.know("a", &digest(number));
+        }
+        assert!(lock(&uploads.known).len() <= MOST_KNOWN);
+        assert!(uploads.is_known("a", &digest(MOST_KNOWN)));
     }
 
     #[derive(Debug)]

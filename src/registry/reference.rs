@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use super::Error;
-use crate::image::Digest;
+use crate::image::{Digest, validate_host, validate_repository, validate_tag};
 
 /// `host/repository:tag` or `host/repository@digest`, in parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,101 +71,6 @@ impl fmt::Display for Reference {
     }
 }
 
-/// Why a text is not a registry's host with an optional port, in the same form
-/// as [`validate_repository`].
-pub(super) fn validate_host(host: &str) -> Result<(), String> {
-    let problem = || Err("must be a host name or address, with :PORT if need be".to_owned());
-    let Ok(url) = url::Url::parse(&format!("http://{host}/")) else {
-        return problem();
-    };
-    // What the parser took for something else than a host and a port.
-    let plain = !host.is_empty()
-        && !host.contains(['/', '\\', '?', '#', '@', '%'])
-        && !host.contains(char::is_whitespace)
-        && !host.ends_with(':')
-        && url.path() == "/"
-        && url.has_host();
-    if plain { Ok(()) } else { problem() }
-}
-
-/// Why a repository name is not one, as a sentence for users that begins after
-/// the argument's name: "must …".
-///
-/// The rules are those of the distribution specification, which OCIR shares:
-/// <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests>.
-pub fn validate_repository(name: &str) -> Result<(), String> {
-    if name.is_empty() {
-        return Err("must not be empty".into());
-    }
-    if name.len() > 255 {
-        return Err(format!(
-            "must have at most 255 characters, not {}",
-            name.len()
-        ));
-    }
-    if let Some(c) = name
-        .chars()
-        .find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '.' | '_' | '-' | '/'))
-    {
-        return Err(if c.is_ascii_uppercase() {
-            format!("must be in lower case, but has {c:?}")
-        } else {
-            format!(
-                "must consist of lower-case letters, digits and the characters . _ - /, but has {c:?}"
-            )
-        });
-    }
-    for part in name.split('/') {
-        if part.is_empty() {
-            return Err("must not begin or end with a slash or have two in a row".into());
-        }
-        let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-        if !ends(part.chars().next()) || !ends(part.chars().next_back()) {
-            return Err(format!(
-                "must have a letter or digit at both ends of each part between slashes, unlike {part:?}"
-            ));
-        }
-        // Between letters and digits: one dot, one or two underscores, or hyphens.
-        for separator in part.split(|c: char| c.is_ascii_alphanumeric()) {
-            let fine = matches!(separator, "" | "." | "_" | "__")
-                || separator.bytes().all(|byte| byte == b'-');
-            if !fine {
-                return Err(format!(
-                    "must separate letters and digits by one dot, one or two underscores, or hyphens, not by {separator:?}"
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Why a tag is not one, in the same form.
-pub fn validate_tag(tag: &str) -> Result<(), String> {
-    let Some(first) = tag.chars().next() else {
-        return Err("must not be empty".into());
-    };
-    if let Some(c) = tag
-        .chars()
-        .find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '_' | '-'))
-    {
-        return Err(format!(
-            "must consist of letters, digits and the characters . _ -, but has {c:?}"
-        ));
-    }
-    if matches!(first, '.' | '-') {
-        return Err(format!(
-            "must begin with a letter, a digit or an underscore, not {first:?}"
-        ));
-    }
-    if tag.len() > 128 {
-        return Err(format!(
-            "must have at most 128 characters, not {}",
-            tag.len()
-        ));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
@@ -218,65 +123,6 @@ mod tests {
             reference "gru.ocir.io/web:" has a tag that must not be empty
             reference "gru.ocir.io/web@sha256:12" must have sha256: and 64 hexadecimal digits after the @
             reference "gru.ocir.io:/web" names a host that must be a host name or address, with :PORT if need be"#]]
-        .assert_eq(&problems.join("\n"));
-    }
-
-    /// Names that registries accept, and the sentence for each that they do not.
-    #[test]
-    fn repositories_are_validated() {
-        for name in ["web", "team/web", "a.b_c__d---e/f0", "0", &"a".repeat(255)] {
-            assert_eq!(validate_repository(name), Ok(()), "{name}");
-        }
-        let problems: Vec<String> = [
-            "",
-            "Team/web",
-            "team web",
-            "/web",
-            "web/",
-            "a//b",
-            "-web",
-            "web.",
-            "a..b",
-            "a.-b",
-            "a___b",
-            &"a".repeat(256),
-        ]
-        .iter()
-        .map(|name| validate_repository(name).unwrap_err())
-        .collect();
-        expect![[r#"
-            must not be empty
-            must be in lower case, but has 'T'
-            must consist of lower-case letters, digits and the characters . _ - /, but has ' '
-            must not begin or end with a slash or have two in a row
-            must not begin or end with a slash or have two in a row
-            must not begin or end with a slash or have two in a row
-            must have a letter or digit at both ends of each part between slashes, unlike "-web"
-            must have a letter or digit at both ends of each part between slashes, unlike "web."
-            must separate letters and digits by one dot, one or two underscores, or hyphens, not by ".."
-            must separate letters and digits by one dot, one or two underscores, or hyphens, not by ".-"
-            must separate letters and digits by one dot, one or two underscores, or hyphens, not by "___"
-            must have at most 255 characters, not 256"#]]
-        .assert_eq(&problems.join("\n"));
-    }
-
-    /// The same for tags.
-    #[test]
-    fn tags_are_validated() {
-        for tag in ["latest", "1.0.0", "_x", "A-b", &"a".repeat(128)] {
-            assert_eq!(validate_tag(tag), Ok(()), "{tag}");
-        }
-        let problems: Vec<String> = ["", "a:b", "ü", ".a", "-a", &"a".repeat(129)]
-            .iter()
-            .map(|tag| validate_tag(tag).unwrap_err())
-            .collect();
-        expect![[r#"
-            must not be empty
-            must consist of letters, digits and the characters . _ -, but has ':'
-            must consist of letters, digits and the characters . _ -, but has 'ü'
-            must begin with a letter, a digit or an underscore, not '.'
-            must begin with a letter, a digit or an underscore, not '-'
-            must have at most 128 characters, not 129"#]]
         .assert_eq(&problems.join("\n"));
     }
 }

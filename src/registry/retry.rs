@@ -1,26 +1,36 @@
-//! The attempts of one call.
+//! The attempts of one call, or of all the calls that bring one blob there.
 
 use std::{
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
-use super::{Error, client::Inner};
+use super::{Client, Error};
 
 /// Counts attempts and waits between them, as the policy says. The loops are
 /// the callers' own: what a new attempt has to do first differs.
 pub(super) struct Attempts<'a> {
-    inner: &'a Inner,
+    client: &'a Client,
     made: u32,
     since: Instant,
+    /// The wait that the registry asked for, when it was too long.
+    too_late: Option<Duration>,
 }
 
 impl<'a> Attempts<'a> {
-    pub(super) fn new(inner: &'a Inner) -> Self {
+    pub(super) fn new(client: &'a Client) -> Self {
         Self {
-            inner,
+            client,
             made: 1,
             since: Instant::now(),
+            too_late: None,
+        }
+    }
+    /// The same after so many attempts that came to nothing.
+    pub(super) fn after(client: &'a Client, made: u32) -> Self {
+        Self {
+            made,
+            ..Self::new(client)
         }
     }
     /// Attempts made, the current one included.
@@ -34,20 +44,28 @@ impl<'a> Attempts<'a> {
     }
     /// Waits for the next attempt; `false` when there is none.
     pub(super) async fn again(&mut self, error: &Error) -> bool {
+        let inner = &self.client.inner;
         if error.is_unreachable()
             && self.made >= ATTEMPTS_TO_REACH
-            && !self.inner.reached.load(Ordering::Relaxed)
+            && !inner.reached.load(Ordering::Relaxed)
         {
             return false;
         }
-        let policy = &self.inner.retry;
+        // Who still works after a stop finishes what is in flight.
+        if self.client.stop.is_cancelled() {
+            return false;
+        }
+        let policy = &inner.retry;
         let elapsed = self.since.elapsed();
         let asked = error.retry_after();
         let Some(delay) = policy.next(self.made, elapsed, rand::random(), asked) else {
+            let left = policy.max_elapsed.saturating_sub(elapsed);
+            self.too_late = asked.filter(|asked| self.made < policy.max_attempts && *asked > left);
             return false;
         };
         let delay = if policy.wait { delay } else { Duration::ZERO };
         tracing::info!(
+            host = self.client.host(),
             attempt = self.made,
             wait_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
             reason = %error,
@@ -58,6 +76,14 @@ impl<'a> Attempts<'a> {
             tokio::time::sleep(delay).await;
         }
         true
+    }
+    /// The error of the last attempt, with what is to be said about them all.
+    pub(super) fn give_up(&self, error: Error) -> Error {
+        let error = error.after(self.made);
+        match self.too_late {
+            Some(asked) => error.too_late(asked, self.client.inner.retry.max_elapsed),
+            None => error,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use aws_lc_rs::{
     encoding::{AsDer, PublicKeyX509Der},
     rand::SystemRandom,
-    rsa::KeyPair,
+    rsa::{KeyPair, KeySize},
     signature::{KeyPair as _, RSA_PKCS1_SHA256},
 };
 use md5::{Digest, Md5};
@@ -11,6 +11,7 @@ use md5::{Digest, Md5};
 /// An RSA private key that can sign. Its `Debug` shows the fingerprint only.
 pub struct SigningKey {
     pair: KeyPair,
+    public: Vec<u8>,
     fingerprint: String,
 }
 
@@ -41,6 +42,23 @@ pub enum KeyError {
 }
 
 impl SigningKey {
+    /// A new key of 2048 bits, for a session. Takes up to half a second of
+    /// processor time, so it belongs off the runtime's threads.
+    pub fn generate() -> Result<Self, KeyError> {
+        Self::generate_of(KeySize::Rsa2048)
+    }
+
+    /// A new key of 3072 bits, which an identity domain asks for. Takes longer
+    /// still than [`SigningKey::generate`].
+    pub fn generate_long() -> Result<Self, KeyError> {
+        Self::generate_of(KeySize::Rsa3072)
+    }
+
+    fn generate_of(size: KeySize) -> Result<Self, KeyError> {
+        // The library has no other reason to fail than a lack of random bytes.
+        Self::new(KeyPair::generate(size).map_err(|_| KeyError::Damaged)?)
+    }
+
     /// From the DER of an `RSAPrivateKey` (PKCS#1).
     pub fn from_pkcs1_der(der: &[u8]) -> Result<Self, KeyError> {
         check_length(der)?;
@@ -57,6 +75,11 @@ impl SigningKey {
     /// DER, hexadecimal, lower case, with colons.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// The public half, as the DER of a `SubjectPublicKeyInfo`.
+    pub fn public_key_der(&self) -> &[u8] {
+        &self.public
     }
 
     /// RSASSA-PKCS1-v1_5 with SHA-256, which gives the same bytes every time.
@@ -81,7 +104,12 @@ impl SigningKey {
             .map(|byte| format!("{byte:02x}"))
             .collect::<Vec<_>>()
             .join(":");
-        Ok(Self { pair, fingerprint })
+        let public = public.as_ref().to_vec();
+        Ok(Self {
+            pair,
+            public,
+            fingerprint,
+        })
     }
 }
 

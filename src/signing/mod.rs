@@ -46,6 +46,9 @@ pub enum Coverage {
     WithoutBody,
     /// The body but not the host: the federation call to `/v1/x509`.
     WithoutHost,
+    /// Host and body, which is a form instead of JSON: an identity domain's
+    /// token endpoint.
+    Form,
 }
 
 /// Why a request could not be signed.
@@ -62,8 +65,11 @@ pub enum Error {
     Key,
 }
 
-/// The media type of every body that is signed here.
+/// The media type of the bodies that are signed here, but for forms.
 pub const CONTENT_TYPE: &str = "application/json";
+
+/// The media type of forms.
+pub const FORM_CONTENT_TYPE: &str = "application/x-www-form-urlencoded";
 
 /// Signs a request: gives the headers that it has to carry beside its own.
 ///
@@ -109,7 +115,11 @@ pub fn sign(
             header::CONTENT_LENGTH,
             body.len().to_string(),
         )?;
-        signed.header("content-type", header::CONTENT_TYPE, CONTENT_TYPE)?;
+        let content_type = match parts.coverage {
+            Coverage::Form => FORM_CONTENT_TYPE,
+            _ => CONTENT_TYPE,
+        };
+        signed.header("content-type", header::CONTENT_TYPE, content_type)?;
         signed.header(
             "x-content-sha256",
             HeaderName::from_static("x-content-sha256"),
@@ -326,6 +336,78 @@ mod tests {
                     .is_err()
             );
         }
+        Ok(())
+    }
+
+    /// Every request that Oracle's CLI was recorded to send, by whichever
+    /// identity: we sign the same string under the same names, byte for byte. (The
+    /// keys of the recordings are not known, so that ours signs both.)
+    #[test]
+    fn signs_the_string_of_every_recorded_request() -> anyhow::Result<()> {
+        let key = key(&vectors()?)?;
+        let captures = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/captures");
+        let mut signed = 0;
+        for file in std::fs::read_dir(captures)? {
+            let file = file?;
+            let name = file.file_name().to_string_lossy().into_owned();
+            let capture = std::fs::read_to_string(file.path())?;
+            for request in capture.split("### request ").skip(1) {
+                let Some((_, string)) = request.split_once("--- signing string ---\n") else {
+                    continue;
+                };
+                let string = string.split("\n--- end ---").next().unwrap_or_default();
+                let (head, body) = request
+                    .split_once("\n\n")
+                    .ok_or_else(|| anyhow::anyhow!("{name}: no end of the head"))?;
+                // The recordings end a body with an empty line of their own.
+                let body = body
+                    .split("\n\n### verification")
+                    .next()
+                    .unwrap_or_default();
+                let header = |wanted: &str| {
+                    head.lines().find_map(|line| {
+                        let (name, value) = line.split_once(": ")?;
+                        name.eq_ignore_ascii_case(wanted).then_some(value)
+                    })
+                };
+                let mut words = head.lines().nth(1).unwrap_or_default().split(' ');
+                let method = words.next().unwrap_or_default();
+                let headers = sign(
+                    &Parts {
+                        method,
+                        path_and_query: words.next().unwrap_or_default(),
+                        host: header("host").unwrap_or_default(),
+                        body: has_body(method).then_some(body.as_bytes()),
+                        delegation_token: header("opc-obo-token"),
+                        coverage: if string.contains("\nhost: ") {
+                            Coverage::Full
+                        } else {
+                            Coverage::WithoutHost
+                        },
+                    },
+                    "key",
+                    &key,
+                    httpdate::parse_http_date(header("date").unwrap_or_default())?,
+                )?;
+                let names: Vec<&str> = string
+                    .lines()
+                    .filter_map(|line| line.split(": ").next())
+                    .collect();
+                let expected = format!(
+                    r#"Signature version="1",headers="{}",keyId="key",algorithm="rsa-sha256",signature="{}""#,
+                    names.join(" "),
+                    BASE64.encode(key.sign(string.as_bytes()).unwrap_or_default())
+                );
+                assert_eq!(
+                    headers[header::AUTHORIZATION].to_str()?,
+                    expected,
+                    "{name}: {string}"
+                );
+                signed += 1;
+            }
+        }
+        // Two of the files have the federation call beside their last request.
+        assert_eq!(signed, std::fs::read_dir(captures)?.count() + 2);
         Ok(())
     }
 

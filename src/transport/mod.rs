@@ -14,7 +14,9 @@ mod tls;
 use std::time::Duration;
 
 pub use page::words;
-pub use retry::{Again, RetryPolicy, Stopped, is_transient_status, retry, retry_after};
+pub use retry::{
+    Again, Progress, RetryPolicy, Stopped, Verdict, is_transient_status, repeat, retry, retry_after,
+};
 pub use tls::is_certificate_error;
 
 /// What a client is built from.
@@ -22,6 +24,12 @@ pub use tls::is_certificate_error;
 pub struct Options {
     /// PEM certificates to trust beside the system's.
     pub ca_certificates: Option<Vec<u8>>,
+    /// Trust nothing but `ca_certificates`: a cluster's own authority.
+    pub only_these: bool,
+    /// Never through a proxy: a link-local address, a cluster's own service.
+    pub direct: bool,
+    /// Instead of [`CONNECT_TIMEOUT`]: for an address that may not exist.
+    pub connect_timeout: Option<Duration>,
 }
 
 /// Why there is no client.
@@ -47,7 +55,7 @@ pub enum Error {
 /// A client with our time-outs, no redirects followed, HTTP/1.1 only, and the
 /// environment's proxies, which are not asked for loopback addresses.
 ///
-/// Connecting may take [`CONNECT_TIMEOUT`]; there is no time-out in total.
+/// Connecting may take [`CONNECT_TIMEOUT`] if the options say no other; there is no time-out in total.
 /// Neither is there one for reading: the library's own starts when a request
 /// begins and covers the sending of its body, so it would end every upload
 /// that takes longer. Whoever sends a request bounds the wait for its answer,
@@ -73,19 +81,21 @@ fn client(
         .http1_only()
         // What is sent again is decided here, and signed anew.
         .retry(reqwest::retry::never())
-        .connect_timeout(CONNECT_TIMEOUT)
+        .connect_timeout(options.connect_timeout.unwrap_or(CONNECT_TIMEOUT))
         .pool_idle_timeout(Duration::from_secs(30))
         .tcp_keepalive(Duration::from_secs(30))
         .tcp_keepalive_interval(Duration::from_secs(10))
         .tcp_keepalive_retries(3)
-        .tls_backend_preconfigured(tls::config(options.ca_certificates.as_deref())?)
+        .tls_backend_preconfigured(tls::config(options)?)
         .no_proxy();
     #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
     {
         builder = builder.tcp_user_timeout(READ_TIMEOUT);
     }
-    for proxy in proxy::from_environment(variable)? {
-        builder = builder.proxy(proxy);
+    if !options.direct {
+        for proxy in proxy::from_environment(variable)? {
+            builder = builder.proxy(proxy);
+        }
     }
     builder.build().map_err(Error::Client)
 }
@@ -166,6 +176,65 @@ mod tests {
         let (answer, head) = tokio::join!(client.get(url).send(), serve_one(direct, ok));
         assert_eq!(answer?.status(), 204);
         assert!(head?.starts_with("GET /v2/ HTTP/1.1\r\n"));
+        Ok(())
+    }
+
+    /// Who wants no proxy gets none, be it one that is no address.
+    #[tokio::test]
+    async fn direct_client_asks_no_proxy() -> anyhow::Result<()> {
+        let proxy = TcpListener::bind("127.0.0.1:0").await?;
+        let direct = TcpListener::bind("127.0.0.1:0").await?;
+        let address = proxy.local_addr()?;
+        // This machine, by an address that is not among the exceptions.
+        let url = format!("http://0.0.0.0:{}/v2/", direct.local_addr()?.port());
+        let variable = |name: &str| match name {
+            "http_proxy" => Some(format!("http://{address}")),
+            "HTTPS_PROXY" => Some("http://user@[::".to_owned()),
+            _ => None,
+        };
+        let options = Options {
+            direct: true,
+            ..Options::default()
+        };
+        let client = client(&options, variable)?;
+        let ok = "HTTP/1.1 204 No Content\r\n\r\n";
+        tokio::select! {
+            biased;
+            _ = proxy.accept() => anyhow::bail!("the proxy was asked"),
+            (answer, head) = async {
+                tokio::join!(client.get(&url).send(), serve_one(direct, ok))
+            } => {
+                assert_eq!(answer?.status(), 204);
+                assert!(head?.starts_with("GET /v2/ HTTP/1.1\r\n"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Connecting to an address where nothing is ends when it is said to.
+    #[tokio::test]
+    async fn connecting_is_bounded() -> anyhow::Result<()> {
+        // A backlog of one that is full: the system drops what comes then.
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind("127.0.0.1:0".parse()?)?;
+        let listener = socket.listen(1)?;
+        let address = listener.local_addr()?;
+        let mut fillers = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            fillers.spawn(tokio::net::TcpStream::connect(address));
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        let client = http_client(&Options {
+            connect_timeout: Some(std::time::Duration::from_millis(300)),
+            ..Options::default()
+        })?;
+        let start = std::time::Instant::now();
+        let error = client.get(format!("http://{address}/")).send().await;
+        let error = error
+            .err()
+            .ok_or_else(|| anyhow::anyhow!("somebody answered"))?;
+        assert!(error.is_connect() && error.is_timeout(), "{error:?}");
+        assert!(start.elapsed() < CONNECT_TIMEOUT / 2);
         Ok(())
     }
 

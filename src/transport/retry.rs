@@ -30,6 +30,28 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
+    /// One attempt and no second one, for those who switched retries off. What
+    /// is not a retry goes on: a credential that was refused is renewed once,
+    /// and a change of IAM is sent on to the home region.
+    pub fn none() -> Self {
+        Self {
+            max_attempts: 1,
+            max_elapsed: Duration::ZERO,
+            ..Self::default()
+        }
+    }
+
+    /// As many attempts as fit into a time, for those who say how long. The
+    /// waits grow as usual, so that an hour is some 120 attempts. More than a
+    /// day is a day: nothing is tried for ever.
+    pub fn lasting(time: Duration) -> Self {
+        Self {
+            max_attempts: u32::MAX,
+            max_elapsed: time.min(Duration::from_secs(24 * 60 * 60)),
+            ..Self::default()
+        }
+    }
+
     /// The same decisions without the waits, for tests.
     pub fn without_waiting() -> Self {
         Self {
@@ -38,19 +60,26 @@ impl RetryPolicy {
         }
     }
 
+    /// Whether a failed request is ever sent again.
+    pub fn is_none(&self) -> bool {
+        self.max_attempts <= 1
+    }
+
     /// How long to wait after a failed attempt, counted from one: twice as
     /// long each time, with up to a second of chance so that clients that
     /// failed together do not come back together.
     ///
     /// `chance` is between 0 and 1. What the server asked for goes before
-    /// everything else.
+    /// everything else; the chance comes on top of it, for it tells the same
+    /// number to all whom it turns away.
     pub fn delay(&self, attempt: u32, chance: f64, asked: Option<Duration>) -> Duration {
+        let chance = Duration::from_secs_f64(chance.clamp(0.0, 1.0));
         if let Some(asked) = asked {
-            return asked;
+            return asked.saturating_add(chance);
         }
         let doubled = 2_u64.saturating_pow(attempt.saturating_sub(1));
         Duration::from_secs(doubled)
-            .saturating_add(Duration::from_secs_f64(chance.clamp(0.0, 1.0)))
+            .saturating_add(chance)
             .min(self.max_delay)
     }
 
@@ -67,8 +96,13 @@ impl RetryPolicy {
         if attempt >= self.max_attempts {
             return None;
         }
+        let left = self.max_elapsed.checked_sub(elapsed)?;
         let delay = self.delay(attempt, chance, asked);
-        (elapsed.saturating_add(delay) <= self.max_elapsed).then_some(delay)
+        match asked {
+            // The chance on top is ours and makes nothing too late.
+            Some(asked) if asked <= left => Some(delay.min(left)),
+            _ => (delay <= left).then_some(delay),
+        }
     }
 }
 
@@ -86,6 +120,38 @@ pub struct Again {
 #[error("interrupted")]
 pub struct Stopped;
 
+/// What becomes of a failed attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// No repetition helps.
+    Final,
+    /// There is another attempt.
+    Again {
+        /// Why, for the log. No secret, no URL with its query.
+        reason: String,
+        /// How long to wait before it.
+        delay: Duration,
+    },
+    /// Another attempt would be worth it, and there were enough, or it would
+    /// come too late.
+    GiveUp {
+        /// Why it would be worth it, for the log.
+        reason: String,
+    },
+}
+
+/// How far the attempts have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Attempts so far, the failed one included.
+    pub attempts: u32,
+    /// Time since the first one began. Waits that were left out, as tests
+    /// leave them out, count as if they had been waited.
+    pub elapsed: Duration,
+    /// Of that, the waits that were left out.
+    pub skipped: Duration,
+}
+
 /// Carries out an operation, and again when it fails and `judge` says that it
 /// is worth it.
 ///
@@ -97,7 +163,7 @@ pub async fn retry<T, E, Attempt, Running>(
     policy: &RetryPolicy,
     operation: &str,
     stop: &CancellationToken,
-    mut attempt: Attempt,
+    attempt: Attempt,
     judge: impl Fn(&E) -> Option<Again>,
 ) -> Result<T, E>
 where
@@ -105,43 +171,77 @@ where
     Attempt: FnMut(u32) -> Running,
     Running: Future<Output = Result<T, E>>,
 {
+    repeat(policy.wait, operation, stop, attempt, |error, progress| {
+        let Some(Again { reason, after }) = judge(error) else {
+            return Verdict::Final;
+        };
+        match policy.next(progress.attempts, progress.elapsed, rand::random(), after) {
+            Some(delay) => Verdict::Again { reason, delay },
+            None => Verdict::GiveUp { reason },
+        }
+    })
+    .await
+}
+
+/// The same for a caller that has more than one policy: `decide` is told how
+/// far it is and says what comes next. With `wait` false nothing is waited for.
+pub async fn repeat<T, E, Attempt, Running>(
+    wait: bool,
+    operation: &str,
+    stop: &CancellationToken,
+    mut attempt: Attempt,
+    decide: impl Fn(&mut E, Progress) -> Verdict,
+) -> Result<T, E>
+where
+    E: From<Stopped>,
+    Attempt: FnMut(u32) -> Running,
+    Running: Future<Output = Result<T, E>>,
+{
     let start = Instant::now();
-    let mut number = 1;
+    let mut attempts = 1;
+    let mut skipped = Duration::ZERO;
     loop {
         if stop.is_cancelled() {
             return Err(Stopped.into());
         }
-        let error = match attempt(number).await {
+        let mut error = match attempt(attempts).await {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        let Some(again) = judge(&error) else {
-            return Err(error);
+        let progress = Progress {
+            attempts,
+            elapsed: start.elapsed().saturating_add(skipped),
+            skipped,
         };
-        let Some(delay) = policy.next(number, start.elapsed(), rand::random(), again.after) else {
-            tracing::warn!(
-                operation,
-                attempt = number,
-                reason = again.reason,
-                "Giving up on a request"
-            );
-            return Err(error);
+        let (reason, delay) = match decide(&mut error, progress) {
+            Verdict::Final => return Err(error),
+            Verdict::GiveUp { reason } => {
+                tracing::warn!(
+                    operation,
+                    attempt = attempts,
+                    reason,
+                    "Giving up on a request"
+                );
+                return Err(error);
+            }
+            Verdict::Again { reason, delay } => (reason, delay),
         };
-        let delay = if policy.wait { delay } else { Duration::ZERO };
+        let waited = if wait { delay } else { Duration::ZERO };
+        skipped = skipped.saturating_add(delay - waited);
         tracing::info!(
             operation,
-            attempt = number,
-            wait_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
-            reason = again.reason,
+            attempt = attempts,
+            wait_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
+            reason,
             "Sending a request again"
         );
-        if !delay.is_zero() {
+        if !waited.is_zero() {
             tokio::select! {
                 () = stop.cancelled() => return Err(Stopped.into()),
-                () = tokio::time::sleep(delay) => {}
+                () = tokio::time::sleep(waited) => {}
             }
         }
-        number += 1;
+        attempts = attempts.saturating_add(1);
     }
 }
 
@@ -196,13 +296,16 @@ mod tests {
         assert_eq!(policy.delay(0, 0.0, None), Duration::from_secs(1));
     }
 
-    /// What the server asks for is obeyed, shorter or longer than our own wait.
+    /// What the server asks for is obeyed, shorter or longer than our own wait,
+    /// and those whom it asks together do not come back together.
     #[test]
     fn the_server_says_how_long() {
         let policy = RetryPolicy::default();
-        let asked = |seconds| policy.delay(1, 0.9, Some(Duration::from_secs(seconds)));
-        assert_eq!(asked(0), Duration::ZERO);
-        assert_eq!(asked(45), Duration::from_secs(45));
+        let asked = |seconds, chance| policy.delay(1, chance, Some(Duration::from_secs(seconds)));
+        assert_eq!(asked(0, 0.0), Duration::ZERO);
+        assert_eq!(asked(45, 0.0), Duration::from_secs(45));
+        assert_eq!(asked(45, 0.5), Duration::from_millis(45_500));
+        assert_eq!(asked(45, 7.0), Duration::from_secs(46), "never much more");
     }
 
     /// There is an end: in number, and in time.
@@ -219,6 +322,52 @@ mod tests {
             policy.next(1, seconds(0), 0.0, Some(seconds(u64::MAX))),
             None
         );
+        assert_eq!(
+            policy.next(1, seconds(590), 0.5, Some(seconds(10))),
+            Some(seconds(10)),
+            "the chance makes nothing too late"
+        );
+        assert_eq!(policy.next(1, seconds(601), 0.0, Some(seconds(0))), None);
+    }
+
+    /// Retries that are switched off: one attempt. Retries for a time: as many
+    /// as fit into it, and none that comes later.
+    #[tokio::test]
+    async fn attempts_by_time() {
+        let none = RetryPolicy::none();
+        assert!(none.is_none() && !RetryPolicy::default().is_none());
+        assert_eq!(none.next(1, Duration::ZERO, 0.0, None), None);
+        assert_eq!(
+            none.next(1, Duration::ZERO, 0.0, Some(Duration::ZERO)),
+            None
+        );
+
+        let seconds = Duration::from_secs;
+        let minute = RetryPolicy::lasting(seconds(60));
+        assert_eq!(minute.next(1, seconds(0), 0.0, None), Some(seconds(1)));
+        assert_eq!(minute.next(1000, seconds(30), 0.0, None), Some(seconds(30)));
+        assert_eq!(minute.next(2, seconds(59), 0.0, None), None);
+        assert_eq!(minute.next(1, seconds(0), 0.0, Some(seconds(61))), None);
+        assert!(
+            RetryPolicy::lasting(Duration::ZERO)
+                .next(1, Duration::ZERO, 0.0, None)
+                .is_none()
+        );
+
+        assert_eq!(
+            RetryPolicy::lasting(Duration::MAX).max_elapsed,
+            seconds(86_400)
+        );
+
+        // Without waiting the time passes all the same: 1, 2, 4, 8 and 16
+        // seconds fit into a minute, with a second of chance each, 30 do not.
+        let policy = RetryPolicy {
+            wait: false,
+            ..minute
+        };
+        let outcomes = vec![Err(Failure::Transient(None)); 20];
+        let ran = run(&policy, &CancellationToken::new(), outcomes).await;
+        assert_eq!(ran, (Err(Failure::Transient(None)), 6));
     }
 
     /// Statuses that are sent again, and those that are not.

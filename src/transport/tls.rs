@@ -7,27 +7,45 @@ use std::{
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
 
-use super::Error;
+use super::{Error, Options};
 
-/// The configuration of a client that trusts the system's certificates and
-/// those in the PEM text.
-pub(super) fn config(pem: Option<&[u8]>) -> Result<ClientConfig, Error> {
-    let extra = pem.map_or(Ok(Vec::new()), certificates)?;
+/// The configuration of a client that trusts the options' certificates, and the
+/// system's too if the options do not say otherwise.
+pub(super) fn config(options: &Options) -> Result<ClientConfig, Error> {
+    let given = options
+        .ca_certificates
+        .as_deref()
+        .map_or(Ok(Vec::new()), certificates)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider.clone())
+    let verifier: Arc<dyn ServerCertVerifier> = if options.only_these {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(given);
+        WebPkiServerVerifier::builder_with_provider(roots.into(), provider.clone())
+            .build()
+            // There is one reason without revocation lists.
+            .map_err(|_| {
+                Error::Certificates("none is given, and no others are to be trusted".to_owned())
+            })?
+    } else {
+        Arc::new(LazyVerifier {
+            provider: provider.clone(),
+            extra: given,
+            inner: OnceLock::new(),
+        })
+    };
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(Error::Tls)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(LazyVerifier {
-            provider,
-            extra,
-            inner: OnceLock::new(),
-        }))
+        .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
@@ -157,19 +175,24 @@ mod tests {
     };
 
     use super::*;
-    use crate::transport::{Options, http_client};
+    use crate::transport::http_client;
 
     /// A server with a certificate of its own that answers every request with 204.
     async fn server() -> anyhow::Result<(u16, String)> {
         let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+        let pem = certified.cert.pem();
+        let key = certified.signing_key.serialize_der();
+        Ok((serve(vec![certified.cert.der().clone()], key).await?, pem))
+    }
+
+    async fn serve(chain: Vec<CertificateDer<'static>>, key: Vec<u8>) -> anyhow::Result<u16> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(
-                vec![certified.cert.der().clone()],
-                rustls_pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der())
-                    .map_err(anyhow::Error::msg)?,
+                chain,
+                rustls_pki_types::PrivateKeyDer::try_from(key).map_err(anyhow::Error::msg)?,
             )?;
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -189,7 +212,23 @@ mod tests {
                 }
             }
         });
-        Ok((port, certified.cert.pem()))
+        Ok(port)
+    }
+
+    /// An authority of one's own, and a chain of a server that it vouches for.
+    fn authority() -> anyhow::Result<(String, Vec<CertificateDer<'static>>, Vec<u8>)> {
+        let mut parameters = rcgen::CertificateParams::new(Vec::new())?;
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate()?;
+        let authority = rcgen::CertifiedIssuer::self_signed(parameters, key)?;
+        let key = rcgen::KeyPair::generate()?;
+        let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+        let leaf = rcgen::CertificateParams::new(names)?.signed_by(&key, &authority)?;
+        Ok((
+            authority.pem(),
+            vec![leaf.der().clone()],
+            key.serialize_der(),
+        ))
     }
 
     /// A private registry's certificate is trusted when it is handed in, and only then.
@@ -200,6 +239,7 @@ mod tests {
 
         let trusting = http_client(&Options {
             ca_certificates: Some(pem.into_bytes()),
+            ..Options::default()
         })?;
         assert_eq!(trusting.get(&url).send().await?.status(), 204);
 
@@ -212,6 +252,43 @@ mod tests {
         assert!(error.is_connect(), "{error:?}");
         assert!(is_certificate_error(&error), "{error:?}");
         Ok(())
+    }
+
+    /// A cluster's authority is trusted alone: for its own server, at an address
+    /// as at a name, and nobody else is trusted beside it.
+    #[tokio::test]
+    async fn only_these_certificates_are_trusted() -> anyhow::Result<()> {
+        let (ours, chain, key) = authority()?;
+        let port = serve(chain, key).await?;
+        let (_, other_chain, other_key) = authority()?;
+        let other = serve(other_chain, other_key).await?;
+        let client = http_client(&Options {
+            ca_certificates: Some(ours.into_bytes()),
+            only_these: true,
+            ..Options::default()
+        })?;
+        for host in ["127.0.0.1", "localhost"] {
+            let answer = client.get(format!("https://{host}:{port}/")).send().await?;
+            assert_eq!(answer.status(), 204);
+        }
+        let answer = client.get(format!("https://localhost:{other}/")).send();
+        let error = answer.await.err();
+        let error = error.ok_or_else(|| anyhow::anyhow!("a stranger is trusted"))?;
+        assert!(is_certificate_error(&error), "{error:?}");
+        Ok(())
+    }
+
+    /// To trust only these, and none is there.
+    #[test]
+    fn trusting_nobody_is_refused() {
+        let error = config(&Options {
+            only_these: true,
+            ..Options::default()
+        })
+        .err()
+        .map_or_else(String::new, |error| error.to_string());
+        expect!["cannot read the CA certificates: none is given, and no others are to be trusted"]
+            .assert_eq(&error);
     }
 
     /// Nobody listens, or it is no TLS that answers: that is not the certificate.
@@ -259,7 +336,11 @@ mod tests {
     #[test]
     fn wrong_certificates_are_refused() {
         let message = |pem: &str| {
-            config(Some(pem.as_bytes()))
+            let options = Options {
+                ca_certificates: Some(pem.as_bytes().to_vec()),
+                ..Options::default()
+            };
+            config(&options)
                 .err()
                 .map_or_else(String::new, |error| error.to_string())
         };

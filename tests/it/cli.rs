@@ -1,4 +1,11 @@
-//! Real CLIs over the scenario and over what only they can show.
+//! Real CLIs over the scenarios and over what only they can show.
+
+mod repositories;
+
+mod pipelines;
+mod tokens;
+
+mod pushes;
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
@@ -195,7 +202,12 @@ async fn examples_validate() -> anyhow::Result<()> {
     };
     workspace.init().await?;
     let mut count = 0;
-    for kind in ["resources", "data-sources", "provider"] {
+    for kind in [
+        "resources",
+        "data-sources",
+        "ephemeral-resources",
+        "provider",
+    ] {
         for file in terraform_files(&root().join("examples").join(kind))? {
             let text = fs::read_to_string(&file)?;
             // An example of the whole preamble brings its own.

@@ -30,25 +30,35 @@ struct Page<'a> {
 enum PageKind {
     Resource,
     DataSource,
+    EphemeralResource,
 }
+
+const KINDS: [PageKind; 3] = [
+    PageKind::Resource,
+    PageKind::DataSource,
+    PageKind::EphemeralResource,
+];
 
 impl PageKind {
     fn title(self) -> &'static str {
         match self {
             PageKind::Resource => "Resource",
             PageKind::DataSource => "Data Source",
+            PageKind::EphemeralResource => "Ephemeral Resource",
         }
     }
     fn folder(self) -> &'static str {
         match self {
             PageKind::Resource => "resources",
             PageKind::DataSource => "data-sources",
+            PageKind::EphemeralResource => "ephemeral-resources",
         }
     }
     fn example(self) -> &'static str {
         match self {
             PageKind::Resource => "resource.tf",
             PageKind::DataSource => "data-source.tf",
+            PageKind::EphemeralResource => "ephemeral-resource.tf",
         }
     }
 }
@@ -70,8 +80,8 @@ fn pages_are_current() -> anyhow::Result<()> {
     for (path, text) in &expected {
         support::expect_file(path, text)?;
     }
-    for folder in ["docs/resources", "docs/data-sources"] {
-        for entry in fs::read_dir(root.join(folder))? {
+    for kind in KINDS {
+        for entry in fs::read_dir(root.join("docs").join(kind.folder()))? {
             let path = entry?.path();
             assert!(
                 expected.contains_key(&path),
@@ -102,7 +112,7 @@ fn every_type_has_an_example() -> anyhow::Result<()> {
             expected.insert(folder);
         }
     }
-    for kind in [PageKind::Resource, PageKind::DataSource] {
+    for kind in KINDS {
         for entry in fs::read_dir(root().join("examples").join(kind.folder()))? {
             let path = entry?.path();
             assert!(
@@ -125,6 +135,7 @@ fn pages(server: &ocir::framework::Server) -> Vec<Page<'_>> {
     let kinds = [
         (PageKind::Resource, server.resource_schemas()),
         (PageKind::DataSource, server.data_source_schemas()),
+        (PageKind::EphemeralResource, server.ephemeral_schemas()),
     ];
     let mut pages: BTreeMap<(PageKind, String), Page<'_>> = BTreeMap::new();
     for (kind, schemas) in kinds {

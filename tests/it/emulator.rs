@@ -1,5 +1,8 @@
 //! The emulator, seen by a client that shares no code with ours.
 
+mod policy;
+mod sign_in;
+
 use std::{
     fs,
     io::{BufRead as _, BufReader},
@@ -26,6 +29,9 @@ struct Person {
     url: String,
     seed: Seed,
     key: RsaKeyPair,
+    key_id: String,
+    /// Sent along, and signed.
+    delegation_token: Option<String>,
 }
 
 /// What a request is signed with, for tests that sign it wrong.
@@ -98,13 +104,16 @@ impl Person {
     }
 
     fn new(url: String, seed: Seed, http: reqwest::Client) -> Result<Self> {
-        let base64: String = seed
-            .private_key_pem
-            .lines()
-            .filter(|line| !line.starts_with("-----"))
-            .collect();
+        let Seed {
+            tenancy_id,
+            user_id,
+            fingerprint,
+            ..
+        } = &seed;
         Ok(Self {
-            key: RsaKeyPair::from_pkcs8(&STANDARD.decode(base64)?)?,
+            key: private_key(&seed.private_key_pem)?,
+            key_id: format!("{tenancy_id}/{user_id}/{fingerprint}"),
+            delegation_token: None,
             http,
             url,
             seed,
@@ -112,14 +121,8 @@ impl Person {
     }
 
     fn signing(&self) -> Signing<'static> {
-        let Seed {
-            tenancy_id,
-            user_id,
-            fingerprint,
-            ..
-        } = &self.seed;
         Signing {
-            key_id: format!("{tenancy_id}/{user_id}/{fingerprint}"),
+            key_id: self.key_id.clone(),
             date: SystemTime::now(),
             leave_out: &[],
             body_for_digest: None,
@@ -145,6 +148,9 @@ impl Person {
             ),
             ("host", authority.to_owned()),
         ];
+        if let Some(token) = &self.delegation_token {
+            headers.push(("opc-obo-token", token.clone()));
+        }
         if with_body {
             let hashed = signing.body_for_digest.unwrap_or(&body);
             headers.push(("content-length", body.len().to_string()));
@@ -329,6 +335,15 @@ impl Tool {
         ensure!(got.header("docker-content-digest") == digest);
         Ok(digest)
     }
+}
+
+/// The key in a PKCS#8 file.
+fn private_key(pem: &str) -> Result<RsaKeyPair> {
+    let base64: String = pem
+        .lines()
+        .filter(|line| !line.starts_with("-----"))
+        .collect();
+    Ok(RsaKeyPair::from_pkcs8(&STANDARD.decode(base64)?)?)
 }
 
 fn image(config: Value, layers: Vec<Value>) -> Value {
@@ -968,6 +983,80 @@ async fn oracle_tags() -> Result<()> {
         repository["definedTags"]["Oracle-Tags"]["CreatedBy"],
         json!("default/docker@example.com")
     );
+    Ok(())
+}
+
+/// A tag default adds its tag to what is created without it, and to nothing else.
+#[tokio::test]
+async fn tag_defaults() -> Result<()> {
+    let emulator = Emulator::builder()
+        .tag_default("Finance", "Cost", "none")
+        .start()
+        .await?;
+    let person = Person::of(&emulator)?;
+    let id = person.repository("web").await?;
+    let path = format!("{REPOSITORIES}/{id}");
+    let made = person.get(&path).await?.body;
+    assert_eq!(
+        made["definedTags"],
+        json!({ "Finance": { "Cost": "none" } })
+    );
+    let cleared = person.put(&path, json!({ "definedTags": {} })).await?;
+    assert_eq!(cleared.body["definedTags"], json!({}));
+
+    let own = json!({ "Finance": { "Cost": "42" }, "Ops": { "Owner": "ana" } });
+    let body = json!({
+        "compartmentId": person.seed.apps_compartment_id,
+        "displayName": "api",
+        "definedTags": own,
+    });
+    let made = person.post(REPOSITORIES, body).await?.accepted()?;
+    assert_eq!(made.body["definedTags"], own);
+    Ok(())
+}
+
+/// A deletion that takes its time: the repository is seen as `DELETING`, holds nothing,
+/// keeps its name, and is gone when the time is over.
+#[tokio::test]
+async fn slow_deletion() -> Result<()> {
+    let emulator = Emulator::builder()
+        .deletion_delay(Duration::from_secs(60))
+        .start()
+        .await?;
+    let person = Person::of(&emulator)?;
+    let id = person.repository("web").await?;
+    let tool = person.tool().await?;
+    tool.push("web", "1.0", "layer").await?;
+    let path = format!("{REPOSITORIES}/{id}");
+    assert_eq!(person.delete(&path).await?.status, 204);
+
+    let leaving = person.get(&path).await?.body;
+    assert_eq!(leaving["lifecycleState"], json!("DELETING"));
+    assert_eq!(leaving["imageCount"], json!(0));
+    let manifest = tool.path("web", "manifests/1.0");
+    assert_eq!(tool.send(Method::GET, &manifest).await?.status, 404);
+    for refused in [
+        person.delete(&path).await?,
+        person.put(&path, json!({ "isPublic": true })).await?,
+    ] {
+        assert_eq!(refused.status, 404);
+    }
+    let body = json!({ "compartmentId": person.seed.apps_compartment_id, "displayName": "web" });
+    let taken = person.post(REPOSITORIES, body).await?;
+    assert_eq!(taken.text("code"), "NAMESPACE_CONFLICT");
+    let list = format!(
+        "{REPOSITORIES}?compartmentId={}",
+        person.seed.apps_compartment_id
+    );
+    let listed = person.get(&list).await?;
+    assert_eq!(listed.body["items"][0]["lifecycleState"], json!("DELETING"));
+
+    emulator.skew_clock(61);
+    assert_eq!(person.get(&list).await?.body["items"], json!([]));
+    assert_eq!(person.get(&path).await?.status, 404);
+    assert!(emulator.repositories().is_empty());
+    let again = person.repository("web").await?;
+    assert_ne!(again, id);
     Ok(())
 }
 
@@ -2024,10 +2113,15 @@ async fn config_folder() -> Result<()> {
         ..
     } = seed;
     let key = fs::canonicalize(folder.path())?.join("key.pem");
+    // Its second half is what a session is told by.
+    let session = config
+        .find("[SESSION]")
+        .map(|start| &config[start..])
+        .context("no session")?;
     assert_eq!(
         config,
         format!(
-            "[DEFAULT]\nuser={user_id}\nfingerprint={fingerprint}\ntenancy={tenancy_id}\nregion=eu-frankfurt-1\nkey_file={}\n",
+            "[DEFAULT]\nuser={user_id}\nfingerprint={fingerprint}\ntenancy={tenancy_id}\nregion=eu-frankfurt-1\nkey_file={}\n\n{session}",
             key.display()
         )
     );
@@ -2105,6 +2199,7 @@ impl Program {
             .arg(folder.join("config"))
             .arg("--data")
             .arg(folder.join("data"))
+            .args(["--session-lifetime", "90"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?;
@@ -2157,6 +2252,10 @@ fn program() -> Result<()> {
         "{}",
         program.url
     );
+    let session = fs::read_to_string(folder.path().join("config/session/token"))?;
+    let claims = sign_in::claims(&session)?;
+    let lifetime = claims["exp"].as_i64().zip(claims["iat"].as_i64());
+    assert_eq!(lifetime.map(|(end, start)| end - start), Some(90));
     let env = fs::read_to_string(folder.path().join("config/env.sh"))?;
     let compartment = env
         .lines()

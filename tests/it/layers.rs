@@ -39,13 +39,23 @@ const CRATES: &[(&str, &[&str])] = &[
     // The emulator's `call` is a small client for people, as curl would be.
     (
         "reqwest",
-        &["emulator", "oci", "provider", "registry", "transport"],
+        &[
+            "credentials",
+            "emulator",
+            "oci",
+            "provider",
+            "registry",
+            "transport",
+        ],
     ),
     ("hyper", &["emulator", "goplugin", "protocol"]),
     (
         "tokio",
         &[
+            "credentials",
             "emulator",
+            // The clock of operations with a deadline.
+            "framework",
             "goplugin",
             "oci",
             "protocol",

@@ -4,11 +4,13 @@
 //! `make test-peers` installs the programs and sets `OCIR_TEST_PEERS`; without
 //! it these tests say so and pass.
 
+mod copies;
 mod docker_registry;
 mod emulator;
-mod images;
-mod programs;
+pub mod images;
+pub mod programs;
 mod pulled;
+mod token_server;
 
 use std::{collections::BTreeSet, fs};
 
@@ -232,6 +234,55 @@ async fn docker_registry_speaks_tls() -> anyhow::Result<()> {
     expect_test::expect![[r#"
         check of manifest v1 got no answer from REGISTRY: error sending request: client error (Connect): invalid peer certificate: UnknownIssuer
     "#]].assert_eq(&found);
+    Ok(())
+}
+
+/// One upload under several tags, each of which others pull. One more tag is one
+/// more manifest, and a tag that is to stay where it is stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_registry_keeps_many_tags() -> anyhow::Result<()> {
+    if !present(&["docker-registry", "skopeo", "umoci"]) {
+        return Ok(());
+    }
+    let registry = DockerRegistry::builder().start()?;
+    let (workshop, made) = one_image()?;
+    let image = load(&made.source(&workshop))?;
+    let client = registry.client()?;
+    let first = ["stable".to_owned(), "1".to_owned()];
+    let all = Push {
+        additional_tags: &first,
+        ..Push::new("peers/tags", "v1", &image)
+    };
+    client.push(&all).await?;
+    let more = Push {
+        expected: true,
+        ..Push::new("peers/tags", "v2", &image)
+    };
+    let pushed = client.push(&more).await?;
+    ensure!(pushed.uploaded.0 + pushed.mounted.0 == 0, "{pushed:?}");
+    for tag in ["v1", "v2", "stable", "1"] {
+        let pulled = pull(&registry, &workshop, "peers/tags", tag)?;
+        ensure!(pulled.root()? == image.root().bytes, "{tag}");
+    }
+
+    let other = Workshop::new()?;
+    images::write_files(&other.path().join("files"))?;
+    fs::write(other.path().join("files/new"), "of another image")?;
+    let other_made = images::by_umoci(&other)?.swap_remove(0);
+    let other_image = load(&other_made.source(&other))?;
+    ensure!(other_image.root().digest != image.root().digest);
+    let nowhere = std::collections::BTreeMap::new();
+    let protected = Push {
+        movable: Some(&nowhere),
+        ..Push::new("peers/tags", "stable", &other_image)
+    };
+    let refused = client.push(&protected).await;
+    ensure!(
+        matches!(refused, Err(ocir::registry::Error::TagElsewhere { .. })),
+        "{refused:?}"
+    );
+    let pulled = pull(&registry, &workshop, "peers/tags", "stable")?;
+    ensure!(pulled.root()? == image.root().bytes);
     Ok(())
 }
 
@@ -555,11 +606,7 @@ async fn push(
     tag: &str,
     image: &Image,
 ) -> anyhow::Result<Pushed> {
-    let push = Push {
-        repository,
-        tag,
-        image,
-    };
+    let push = Push::new(repository, tag, image);
     let pushed = client.push(&push).await?;
     ensure!(
         pushed.warnings.is_empty(),

@@ -22,6 +22,8 @@ use tonic_prost::ProstCodec;
 
 use super::support;
 
+mod lifecycle;
+
 /// A person who starts the provider by hand learns what it is.
 #[test]
 fn a_person_is_told_what_it_is() -> Result<()> {
@@ -63,6 +65,51 @@ async fn the_hosts_certificate_gets_in() -> Result<()> {
         status.downcast::<tonic::Status>()?.code(),
         tonic::Code::NotFound
     );
+    Ok(())
+}
+
+/// Logins and identities are offered to hosts that ask for them, and only what
+/// has an identity has a schema of one.
+#[tokio::test]
+async fn newer_things_are_offered() -> Result<()> {
+    let plugin = Plugin::start(|command| command)?;
+    let channel = plugin.channel(None).await?;
+    let metadata: wire::GetMetadataResponse =
+        call(&channel, "/tfplugin6.Provider/GetMetadata", ()).await?;
+    let names = metadata.ephemeral_resources.iter();
+    let names: Vec<_> = names.map(|row| &*row.type_name).collect();
+    assert_eq!(names, ["probe_login"]);
+    let schemas: wire::GetProviderSchemaResponse =
+        call(&channel, "/tfplugin6.Provider/GetProviderSchema", ()).await?;
+    let login = &schemas.ephemeral_resource_schemas["probe_login"];
+    let attributes = login.block.iter().flat_map(|block| &block.attributes);
+    let sensitive = attributes.filter(|attribute| attribute.sensitive);
+    let sensitive: Vec<_> = sensitive.map(|attribute| &*attribute.name).collect();
+    assert_eq!(sensitive, ["password"]);
+
+    let identities: wire::GetResourceIdentitySchemasResponse = call(
+        &channel,
+        "/tfplugin6.Provider/GetResourceIdentitySchemas",
+        (),
+    )
+    .await?;
+    let names: Vec<_> = identities.identity_schemas.keys().collect();
+    assert_eq!(names, ["probe_record"]);
+    let id = &identities.identity_schemas["probe_record"].attributes[0];
+    assert_eq!((&*id.name, id.required_for_import), ("id", true));
+
+    let request = wire::UpgradeResourceIdentityRequest {
+        type_name: "probe_thing".to_owned(),
+        ..Default::default()
+    };
+    let upgraded: wire::UpgradeResourceIdentityResponse = call(
+        &channel,
+        "/tfplugin6.Provider/UpgradeResourceIdentity",
+        request,
+    )
+    .await?;
+    expect!["Resources of type probe_thing have no identity."]
+        .assert_eq(&upgraded.diagnostics[0].detail);
     Ok(())
 }
 
@@ -194,10 +241,11 @@ async fn what_is_not_offered_is_said() -> Result<()> {
     let functions: wire::GetFunctionsResponse =
         call(&channel, "/tfplugin6.Provider/GetFunctions", ()).await?;
     assert_eq!(functions, Default::default());
-    let request = wire::EphemeralResourceRequest {
+    let request = wire::OpenEphemeralResourceRequest {
         type_name: "probe_secret".to_owned(),
+        ..Default::default()
     };
-    let opened: wire::EphemeralResourceResponse = call(
+    let opened: wire::OpenEphemeralResourceResponse = call(
         &channel,
         "/tfplugin6.Provider/OpenEphemeralResource",
         request,
@@ -646,17 +694,30 @@ impl Run {
 }
 
 impl Workspace {
-    /// None without a CLI.
+    /// One thing. None without a CLI.
     fn new(arguments: &str) -> Result<Option<Self>> {
+        Self::of(&format!(
+            "resource \"probe_thing\" \"it\" {{\n  began = \"${{abspath(path.module)}}/began\"\n  {arguments}\n}}\n"
+        ))
+    }
+
+    /// Whatever the configuration says. None without a CLI.
+    fn of(configuration: &str) -> Result<Option<Self>> {
         let Some(terraform) = support::terraform() else {
             return Ok(None);
         };
         let dir = tempfile::tempdir()?;
         let bin = dir.path().join("bin");
         std::fs::create_dir(&bin)?;
-        std::os::unix::fs::symlink(support::probe(), bin.join("terraform-provider-probe"))?;
+        // The second is for moves: the provider that an object comes from has to be there.
+        for name in ["terraform-provider-probe", "terraform-provider-oci"] {
+            std::os::unix::fs::symlink(support::probe(), bin.join(name))?;
+        }
         // With an override, a CLI needs no `init`, and so no registry.
-        let override_of = |registry: &str| format!("    \"{registry}/motando/probe\" = {bin:?}\n");
+        let override_of = |registry: &str| {
+            let row = |provider: &str| format!("    \"{registry}/{provider}\" = {bin:?}\n");
+            ["motando/probe", "oracle/oci"].map(row).concat()
+        };
         let overrides = ["registry.terraform.io", "registry.opentofu.org"]
             .map(override_of)
             .concat();
@@ -666,14 +727,17 @@ impl Workspace {
                 "provider_installation {{\n  dev_overrides {{\n{overrides}  }}\n  direct {{}}\n}}\n"
             ),
         )?;
-        std::fs::write(
-            dir.path().join("main.tf"),
-            format!(
-                "terraform {{\n  required_providers {{\n    probe = {{ source = \"motando/probe\" }}\n  }}\n}}\n\n\
-                 resource \"probe_thing\" \"it\" {{\n  began = \"${{abspath(path.module)}}/began\"\n  {arguments}\n}}\n"
-            ),
-        )?;
-        Ok(Some(Self { dir, terraform }))
+        let workspace = Self { dir, terraform };
+        workspace.write(configuration)?;
+        Ok(Some(workspace))
+    }
+
+    /// Another configuration.
+    fn write(&self, configuration: &str) -> Result<()> {
+        let text = format!(
+            "terraform {{\n  required_providers {{\n    probe = {{ source = \"motando/probe\" }}\n  }}\n}}\n\n{configuration}"
+        );
+        Ok(std::fs::write(self.path("main.tf"), text)?)
     }
 
     fn path(&self, name: &str) -> PathBuf {

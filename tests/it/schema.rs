@@ -18,11 +18,19 @@ fn schema_is_golden() -> anyhow::Result<()> {
             .collect::<serde_json::Map<_, _>>()
             .into()
     };
-    let golden = json!({
+    let mut golden = json!({
         "provider": whole(server.provider_schema()),
         "resources": all(server.resource_schemas()),
         "data_sources": all(server.data_source_schemas()),
     });
+    for (name, schemas) in [
+        ("ephemeral_resources", server.ephemeral_schemas()),
+        ("identities", server.identity_schemas()),
+    ] {
+        if !schemas.is_empty() {
+            golden[name] = all(schemas);
+        }
+    }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden/schema.json");
     expect_file(&path, &format!("{golden:#}\n"))
 }

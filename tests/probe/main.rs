@@ -1,12 +1,16 @@
 //! A provider that does what tests of the protocol need: it is slow, panics,
-//! carries a lot, and waits to be stopped.
+//! carries a lot, waits to be stopped, and keeps records in files.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+mod login;
+mod record;
+mod thing;
+
+use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use ocir::{
     framework::{
-        Attr, Context, DataSourceType, Diagnostic, Diagnostics, Failed, Model, Plan, Provider,
-        Resource, ResourceType, Result, Server,
+        Attr, Context, DataSourceType, Diagnostic, EphemeralResourceType, Model, Provider,
+        ResourceType, Result, Secret, Server,
     },
     protocol,
 };
@@ -19,121 +23,65 @@ fn main() -> ExitCode {
 
 struct Probe;
 
-/// Nothing to configure.
+/// What the probe works with.
 #[derive(Clone, Debug, Model)]
-struct Config {}
+struct Config {
+    /// Where records and the list of events are.
+    #[tf(optional)]
+    directory: Attr<String>,
+    /// A password; that one came is an event.
+    #[tf(optional)]
+    password: Attr<Secret<String>>,
+}
+
+/// What the resources work with.
+struct Clients {
+    directory: Attr<PathBuf>,
+}
+
+impl Clients {
+    /// Where records are.
+    fn directory(&self) -> Result<&PathBuf> {
+        self.directory.known().ok_or_else(|| {
+            Diagnostic::error("No directory", "The provider's \"directory\" is not known.").into()
+        })
+    }
+
+    /// Writes an event down, for the test to read.
+    fn note(&self, event: &str) -> Result<()> {
+        let path = self.directory()?.join("events");
+        let file = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(path);
+        file.and_then(|mut file| writeln!(file, "{event}"))
+            .map_err(|error| Diagnostic::error("Cannot write", error.to_string()).into())
+    }
+}
 
 impl Provider for Probe {
-    type Clients = ();
+    type Clients = Clients;
     type Config = Config;
 
-    async fn configure(&self, _: &mut Context, _: Config) -> Result<()> {
-        Ok(())
+    async fn configure(&self, _: &mut Context, config: Config) -> Result<Clients> {
+        let clients = Clients {
+            directory: config.directory.map(PathBuf::from),
+        };
+        if let Some(password) = config.password.expose() {
+            clients.note(&format!("configured with {} letters", password.len()))?;
+        }
+        Ok(clients)
     }
-    fn resources(&self) -> Vec<ResourceType<()>> {
-        vec![ResourceType::new::<Thing>("probe_thing")]
+    fn resources(&self) -> Vec<ResourceType<Clients>> {
+        vec![
+            ResourceType::new::<thing::Thing>("probe_thing"),
+            ResourceType::identified::<record::Record>("probe_record"),
+        ]
     }
-    fn data_sources(&self) -> Vec<DataSourceType<()>> {
+    fn data_sources(&self) -> Vec<DataSourceType<Clients>> {
         Vec::new()
     }
-}
-
-struct Thing;
-
-/// A thing.
-#[derive(Clone, Debug, Model)]
-struct State {
-    /// Its identifier.
-    #[tf(computed, keep)]
-    id: Attr<String>,
-    /// Any text.
-    #[tf(optional)]
-    payload: Attr<String>,
-    /// Bytes of the payload.
-    #[tf(computed)]
-    payload_size: Attr<i64>,
-    /// How long a create takes; a stop does not shorten it.
-    #[tf(optional)]
-    delay_ms: Attr<i64>,
-    /// Whether a create lasts until it is stopped.
-    #[tf(optional)]
-    wait_for_stop: Attr<bool>,
-    /// The call that panics: `plan` or `create`.
-    #[tf(optional)]
-    panic_in: Attr<String>,
-    /// A file that appears when a create has begun.
-    #[tf(optional)]
-    began: Attr<String>,
-}
-
-impl Thing {
-    fn filled(mut state: State) -> State {
-        state.id = "thing-1".into();
-        state.payload_size = state.payload.known().map(|text| text.len() as i64).into();
-        state
-    }
-
-    fn panic_if(state: &State, call: &str) {
-        assert!(
-            state.panic_in.as_str() != Some(call),
-            "asked to panic in {call}"
-        );
-    }
-}
-
-impl Resource for Thing {
-    type Clients = ();
-    type State = State;
-
-    fn new(_: Arc<()>) -> Self {
-        Self
-    }
-
-    async fn plan(&self, _: &mut Context, plan: &mut Plan<'_, State>) -> Result<()> {
-        Self::panic_if(&plan.planned, "plan");
-        Ok(())
-    }
-
-    async fn create(
-        &self,
-        cx: &mut Context,
-        _: &State,
-        planned: State,
-    ) -> Result<State, Failed<State>> {
-        if let Some(path) = planned.began.known()
-            && let Err(error) = std::fs::write(path, "")
-        {
-            let problem = Diagnostic::error("Cannot begin", format!("{path}: {error}."));
-            return Err(Diagnostics::from(problem).into());
-        }
-        Self::panic_if(&planned, "create");
-        if planned.wait_for_stop.known() == Some(&true) {
-            cx.stop.cancelled().await;
-            return Err(Failed {
-                diagnostics: Diagnostic::error("Stopped", "The create was interrupted.").into(),
-                partial: Some(Self::filled(planned)),
-            });
-        }
-        let delay = planned.delay_ms.known().copied().unwrap_or_default();
-        tokio::time::sleep(Duration::from_millis(delay.unsigned_abs())).await;
-        Ok(Self::filled(planned))
-    }
-
-    async fn read(&self, _: &mut Context, state: State) -> Result<Option<State>> {
-        Ok(Some(state))
-    }
-
-    async fn update(
-        &self,
-        _: &mut Context,
-        _: &State,
-        _: &State,
-        planned: State,
-    ) -> Result<State, Failed<State>> {
-        Ok(Self::filled(planned))
-    }
-
-    async fn delete(&self, _: &mut Context, _: State) -> Result<()> {
-        Ok(())
+    fn ephemeral_resources(&self) -> Vec<EphemeralResourceType<Clients>> {
+        vec![EphemeralResourceType::new::<login::Login>("probe_login")]
     }
 }

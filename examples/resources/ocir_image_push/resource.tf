@@ -4,7 +4,8 @@ resource "ocir_repository" "web" {
 }
 
 resource "ocir_image_push" "web" {
-  source     = "docker-archive:${path.module}/web.tar"
-  repository = ocir_repository.web.display_name
-  tag        = "1.0.0"
+  source          = "docker-archive:${path.module}/web.tar"
+  repository      = ocir_repository.web.display_name
+  tag             = "1.0.0"
+  additional_tags = ["stable"]
 }

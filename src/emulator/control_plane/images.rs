@@ -145,7 +145,7 @@ pub(super) fn restore(state: &mut State, input: &Input<'_>) -> Result<Output, Re
     if let Some(version) = version {
         let version = Version {
             version,
-            created_by: input.tenancy.seed.user_id.clone(),
+            created_by: input.caller.id.clone(),
             time_created: input.now.rfc3339(),
         };
         state.tag(&id, version);

@@ -17,18 +17,22 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{
+    Permission,
     clock::Moment,
+    principal::{Principal, authenticate},
     refusal::Refusal,
     regions::Region,
     seed::Tenancy,
     server::{Answer, Call, Settings, Shared, empty, json_answer},
-    signature::{Signed, verify},
+    signature::Signed,
     state::{Remembered, State},
 };
 
 /// One operation of Oracle's API: a row of the table.
 pub(super) struct Operation {
     pub name: &'static str,
+    /// What a policy has to allow.
+    permission: Option<Permission>,
     method: Method,
     /// Path with `{}` for a parameter.
     path: &'static str,
@@ -46,12 +50,17 @@ enum Handler {
 }
 
 use Handler::{Read, Retryable, Write};
+use Permission::{
+    CompartmentInspect, CredentialManage, NamespaceRead, RepositoryCreate, RepositoryInspect,
+    RepositoryManage, RepositoryRead, RepositoryUpdate, TenancyInspect, UserInspect,
+};
 
 pub(super) use auth_tokens::sorted as auth_tokens;
 pub(super) use repositories::is_name;
 
 const fn row(
     name: &'static str,
+    permission: Option<Permission>,
     method: Method,
     path: &'static str,
     query: &'static [&'static str],
@@ -59,6 +68,7 @@ const fn row(
 ) -> Operation {
     Operation {
         name,
+        permission,
         method,
         path,
         query,
@@ -68,39 +78,39 @@ const fn row(
 
 #[rustfmt::skip]
 static OPERATIONS: &[Operation] = &[
-    row("ListContainerRepositories", Method::GET, "/20160918/container/repositories", repositories::LIST_QUERY, Read(repositories::list)),
-    row("CreateContainerRepository", Method::POST, "/20160918/container/repositories", &[], Retryable(repositories::create)),
-    row("GetContainerRepository", Method::GET, "/20160918/container/repositories/{}", &[], Read(repositories::get)),
-    row("UpdateContainerRepository", Method::PUT, "/20160918/container/repositories/{}", &[], Write(repositories::update)),
-    row("DeleteContainerRepository", Method::DELETE, "/20160918/container/repositories/{}", &[], Write(repositories::delete)),
-    row("ChangeContainerRepositoryCompartment", Method::POST, "/20160918/container/repositories/{}/actions/changeCompartment", &[], Retryable(repositories::change_compartment)),
+    row("ListContainerRepositories", Some(RepositoryInspect), Method::GET, "/20160918/container/repositories", repositories::LIST_QUERY, Read(repositories::list)),
+    row("CreateContainerRepository", Some(RepositoryCreate), Method::POST, "/20160918/container/repositories", &[], Retryable(repositories::create)),
+    row("GetContainerRepository", Some(RepositoryRead), Method::GET, "/20160918/container/repositories/{}", &[], Read(repositories::get)),
+    row("UpdateContainerRepository", Some(RepositoryUpdate), Method::PUT, "/20160918/container/repositories/{}", &[], Write(repositories::update)),
+    row("DeleteContainerRepository", Some(RepositoryManage), Method::DELETE, "/20160918/container/repositories/{}", &[], Write(repositories::delete)),
+    row("ChangeContainerRepositoryCompartment", Some(RepositoryManage), Method::POST, "/20160918/container/repositories/{}/actions/changeCompartment", &[], Retryable(repositories::change_compartment)),
 
-    row("ListContainerImages", Method::GET, "/20160918/container/images", images::LIST_QUERY, Read(images::list)),
-    row("GetContainerImage", Method::GET, "/20160918/container/images/{}", &[], Read(images::get)),
-    row("UpdateContainerImage", Method::PUT, "/20160918/container/images/{}", &[], Write(images::update)),
-    row("DeleteContainerImage", Method::DELETE, "/20160918/container/images/{}", &[], Write(images::delete)),
-    row("RemoveContainerVersion", Method::POST, "/20160918/container/images/{}/actions/removeVersion", &[], Retryable(images::remove_version)),
-    row("RestoreContainerImage", Method::POST, "/20160918/container/images/{}/actions/restore", &[], Retryable(images::restore)),
-    row("LookupContainerImageByUri", Method::POST, "/20160918/container/images/actions/lookupImageByUri", &[], Write(images::look_up)),
+    row("ListContainerImages", Some(RepositoryInspect), Method::GET, "/20160918/container/images", images::LIST_QUERY, Read(images::list)),
+    row("GetContainerImage", Some(RepositoryRead), Method::GET, "/20160918/container/images/{}", &[], Read(images::get)),
+    row("UpdateContainerImage", Some(RepositoryUpdate), Method::PUT, "/20160918/container/images/{}", &[], Write(images::update)),
+    row("DeleteContainerImage", Some(RepositoryManage), Method::DELETE, "/20160918/container/images/{}", &[], Write(images::delete)),
+    row("RemoveContainerVersion", Some(RepositoryUpdate), Method::POST, "/20160918/container/images/{}/actions/removeVersion", &[], Retryable(images::remove_version)),
+    row("RestoreContainerImage", Some(RepositoryUpdate), Method::POST, "/20160918/container/images/{}/actions/restore", &[], Retryable(images::restore)),
+    row("LookupContainerImageByUri", Some(RepositoryRead), Method::POST, "/20160918/container/images/actions/lookupImageByUri", &[], Write(images::look_up)),
 
-    row("GetContainerConfiguration", Method::GET, "/20160918/container/configuration", &["compartmentId"], Read(configuration::get)),
-    row("UpdateContainerConfiguration", Method::PUT, "/20160918/container/configuration", &["compartmentId"], Write(configuration::update)),
+    row("GetContainerConfiguration", Some(RepositoryInspect), Method::GET, "/20160918/container/configuration", &["compartmentId"], Read(configuration::get)),
+    row("UpdateContainerConfiguration", Some(RepositoryManage), Method::PUT, "/20160918/container/configuration", &["compartmentId"], Write(configuration::update)),
 
-    row("ListAuthTokens", Method::GET, "/20160918/users/{}/authTokens", &[], Read(auth_tokens::list)),
-    row("CreateAuthToken", Method::POST, "/20160918/users/{}/authTokens", &[], Retryable(auth_tokens::create)),
-    row("UpdateAuthToken", Method::PUT, "/20160918/users/{}/authTokens/{}", &[], Write(auth_tokens::update)),
-    row("DeleteAuthToken", Method::DELETE, "/20160918/users/{}/authTokens/{}", &[], Write(auth_tokens::delete)),
+    row("ListAuthTokens", Some(CredentialManage), Method::GET, "/20160918/users/{}/authTokens", &[], Read(auth_tokens::list)),
+    row("CreateAuthToken", Some(CredentialManage), Method::POST, "/20160918/users/{}/authTokens", &[], Retryable(auth_tokens::create)),
+    row("UpdateAuthToken", Some(CredentialManage), Method::PUT, "/20160918/users/{}/authTokens/{}", &[], Write(auth_tokens::update)),
+    row("DeleteAuthToken", Some(CredentialManage), Method::DELETE, "/20160918/users/{}/authTokens/{}", &[], Write(auth_tokens::delete)),
 
-    row("GetUser", Method::GET, "/20160918/users/{}", &[], Read(identity::get_user)),
-    row("ListUsers", Method::GET, "/20160918/users", identity::USERS_QUERY, Read(identity::list_users)),
-    row("GetTenancy", Method::GET, "/20160918/tenancies/{}", &[], Read(identity::get_tenancy)),
-    row("ListRegionSubscriptions", Method::GET, "/20160918/tenancies/{}/regionSubscriptions", &[], Read(identity::list_region_subscriptions)),
-    row("ListRegions", Method::GET, "/20160918/regions", &[], Read(identity::list_regions)),
-    row("ListCompartments", Method::GET, "/20160918/compartments", identity::COMPARTMENTS_QUERY, Read(identity::list_compartments)),
-    row("GetCompartment", Method::GET, "/20160918/compartments/{}", &[], Read(identity::get_compartment)),
+    row("GetUser", Some(UserInspect), Method::GET, "/20160918/users/{}", &[], Read(identity::get_user)),
+    row("ListUsers", Some(UserInspect), Method::GET, "/20160918/users", identity::USERS_QUERY, Read(identity::list_users)),
+    row("GetTenancy", Some(TenancyInspect), Method::GET, "/20160918/tenancies/{}", &[], Read(identity::get_tenancy)),
+    row("ListRegionSubscriptions", Some(TenancyInspect), Method::GET, "/20160918/tenancies/{}/regionSubscriptions", &[], Read(identity::list_region_subscriptions)),
+    row("ListRegions", None, Method::GET, "/20160918/regions", &[], Read(identity::list_regions)),
+    row("ListCompartments", Some(CompartmentInspect), Method::GET, "/20160918/compartments", identity::COMPARTMENTS_QUERY, Read(identity::list_compartments)),
+    row("GetCompartment", Some(CompartmentInspect), Method::GET, "/20160918/compartments/{}", &[], Read(identity::get_compartment)),
 
-    row("GetNamespace", Method::GET, "/n", &["compartmentId"], Read(namespace::get)),
-    row("GetNamespaceMetadata", Method::GET, "/n/{}", &["compartmentId"], Read(namespace::get_metadata)),
+    row("GetNamespace", Some(NamespaceRead), Method::GET, "/n", &["compartmentId"], Read(namespace::get)),
+    row("GetNamespaceMetadata", Some(NamespaceRead), Method::GET, "/n/{}", &["compartmentId"], Read(namespace::get_metadata)),
 ];
 
 /// Names of all operations of the control plane.
@@ -123,6 +133,7 @@ pub(super) struct Input<'a> {
     pub region: &'static Region,
     pub tenancy: &'a Tenancy,
     pub settings: &'a Settings,
+    pub caller: &'a Principal,
     pub now: Moment,
 }
 
@@ -301,12 +312,14 @@ pub(super) async fn answer(
         headers: &call.headers,
         body: &body,
     };
-    verify(
-        &signed,
-        &shared.tenancy.key_id(),
-        &shared.tenancy.public_key,
-        now,
-    )?;
+    let caller = authenticate(shared, &signed)?;
+    call.caller = Some(caller.print());
+    // Also for a list: that there is nothing to be seen would be an answer.
+    if let Some(permission) = route.operation.permission
+        && !shared.allows(permission)
+    {
+        return Err(Refusal::not_found());
+    }
     check_query(route.operation, &call.query)?;
 
     let input = Input {
@@ -317,6 +330,7 @@ pub(super) async fn answer(
         region: call.region,
         tenancy: &shared.tenancy,
         settings: &shared.settings,
+        caller: &caller.principal,
         now,
     };
     let output = match route.operation.handler {
@@ -440,6 +454,7 @@ fn once(
 pub(super) fn create_on_first_push(
     state: &mut State,
     shared: &Shared,
+    caller: &Principal,
     region: &'static Region,
     display_name: &str,
 ) -> String {
@@ -451,6 +466,7 @@ pub(super) fn create_on_first_push(
         region,
         tenancy: &shared.tenancy,
         settings: &shared.settings,
+        caller,
         now: shared.clock.now(),
     };
     let new = repositories::New {

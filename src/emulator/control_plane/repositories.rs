@@ -7,9 +7,13 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
+        clock::Moment,
         refusal::Refusal,
         seed::unique,
-        state::{AVAILABLE, DefinedTags, FreeformTags, Readme, Repository, State, new_etag},
+        state::{
+            AVAILABLE, DELETED, DELETING, DefinedTags, FreeformTags, Readme, Repository, State,
+            new_etag,
+        },
     },
     Input, Output,
     input::Members,
@@ -57,10 +61,14 @@ pub(super) fn create(state: &mut State, input: &Input<'_>) -> Result<Output, Ref
     check_name(&new.display_name)?;
     check_immutable(input, new.is_immutable)?;
     input.compartment(&new.compartment_id)?;
-    if state
-        .repository_named(input.region.identifier, &new.display_name)
-        .is_some()
-    {
+    // One that is being deleted has its name until the end.
+    let is_taken = state.repositories.values().any(|repository| {
+        repository.region == input.region.identifier
+            && repository.display_name == new.display_name
+            && repository.lifecycle_state != DELETED
+            && !repository.is_gone(input.now)
+    });
+    if is_taken {
         return Err(Refusal::new(
             StatusCode::CONFLICT,
             "NAMESPACE_CONFLICT",
@@ -83,11 +91,17 @@ pub(in super::super) fn add(state: &mut State, input: &Input<'_>, new: New) -> S
         unique()
     );
     let mut defined_tags = new.defined_tags;
+    for (namespace, keys) in &input.settings.tag_defaults {
+        let there = defined_tags.entry(namespace.clone()).or_default();
+        for (key, value) in keys {
+            there.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
     if input.settings.oracle_tags {
         let automatic = BTreeMap::from([
             (
                 "CreatedBy".to_owned(),
-                json!(format!("default/{}", seed.user_name)),
+                json!(input.caller.tag(input.tenancy)),
             ),
             ("CreatedOn".to_owned(), json!(input.now.rfc3339())),
         ]);
@@ -103,7 +117,7 @@ pub(in super::super) fn add(state: &mut State, input: &Input<'_>, new: New) -> S
         freeform_tags: new.freeform_tags,
         defined_tags,
         system_tags: BTreeMap::new(),
-        created_by: seed.user_id.clone(),
+        created_by: input.caller.id.clone(),
         namespace: seed.namespace.clone(),
         lifecycle_state: AVAILABLE.into(),
         time_created: input.now.rfc3339(),
@@ -112,6 +126,7 @@ pub(in super::super) fn add(state: &mut State, input: &Input<'_>, new: New) -> S
         sequence: state.next_sequence(),
         etag: new_etag(),
         blobs: BTreeMap::new(),
+        gone_at: None,
     };
     state.repositories.insert(id.clone(), repository);
     id
@@ -123,7 +138,7 @@ pub(super) fn get(state: &State, input: &Input<'_>) -> Result<Output, Refusal> {
 }
 
 pub(super) fn update(state: &mut State, input: &Input<'_>) -> Result<Output, Refusal> {
-    let mut repository = find(state, input)?.clone();
+    let mut repository = available(state, input)?.clone();
     input.check_etag(&repository.etag)?;
     let mut members = Members::parse(input.body)?;
     if let Some(is_immutable) = members.flag("isImmutable")? {
@@ -148,14 +163,21 @@ pub(super) fn update(state: &mut State, input: &Input<'_>) -> Result<Output, Ref
 }
 
 pub(super) fn delete(state: &mut State, input: &Input<'_>) -> Result<Output, Refusal> {
-    let repository = find(state, input)?;
+    let repository = available(state, input)?;
     input.check_etag(&repository.etag)?;
-    state.remove_repository(input.parameter(0));
+    match input.settings.deletion_delay {
+        None => state.remove_repository(input.parameter(0)),
+        Some(delay) => {
+            let delay = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+            let gone_at = Moment(input.now.0.saturating_add(delay));
+            state.start_deletion(input.parameter(0), gone_at);
+        }
+    }
     Ok(Output::no_content())
 }
 
 pub(super) fn change_compartment(state: &mut State, input: &Input<'_>) -> Result<Output, Refusal> {
-    let mut repository = find(state, input)?.clone();
+    let mut repository = available(state, input)?.clone();
     input.check_etag(&repository.etag)?;
     let mut members = Members::parse(input.body)?;
     let compartment_id = members.required("compartmentId")?;
@@ -176,6 +198,7 @@ pub(super) fn list(state: &State, input: &Input<'_>) -> Result<Output, Refusal> 
         .values()
         .filter(|repository| {
             repository.region == input.region.identifier
+                && !repository.is_gone(input.now)
                 && compartment.is_none_or(|id| id == repository.compartment_id)
                 && equal("repositoryId", &repository.id)
                 && equal("displayName", &repository.display_name)
@@ -230,8 +253,19 @@ fn find<'a>(state: &'a State, input: &Input<'_>) -> Result<&'a Repository, Refus
     state
         .repositories
         .get(input.parameter(0))
-        .filter(|repository| repository.region == input.region.identifier)
+        .filter(|repository| {
+            repository.region == input.region.identifier && !repository.is_gone(input.now)
+        })
         .ok_or_else(Refusal::not_found)
+}
+
+/// A repository that can be changed: not one that is being deleted.
+fn available<'a>(state: &'a State, input: &Input<'_>) -> Result<&'a Repository, Refusal> {
+    let repository = find(state, input)?;
+    match repository.lifecycle_state == DELETING {
+        true => Err(Refusal::not_found()),
+        false => Ok(repository),
+    }
 }
 
 fn put(state: &mut State, mut repository: Repository) {

@@ -23,7 +23,7 @@ use tokio_util::io::ReaderStream;
 
 use super::{
     super::{
-        control_plane,
+        Permission, control_plane,
         identity::Caller,
         refusal::Refusal,
         server::{Answer, empty},
@@ -146,7 +146,7 @@ impl Visit<'_> {
         id: &str,
     ) -> Result<Answer, Refusal> {
         let repository_id = self.shared.store.read(|state| {
-            self.writable(state, name)
+            self.writable(state, name, Permission::RepositoryUpdate)
                 .map(|repository| repository.id.clone())
         })?;
         let unknown = || {
@@ -318,16 +318,25 @@ impl Visit<'_> {
         let region = self.call.region;
         let (found, creates) = self.shared.store.read(|state| {
             let found = self
-                .writable(state, name)
+                .writable(state, name, Permission::RepositoryUpdate)
                 .map(|repository| repository.id.clone());
             (
                 found,
                 state.created_on_first_push.contains(region.identifier),
             )
         });
-        let may_create =
-            creates && self.caller != Caller::Anonymous && self.check_namespace(name).is_ok();
-        if found.is_ok() || !may_create {
+        let Caller::Principal(caller) = &self.caller else {
+            return found;
+        };
+        let may_create = creates
+            && self.check_namespace(name).is_ok()
+            && self.shared.allows(Permission::RepositoryManage);
+        let exists = |state: &State| {
+            state
+                .repository_named(region.identifier, &name.repository)
+                .is_some()
+        };
+        if found.is_ok() || !may_create || self.shared.store.read(exists) {
             return found;
         }
         self.shared.store.change(|state| {
@@ -338,6 +347,7 @@ impl Visit<'_> {
                     None => control_plane::create_on_first_push(
                         state,
                         self.shared,
+                        caller,
                         region,
                         &name.repository,
                     ),

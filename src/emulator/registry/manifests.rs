@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     super::{
+        Permission,
         refusal::Refusal,
         seed::unique,
         server::{Answer, empty, full, json_answer},
@@ -135,7 +136,9 @@ impl Visit<'_> {
         let now = self.shared.clock.now().rfc3339();
         let subject = content.subject.clone();
         self.shared.store.change(|state| {
-            let repository = self.writable(state, name)?.clone();
+            let repository = self
+                .writable(state, name, Permission::RepositoryUpdate)?
+                .clone();
             check_references(state, &repository, &content)?;
             if repository.is_immutable && !is_digest(reference) {
                 let current = state.image(&repository.id, reference);
@@ -172,7 +175,7 @@ impl Visit<'_> {
             if !is_digest(reference) {
                 let version = Version {
                     version: reference.into(),
-                    created_by: self.user_id(),
+                    created_by: self.caller_id(),
                     time_created: now.clone(),
                 };
                 state.tag(&id, version);
@@ -238,7 +241,7 @@ impl Visit<'_> {
                 .collect(),
             config: content.config.map(|config| config.digest),
             subject: content.subject,
-            created_by: self.user_id(),
+            created_by: self.caller_id(),
             lifecycle_state: AVAILABLE.into(),
             time_created: now.into(),
             time_last_pulled: None,
@@ -255,7 +258,10 @@ impl Visit<'_> {
     /// A digest goes with every tag that points to it; a tag goes alone.
     fn delete_manifest(&self, name: &Name, reference: &str) -> Result<Answer, Refusal> {
         self.shared.store.change(|state| {
-            let repository_id = self.writable(state, name)?.id.clone();
+            let repository_id = self
+                .writable(state, name, Permission::RepositoryManage)?
+                .id
+                .clone();
             let id = state
                 .image(&repository_id, reference)
                 .map(|image| image.id.clone())

@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use super::{
-    control_plane,
+    Permission, control_plane,
     identity::Caller,
     refusal::Refusal,
     server::{Answer, Call, Shared, json_answer},
@@ -279,6 +279,7 @@ pub(super) async fn answer(
         return token::answer(shared, call);
     }
     let caller = sign_in(shared, call)?;
+    call.caller = caller.print();
     let mut visit = Visit {
         shared,
         call,
@@ -338,7 +339,7 @@ pub(super) fn usual_refusal(shared: &Shared, call: &Call, status: StatusCode) ->
     let (code, message) = match status.as_u16() {
         401 if call.path != TOKEN_PATH => return challenge(shared, call),
         401 => ("UNAUTHORIZED", "Unauthorized"),
-        403 => ("DENIED", "Requested access to the resource is denied"),
+        403 => return denied(),
         404 => ("NAME_UNKNOWN", "Repository name not known to registry"),
         405 => ("UNSUPPORTED", "The operation is unsupported."),
         413 => (
@@ -358,19 +359,34 @@ impl Visit<'_> {
         self.check_namespace(name)?;
         let repository = state.repository_named(self.call.region.identifier, &name.repository);
         match (&self.caller, repository) {
-            (Caller::User(_), Some(repository)) => Ok(repository),
-            (Caller::User(_), None) => Err(unknown_name(name)),
-            (Caller::Anonymous, Some(repository)) if repository.is_public => Ok(repository),
+            (_, Some(repository)) if repository.is_public => Ok(repository),
             // Whether it exists is nobody's business.
             (Caller::Anonymous, _) => Err(anonymous()),
+            (Caller::Principal(_), Some(repository))
+                if self.shared.allows(Permission::RepositoryRead) =>
+            {
+                Ok(repository)
+            }
+            // Missing or not permitted: the answer does not tell.
+            (Caller::Principal(_), _) => Err(unknown_name(name)),
         }
     }
 
-    /// A repository that may be written to.
-    fn writable<'s>(&self, state: &'s State, name: &Name) -> Result<&'s Repository, Refusal> {
-        match self.caller {
-            Caller::User(_) => self.readable(state, name),
-            Caller::Anonymous => Err(anonymous()),
+    /// A repository that may be written to, with that permission besides reading.
+    fn writable<'s>(
+        &self,
+        state: &'s State,
+        name: &Name,
+        permission: Permission,
+    ) -> Result<&'s Repository, Refusal> {
+        if self.caller == Caller::Anonymous {
+            return Err(anonymous());
+        }
+        let repository = self.readable(state, name)?;
+        if self.shared.allows(Permission::RepositoryRead) && self.shared.allows(permission) {
+            Ok(repository)
+        } else {
+            Err(denied())
         }
     }
 
@@ -382,9 +398,9 @@ impl Visit<'_> {
         }
     }
 
-    fn user_id(&self) -> String {
+    fn caller_id(&self) -> String {
         match &self.caller {
-            Caller::User(id) => id.clone(),
+            Caller::Principal(principal) => principal.id.clone(),
             Caller::Anonymous => "anonymous".into(),
         }
     }
@@ -475,6 +491,14 @@ fn unknown_tenant(status: StatusCode, namespace: &str) -> Refusal {
         status,
         "NAME_UNKNOWN",
         format!("Tenant with name {namespace} not found"),
+    )
+}
+
+fn denied() -> Refusal {
+    Refusal::new(
+        StatusCode::FORBIDDEN,
+        "DENIED",
+        "Requested access to the resource is denied",
     )
 }
 

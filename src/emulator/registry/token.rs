@@ -8,15 +8,16 @@ use super::{
     super::{
         clock::Moment,
         identity::{self, Caller},
+        principal::{Principal, authenticate},
         refusal::Refusal,
         server::{Answer, Call, Shared, json_answer},
-        signature::{Signed, verify},
+        signature::Signed,
         state::AuthToken,
     },
     unknown_tenant,
 };
 
-pub(super) fn answer(shared: &Shared, call: &Call) -> Result<Answer, Refusal> {
+pub(super) fn answer(shared: &Shared, call: &mut Call) -> Result<Answer, Refusal> {
     let scopes: Vec<&str> = call
         .query
         .iter()
@@ -27,20 +28,22 @@ pub(super) fn answer(shared: &Shared, call: &Call) -> Result<Answer, Refusal> {
     for scope in &scopes {
         check_scope(scope)?;
     }
-    let caller = caller(shared, call)?;
     let scope = scopes.join(" ");
+    let (caller, printed) = caller(shared, call)?;
+    call.caller = printed;
     let tenancy_id = &shared.tenancy.seed.tenancy_id;
     let now = shared.clock.now();
+    let lifetime = shared.settings.registry_token_lifetime;
     let token = shared
         .store
-        .read(|state| identity::mint(&state.token_secret, &caller, tenancy_id, &scope, now));
+        .read(|state| identity::mint(state, &caller, tenancy_id, &scope, now, lifetime));
     Ok(json_answer(
         StatusCode::OK,
         &json!({
             "token": token,
             "access_token": token,
             "scope": scope,
-            "expires_in": identity::LIFETIME,
+            "expires_in": lifetime.as_secs(),
         }),
     ))
 }
@@ -65,12 +68,13 @@ fn check_scope(scope: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn caller(shared: &Shared, call: &Call) -> Result<Caller, Refusal> {
+/// Who asks, and how the log has it.
+fn caller(shared: &Shared, call: &Call) -> Result<(Caller, Option<String>), Refusal> {
     let Some((scheme, value)) = call
         .header("authorization")
         .and_then(|value| value.split_once(' '))
     else {
-        return Ok(Caller::Anonymous);
+        return Ok((Caller::Anonymous, None));
     };
     if scheme.eq_ignore_ascii_case("basic") {
         return log_in(shared, value.trim());
@@ -82,20 +86,17 @@ fn caller(shared: &Shared, call: &Call) -> Result<Caller, Refusal> {
         body: &[],
     };
     // Here, and only here, a signature that fails makes an anonymous caller.
-    let verified = verify(
-        &signed,
-        &shared.tenancy.key_id(),
-        &shared.tenancy.public_key,
-        shared.clock.now(),
-    );
-    Ok(match verified {
-        Ok(()) => Caller::User(shared.tenancy.seed.user_id.clone()),
-        Err(_) => Caller::Anonymous,
+    Ok(match authenticate(shared, &signed) {
+        Ok(caller) => {
+            let printed = caller.print();
+            (Caller::Principal(caller.principal), Some(printed))
+        }
+        Err(_) => (Caller::Anonymous, None),
     })
 }
 
 /// `namespace/user` with an auth token, or `BEARER_TOKEN` with a registry token.
-fn log_in(shared: &Shared, encoded: &str) -> Result<Caller, Refusal> {
+fn log_in(shared: &Shared, encoded: &str) -> Result<(Caller, Option<String>), Refusal> {
     let unauthorized = || Refusal::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "Unauthorized");
     let decoded = STANDARD
         .decode(encoded)
@@ -104,7 +105,9 @@ fn log_in(shared: &Shared, encoded: &str) -> Result<Caller, Refusal> {
         .ok_or_else(unauthorized)?;
     let (username, password) = decoded.split_once(':').ok_or_else(unauthorized)?;
     if username == "BEARER_TOKEN" {
-        return shared.bearer(password).ok_or_else(unauthorized);
+        let caller = shared.bearer(password).ok_or_else(unauthorized)?;
+        let printed = caller.print();
+        return Ok((caller, printed));
     }
     let seed = &shared.tenancy.seed;
     let (namespace, user) = username.split_once('/').ok_or_else(unauthorized)?;
@@ -119,8 +122,14 @@ fn log_in(shared: &Shared, encoded: &str) -> Result<Caller, Refusal> {
             .values()
             .any(|token| token.token == password && is_usable(token, now, delay))
     });
-    if user == seed.user_name && accepted {
-        Ok(Caller::User(seed.user_id.clone()))
+    let known_as = match &shared.settings.federation {
+        Some(federation) => format!("{federation}/{}", seed.user_name),
+        None => seed.user_name.clone(),
+    };
+    if user == known_as && accepted {
+        let user = Principal::user(&shared.tenancy);
+        let printed = format!("auth_token {}", user.id);
+        Ok((Caller::Principal(user), Some(printed)))
     } else {
         Err(unauthorized())
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::{
     framework::{Attr, Context, DataSource, Model, Result},
-    provider::{clients::Clients, diagnose, validate},
+    provider::{clients::Clients, diagnose, policy::Place, validate},
 };
 
 pub(crate) struct TenancyNamespace {
@@ -47,7 +47,7 @@ impl DataSource for TenancyNamespace {
     }
 
     async fn read(&self, cx: &mut Context, config: State) -> Result<State> {
-        let oci = self.clients.oci(cx)?;
+        let oci = self.clients.oci(cx).await?;
         let namespace =
             match config.compartment_id.known() {
                 None => self.clients.namespace(cx).await?,
@@ -58,6 +58,7 @@ impl DataSource for TenancyNamespace {
                             &format!(
                                 "The namespace of compartment {compartment_id} could not be read"
                             ),
+                            Place::Tenancy,
                             &error,
                             &oci,
                         )
@@ -70,8 +71,8 @@ impl DataSource for TenancyNamespace {
             namespace: Attr::Known(namespace),
             region: Attr::Known(region.identifier.clone()),
             region_key: Attr::Known(region.key.clone()),
-            registry_host: Attr::Known(self.clients.registry_host(cx)?),
-            registry_hosts: Attr::Known(self.clients.registry_hosts(cx)?),
+            registry_host: Attr::Known(self.clients.registry_host(cx).await?),
+            registry_hosts: Attr::Known(self.clients.registry_hosts(cx).await?),
         })
     }
 }

@@ -11,9 +11,9 @@ use crate::framework::ResourceType;
 /// name; the other one needs no `provider = ocir`. Both are permanent.
 pub(super) fn all() -> Vec<ResourceType<Clients>> {
     vec![
-        ResourceType::new::<auth_token::AuthToken>("oci_auth_token"),
-        ResourceType::new::<auth_token::AuthToken>("ocir_auth_token"),
+        ResourceType::identified::<auth_token::AuthToken>("oci_auth_token"),
+        ResourceType::identified::<auth_token::AuthToken>("ocir_auth_token"),
         ResourceType::new::<image_push::ImagePush>("ocir_image_push"),
-        ResourceType::new::<repository::Repository>("ocir_repository"),
+        ResourceType::identified::<repository::Repository>("ocir_repository"),
     ]
 }

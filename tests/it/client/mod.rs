@@ -1,5 +1,8 @@
 //! Clients on loopback, and what they are made of.
 
+mod captures;
 mod credentials;
 mod oci;
-mod registry;
+mod principals;
+pub mod registry;
+mod registry_login;

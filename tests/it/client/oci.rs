@@ -1,12 +1,16 @@
 //! The control plane's client against the emulator, which verifies signatures
 //! by its own reading of the same documents.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use expect_test::expect;
 use ocir::{
-    credentials::{self, Environment, Settings},
-    emulator::{Emulator, Fault},
+    credentials::{self, Environment, Network, Settings},
+    emulator::{Emulator, Fault, Permission},
     oci::{
         Client, Config, CreateContainerRepository, Error, ListContainerImages,
         ListContainerRepositories, Readme, UpdateContainerRepository,
@@ -14,30 +18,22 @@ use ocir::{
     region::Region,
     transport::{Options, RetryPolicy, http_client},
 };
+use tokio::{sync::Semaphore, task::JoinSet};
+
+use crate::support;
 
 /// A client that signs in as the seeded user.
-fn client(emulator: &Emulator) -> anyhow::Result<Client> {
-    with_key(emulator, &emulator.url(), &emulator.seed().private_key_pem)
+async fn client(emulator: &Emulator) -> anyhow::Result<Client> {
+    support::client::oci(emulator).await
 }
 
 /// A client with a key and an address of the test's choice.
-fn with_key(emulator: &Emulator, endpoint: &str, private_key: &str) -> anyhow::Result<Client> {
-    let seed = emulator.seed();
-    let settings = Settings {
-        tenancy_ocid: Some(seed.tenancy_id.clone()),
-        user_ocid: Some(seed.user_id.clone()),
-        private_key: Some(private_key.to_owned()),
-        region: Some(seed.region.clone()),
-        ..Settings::default()
-    };
-    let resolved = credentials::resolve(&settings, &Environment::default())?;
-    Ok(Client::new(Config {
-        http: http_client(&Options::default())?,
-        region: Region::parse(&seed.region)?,
-        endpoint: Some(endpoint.to_owned()),
-        credentials: resolved.source,
-        retry: RetryPolicy::without_waiting(),
-    })?)
+async fn with_key(
+    emulator: &Emulator,
+    endpoint: &str,
+    private_key: &str,
+) -> anyhow::Result<Client> {
+    support::client::oci_with(emulator, endpoint, private_key, &Options::default()).await
 }
 
 /// The key of somebody else.
@@ -61,11 +57,30 @@ fn retry_tokens(emulator: &Emulator, operation: &str) -> Vec<Option<String>> {
         .collect()
 }
 
+/// A create that is repeated later with its retry token is answered with what it
+/// made, and one of somebody else's name is not.
+#[tokio::test]
+async fn a_create_is_repeated() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let client = client(&emulator).await?;
+    let (body, token) = (web(&emulator), ocir::oci::new_retry_token());
+    let made = client.create_container_repository_as(&body, &token).await?;
+    let again = client.create_container_repository_as(&body, &token).await?;
+    assert_eq!(again.id, made.id);
+    assert_eq!(emulator.repositories().len(), 1);
+    let sent = retry_tokens(&emulator, "CreateContainerRepository");
+    assert_eq!(sent, [Some(token.clone()), Some(token)]);
+
+    let another = client.create_container_repository(&body).await;
+    assert!(another.is_err_and(|error| error.is_name_conflict() && !error.is_ambiguous()));
+    Ok(())
+}
+
 /// A repository from its creation to its end.
 #[tokio::test]
 async fn repository() -> anyhow::Result<()> {
     let emulator = Emulator::builder().start().await?;
-    let client = client(&emulator)?;
+    let client = client(&emulator).await?;
     let seed = emulator.seed();
 
     let created = client.create_container_repository(&web(&emulator)).await?;
@@ -124,7 +139,7 @@ async fn repository() -> anyhow::Result<()> {
 #[tokio::test]
 async fn auth_tokens() -> anyhow::Result<()> {
     let emulator = Emulator::builder().start().await?;
-    let client = client(&emulator)?;
+    let client = client(&emulator).await?;
     let user = &emulator.seed().user_id;
 
     let first = client.create_auth_token(user, "Used by Docker").await?;
@@ -152,7 +167,7 @@ async fn auth_tokens() -> anyhow::Result<()> {
 #[tokio::test]
 async fn namespace_and_user() -> anyhow::Result<()> {
     let emulator = Emulator::builder().namespace("examplens").start().await?;
-    let client = client(&emulator)?;
+    let client = client(&emulator).await?;
     let seed = emulator.seed();
     assert_eq!(client.get_namespace(None).await?, "examplens");
     assert_eq!(
@@ -175,7 +190,8 @@ async fn create_survives_throttling() -> anyhow::Result<()> {
     emulator.fail_next(operation, Fault::status(500));
     emulator.fail_next(operation, Fault::status(500));
 
-    let created = client(&emulator)?
+    let created = client(&emulator)
+        .await?
         .create_container_repository(&web(&emulator))
         .await?;
     assert_eq!(created.display_name, "team/web");
@@ -192,7 +208,8 @@ async fn create_survives_a_lost_answer() -> anyhow::Result<()> {
     let operation = "CreateContainerRepository";
     emulator.fail_next(operation, Fault::cut_answer());
 
-    let created = client(&emulator)?
+    let created = client(&emulator)
+        .await?
         .create_container_repository(&web(&emulator))
         .await?;
     assert_eq!(emulator.repositories().len(), 1);
@@ -208,7 +225,7 @@ async fn create_survives_a_lost_answer() -> anyhow::Result<()> {
 #[tokio::test]
 async fn delete_survives_a_lost_answer() -> anyhow::Result<()> {
     let emulator = Emulator::builder().start().await?;
-    let client = client(&emulator)?;
+    let client = client(&emulator).await?;
     let created = client.create_container_repository(&web(&emulator)).await?;
     emulator.fail_next("DeleteContainerRepository", Fault::cut_answer());
     client.delete_container_repository(&created.id).await?;
@@ -220,7 +237,7 @@ async fn delete_survives_a_lost_answer() -> anyhow::Result<()> {
 #[tokio::test]
 async fn name_conflict_is_not_repeated() -> anyhow::Result<()> {
     let emulator = Emulator::builder().start().await?;
-    let client = client(&emulator)?;
+    let client = client(&emulator).await?;
     client.create_container_repository(&web(&emulator)).await?;
     emulator.clear_requests();
     let elsewhere = CreateContainerRepository {
@@ -241,7 +258,7 @@ async fn name_conflict_is_not_repeated() -> anyhow::Result<()> {
 #[tokio::test]
 async fn lists_are_read_to_the_end() -> anyhow::Result<()> {
     let emulator = Emulator::builder().page_size(2).start().await?;
-    let client = client(&emulator)?;
+    let client = client(&emulator).await?;
     for number in 1..=5 {
         let body = CreateContainerRepository {
             display_name: format!("team/web-{number}"),
@@ -287,7 +304,7 @@ async fn lists_are_read_to_the_end() -> anyhow::Result<()> {
 #[tokio::test]
 async fn wrong_key() -> anyhow::Result<()> {
     let emulator = Emulator::builder().start().await?;
-    let client = with_key(&emulator, &emulator.url(), OTHER_KEY)?;
+    let client = with_key(&emulator, &emulator.url(), OTHER_KEY).await?;
     let error = client.create_container_repository(&web(&emulator)).await;
     let error = error.err().ok_or_else(|| anyhow::anyhow!("accepted"))?;
     assert!(error.is_unauthenticated(), "{error}");
@@ -303,7 +320,9 @@ async fn wrong_key() -> anyhow::Result<()> {
 #[tokio::test]
 async fn clock_is_off() -> anyhow::Result<()> {
     let emulator = Emulator::builder().start().await?;
-    let client = client(&emulator)?.with_clock(|| SystemTime::now() - Duration::from_secs(600));
+    let client = client(&emulator)
+        .await?
+        .with_clock(|| SystemTime::now() - Duration::from_secs(600));
     let error = client.get_namespace(None).await.err();
     assert!(
         error.as_ref().is_some_and(Error::is_unauthenticated),
@@ -322,7 +341,7 @@ async fn clock_is_off() -> anyhow::Result<()> {
 async fn not_the_home_region() -> anyhow::Result<()> {
     let emulator = Emulator::builder().region("sa-saopaulo-1").start().await?;
     let elsewhere = format!("{}/~eu-frankfurt-1", emulator.url());
-    let client = with_key(&emulator, &elsewhere, &emulator.seed().private_key_pem)?;
+    let client = with_key(&emulator, &elsewhere, &emulator.seed().private_key_pem).await?;
     let error = client
         .create_auth_token(&emulator.seed().user_id, "elsewhere")
         .await
@@ -334,18 +353,144 @@ async fn not_the_home_region() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A client that is configured for a region of the test's choice, and retries
+/// as it says.
+async fn configured(
+    emulator: &Emulator,
+    endpoint: String,
+    region: &str,
+    retry: RetryPolicy,
+) -> anyhow::Result<Client> {
+    let settings = Settings {
+        tenancy_ocid: Some(emulator.seed().tenancy_id.clone()),
+        user_ocid: Some(emulator.seed().user_id.clone()),
+        private_key: Some(emulator.seed().private_key_pem.clone()),
+        ..Settings::default()
+    };
+    let resolved =
+        credentials::resolve(&settings, &Environment::default(), &Network::default()).await?;
+    Ok(Client::new(Config {
+        endpoint: Some(endpoint),
+        retry,
+        ..Config::new(
+            http_client(&Options::default())?,
+            Region::parse(region)?,
+            resolved.source,
+        )
+    })?)
+}
+
+/// One in Frankfurt, of an emulator that is at home elsewhere.
+async fn from_frankfurt(emulator: &Emulator, path: &str) -> anyhow::Result<Client> {
+    let endpoint = emulator.url() + path;
+    configured(emulator, endpoint, "fra", RetryPolicy::without_waiting()).await
+}
+
+/// What was asked where, each region's door by its name.
+fn asked(emulator: &Emulator) -> String {
+    let lines: Vec<String> = emulator
+        .requests()
+        .into_iter()
+        .map(|request| {
+            let door = request.path.split('/').nth(1).unwrap_or_default();
+            format!("{} {door} {}", request.operation, request.status)
+        })
+        .collect();
+    lines.join("\n")
+}
+
+/// IAM is changed in the home region, which is asked for once, also by many
+/// at the same time; reads stay where the client is configured.
+#[tokio::test]
+async fn changes_of_iam_go_home() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().region("sa-saopaulo-1").start().await?;
+    let client = from_frankfurt(&emulator, "/~{region}").await?;
+    let user = &emulator.seed().user_id;
+    let clone = client.clone();
+    let (first, second) = tokio::join!(
+        client.create_auth_token(user, "first"),
+        clone.create_auth_token(user, "second")
+    );
+    let first = first?;
+    client.update_auth_token(user, &first.id, "changed").await?;
+    client.delete_auth_token(user, &second?.id).await?;
+    assert_eq!(client.list_auth_tokens(user).await?.len(), 1);
+    expect![[r#"
+        ListRegionSubscriptions ~eu-frankfurt-1 200
+        CreateAuthToken ~sa-saopaulo-1 200
+        CreateAuthToken ~sa-saopaulo-1 200
+        UpdateAuthToken ~sa-saopaulo-1 200
+        DeleteAuthToken ~sa-saopaulo-1 204
+        ListAuthTokens ~eu-frankfurt-1 200"#]]
+    .assert_eq(&asked(&emulator));
+    Ok(())
+}
+
+/// Who may not see the region subscriptions may see the tenancy.
+#[tokio::test]
+async fn tenancy_tells_the_home_region() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().region("sa-saopaulo-1").start().await?;
+    let not_allowed = Fault::error(404, "NotAuthorizedOrNotFound", "no");
+    emulator.fail_always("ListRegionSubscriptions", not_allowed);
+    let client = from_frankfurt(&emulator, "/~{region}").await?;
+    client
+        .create_auth_token(&emulator.seed().user_id, "")
+        .await?;
+    expect![[r#"
+        ListRegionSubscriptions ~eu-frankfurt-1 404
+        GetTenancy ~eu-frankfurt-1 200
+        CreateAuthToken ~sa-saopaulo-1 200"#]]
+    .assert_eq(&asked(&emulator));
+    Ok(())
+}
+
+/// Who may see neither is told by the refusal, once.
+#[tokio::test]
+async fn refusal_tells_the_home_region() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().region("sa-saopaulo-1").start().await?;
+    emulator.withdraw(Permission::TenancyInspect);
+    let client = from_frankfurt(&emulator, "/~{region}").await?;
+    let user = &emulator.seed().user_id;
+    let token = client.create_auth_token(user, "").await?;
+    client.delete_auth_token(user, &token.id).await?;
+    expect![[r#"
+        ListRegionSubscriptions ~eu-frankfurt-1 404
+        GetTenancy ~eu-frankfurt-1 404
+        CreateAuthToken ~eu-frankfurt-1 403
+        CreateAuthToken ~sa-saopaulo-1 200
+        DeleteAuthToken ~sa-saopaulo-1 204"#]]
+    .assert_eq(&asked(&emulator));
+    let tokens = retry_tokens(&emulator, "CreateAuthToken");
+    assert_eq!(tokens[0], tokens[1], "it is still the same call");
+    Ok(())
+}
+
+/// Behind one address for all regions there is no other place to go to, and
+/// nothing to look up.
+#[tokio::test]
+async fn one_address_for_all_regions() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().region("sa-saopaulo-1").start().await?;
+    let client = from_frankfurt(&emulator, "").await?;
+    client
+        .create_auth_token(&emulator.seed().user_id, "")
+        .await?;
+    expect!["CreateAuthToken 20160918 200"].assert_eq(&asked(&emulator));
+    Ok(())
+}
+
 /// The identity is exchanged for a registry token; a key that is not accepted
 /// gets an anonymous one, which is no token.
 #[tokio::test]
 async fn registry_token() -> anyhow::Result<()> {
     let emulator = Emulator::builder().start().await?;
-    let token = client(&emulator)?
+    let token = client(&emulator)
+        .await?
         .get_registry_token(&emulator.url())
         .await?;
     assert!(!token.token.is_empty());
     assert!(token.expires_in > Duration::from_secs(60));
 
-    let stranger = with_key(&emulator, &emulator.url(), OTHER_KEY)?;
+    let stranger = with_key(&emulator, &emulator.url(), OTHER_KEY).await?;
     let error = stranger.get_registry_token(&emulator.url()).await.err();
     assert!(
         matches!(&error, Some(Error::Anonymous { host, clock_skew: Some(_) })
@@ -360,7 +505,7 @@ async fn registry_token() -> anyhow::Result<()> {
 #[tokio::test]
 async fn answers_that_are_none() -> anyhow::Result<()> {
     let emulator = Emulator::builder().start().await?;
-    let client = client(&emulator)?;
+    let client = client(&emulator).await?;
     emulator.fail_next(
         "GetNamespace",
         Fault::body(403, "<html>\n<h1>Blocked</h1>\n</html>"),
@@ -371,5 +516,37 @@ async fn answers_that_are_none() -> anyhow::Result<()> {
     emulator.fail_next("GetNamespace", Fault::body(200, "\"half a na"));
     let error = client.get_namespace(None).await.err();
     assert!(matches!(error, Some(Error::Decode { .. })), "{error:?}");
+    Ok(())
+}
+
+/// Two hundred repositories at a service that takes a hundred requests a
+/// second, from forty callers at once: all of them are made, none twice, and
+/// with few requests more than that, for after the first refusal the callers wait for each other.
+#[tokio::test]
+async fn storm_of_throttling() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let client = configured(&emulator, emulator.url(), "gru", RetryPolicy::default()).await?;
+    emulator.throttle(Some(100));
+    let at_once = Arc::new(Semaphore::new(40));
+    let mut calls = JoinSet::new();
+    for number in 0..200 {
+        let (client, at_once) = (client.clone(), at_once.clone());
+        let body = CreateContainerRepository {
+            display_name: format!("team/web-{number}"),
+            ..web(&emulator)
+        };
+        calls.spawn(async move {
+            let _one = at_once.acquire().await;
+            client.create_container_repository(&body).await
+        });
+    }
+    let mut ids = BTreeSet::new();
+    while let Some(created) = calls.join_next().await {
+        ids.insert(created??.id);
+    }
+    assert_eq!(ids.len(), 200);
+    assert_eq!(emulator.repositories().len(), 200);
+    let requests = emulator.requests().len();
+    assert!((201..350).contains(&requests), "{requests}");
     Ok(())
 }

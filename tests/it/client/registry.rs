@@ -2,8 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail loudly")]
 
+mod chunks;
 mod emulated;
-mod fake;
+mod expiry;
+pub mod fake;
+mod log;
+mod pulling;
+mod secrets;
+mod stopping;
+mod tags;
 
 use std::{
     error::Error as _,
@@ -81,6 +88,7 @@ fn image(layers: &[Vec<u8>]) -> Image {
             layers: layers.iter().map(describe).collect(),
         }],
         blobs: layers.into_iter().chain([config]).collect(),
+        layers: vec![],
     }
 }
 
@@ -116,11 +124,7 @@ fn password(password: &str) -> Credentials {
 }
 
 async fn push(client: &Client, image: &Image) -> Result<Pushed, Error> {
-    let push = Push {
-        repository: "ns/web",
-        tag: "1.0",
-        image,
-    };
+    let push = Push::new("ns/web", "1.0", image);
     client.push(&push).await
 }
 
@@ -205,13 +209,7 @@ async fn pushes_in_order_and_once() -> anyhow::Result<()> {
         Credentials::Anonymous,
         RetryPolicy::without_waiting(),
     )?;
-    let tagged = other
-        .push(&Push {
-            repository: "ns/web",
-            tag: "latest",
-            image: &one,
-        })
-        .await?;
+    let tagged = other.push(&Push::new("ns/web", "latest", &one)).await?;
     assert_eq!(tagged.existing, (2, 300_014));
     assert_eq!(fake.count("POST", ""), 0);
     Ok(())
@@ -593,7 +591,9 @@ async fn waits_as_long_as_the_registry_asks() -> anyhow::Result<()> {
     let error = check(
         &fake,
         client.tags("ns/web").await,
-        &expect!["list of tags at HOST answered 429 Too Many Requests: slow down"],
+        &expect![
+            "list of tags at HOST answered 429 Too Many Requests: slow down (asks for a wait of 9000 s before the next attempt, and attempts end after 600 s)"
+        ],
     );
     assert!(error.is_throttled());
     Ok(())
@@ -921,13 +921,7 @@ async fn mounts_from_another_repository() -> anyhow::Result<()> {
     let client = client_with(&fake, password("password"), RetryPolicy::without_waiting())?;
     let image = web();
     push(&client, &image).await?;
-    let second = client
-        .push(&Push {
-            repository: "ns/other",
-            tag: "1.0",
-            image: &image,
-        })
-        .await?;
+    let second = client.push(&Push::new("ns/other", "1.0", &image)).await?;
     assert_eq!((second.mounted.0, second.uploaded.0), (3, 0));
     assert_pushed(&fake, "ns/other", "1.0", &image);
     Ok(())
@@ -949,13 +943,7 @@ async fn uploads_what_cannot_be_mounted() -> anyhow::Result<()> {
             fake.fault("POST", "mount=", Act::Answer(503, ""));
             fake.fault("POST", "mount=", Act::CutAnswer);
         }
-        let second = client
-            .push(&Push {
-                repository: "ns/other",
-                tag: "1.0",
-                image: &image,
-            })
-            .await?;
+        let second = client.push(&Push::new("ns/other", "1.0", &image)).await?;
         assert_eq!((second.mounted.0, second.uploaded.0), (0, 3));
         assert_pushed(&fake, "ns/other", "1.0", &image);
         let posts = if refuses { 6 } else { 3 };
@@ -984,13 +972,7 @@ async fn pushes_at_once_share_their_blobs() -> anyhow::Result<()> {
         let client = client.clone();
         // Spawned: a push has to be able to move between threads.
         tokio::spawn(async move {
-            client
-                .push(&Push {
-                    repository,
-                    tag,
-                    image: &image,
-                })
-                .await?;
+            client.push(&Push::new(repository, tag, &image)).await?;
             anyhow::Ok((repository, tag, image))
         })
     })
@@ -1014,11 +996,7 @@ async fn uploads_are_bounded() -> anyhow::Result<()> {
     let client = client(&fake)?;
     let one = image(&(0..6).map(|i| layer(100 + i, i)).collect::<Vec<_>>());
     let two = image(&(6..12).map(|i| layer(100 + i, i)).collect::<Vec<_>>());
-    let other = Push {
-        repository: "ns/other",
-        tag: "1.0",
-        image: &two,
-    };
+    let other = Push::new("ns/other", "1.0", &two);
     let wait = tokio::time::timeout(Duration::from_millis(500), async {
         tokio::join!(push(&client, &one), client.push(&other))
     });
@@ -1117,24 +1095,14 @@ async fn sends_vanished_blobs_again() -> anyhow::Result<()> {
     push(&client, &image).await?;
     // The repository was deleted and made anew; this process believes otherwise.
     fake.lose_blobs();
-    let pushed = client
-        .push(&Push {
-            repository: "ns/web",
-            tag: "2.0",
-            image: &image,
-        })
-        .await?;
+    let pushed = client.push(&Push::new("ns/web", "2.0", &image)).await?;
     assert_eq!(pushed.uploaded.0, 3);
     assert_pushed(&fake, "ns/web", "2.0", &image);
 
     let body =
         r#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry"}]}"#;
     fake.faults("PUT", "/manifests/3.0", Act::Answer(400, body));
-    let push = Push {
-        repository: "ns/web",
-        tag: "3.0",
-        image: &image,
-    };
+    let push = Push::new("ns/web", "3.0", &image);
     check(
         &fake,
         client.push(&push).await,

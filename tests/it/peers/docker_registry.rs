@@ -13,7 +13,11 @@ use ocir::{
     transport::{Options, RetryPolicy, http_client},
 };
 
-use super::{Registry, programs::Workshop};
+use super::{
+    Registry,
+    programs::Workshop,
+    token_server::{ISSUER, SERVICE, TokenServer},
+};
 
 /// A running docker-registry; it ends when dropped.
 pub struct DockerRegistry {
@@ -31,6 +35,8 @@ pub struct DockerRegistry {
 pub struct Builder {
     login: bool,
     tls: bool,
+    /// Where tokens are to be had, and who has to have signed them.
+    tokens: Option<(String, String)>,
     relative_urls: bool,
 }
 
@@ -55,6 +61,14 @@ impl Builder {
     pub fn login(self) -> Self {
         Self {
             login: true,
+            ..self
+        }
+    }
+
+    /// Asks for tokens of a server's.
+    pub fn tokens(self, server: &TokenServer) -> Self {
+        Self {
+            tokens: Some((server.realm.clone(), server.certificate.clone())),
             ..self
         }
     }
@@ -90,6 +104,14 @@ impl Builder {
                 file.display()
             );
         }
+        if let Some((realm, certificate)) = &self.tokens {
+            let file = folder.join("tokens.pem");
+            fs::write(&file, certificate)?;
+            config += &format!(
+                "auth:\n  token:\n    realm: {realm}\n    service: {SERVICE}\n    issuer: {ISSUER}\n    rootcertbundle: {}\n",
+                file.display()
+            );
+        }
         config += &format!(
             "http:\n  addr: 127.0.0.1:0\n  secret: no-secret\n  relativeurls: {}\n",
             self.relative_urls
@@ -122,7 +144,7 @@ impl Builder {
             authority: String::new(),
             access_log,
             tls,
-            login: self.login,
+            login: self.login || self.tokens.is_some(),
             _workshop: workshop,
         };
         registry.authority = registry.wait_until_it_listens(&log)?;
@@ -150,6 +172,7 @@ impl DockerRegistry {
         Ok(Client::new(Config {
             http: http_client(&Options {
                 ca_certificates: ca_certificate.map(|pem| pem.as_bytes().to_vec()),
+                ..Options::default()
             })?,
             host: self.authority.clone(),
             plain_http: self.tls.is_none(),

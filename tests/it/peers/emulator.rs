@@ -5,15 +5,14 @@ use std::{sync::Arc, time::Instant};
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
 use ocir::{
-    credentials::{self, Environment, Settings},
     emulator::Emulator,
     oci::{self, CreateContainerRepository},
-    region::Region,
     registry::{self, Client, Credentials, Token, TokenSource},
     transport::{Options, RetryPolicy, http_client},
 };
 
 use super::Registry;
+use crate::support;
 
 /// An emulator, and its user's way in.
 pub struct Oracle {
@@ -27,20 +26,7 @@ impl Oracle {
     pub async fn start() -> anyhow::Result<Self> {
         let emulator = Emulator::builder().start().await?;
         let seed = emulator.seed().clone();
-        let settings = Settings {
-            tenancy_ocid: Some(seed.tenancy_id.clone()),
-            user_ocid: Some(seed.user_id.clone()),
-            private_key: Some(seed.private_key_pem.clone()),
-            region: Some(seed.region.clone()),
-            ..Settings::default()
-        };
-        let oci = oci::Client::new(oci::Config {
-            http: http_client(&Options::default())?,
-            region: Region::parse(&seed.region)?,
-            endpoint: Some(emulator.url()),
-            credentials: credentials::resolve(&settings, &Environment::default())?.source,
-            retry: RetryPolicy::without_waiting(),
-        })?;
+        let oci = support::client::oci(&emulator).await?;
         let password = oci
             .create_auth_token(&seed.user_id, "for container tools")
             .await?

@@ -46,7 +46,8 @@ pub fn present(programs: &[&str]) -> bool {
     wanted
 }
 
-fn is_on_path(program: &str) -> bool {
+/// Whether a program is installed.
+pub fn is_on_path(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| {
         std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
     })
@@ -94,7 +95,7 @@ impl Workshop {
         let mut words_of = words.split_whitespace();
         let program = words_of.next().context("a command needs a program")?;
         let mut command = Command::new(program);
-        if program == "buildah" {
+        if matches!(program, "buildah" | "podman") {
             // Its store is a folder of ours, copied rather than layered: that
             // works in containers, too.
             command

@@ -1,10 +1,31 @@
 //! `oci_auth_token` and `ocir_auth_token`.
 
 use expect_test::expect;
-use ocir::emulator::Fault;
+use ocir::emulator::{Emulator, Fault, Permission};
 use serde_json::{Value as Json, json};
 
-use crate::support::{core::Action, provider::Cloud};
+use crate::support::{
+    core::Action,
+    provider::{Cloud, arguments},
+};
+
+mod limit;
+mod moved;
+mod rotation;
+mod waiting;
+
+/// A provider that does not wait between two questions.
+async fn impatient() -> anyhow::Result<Cloud> {
+    let emulator = Emulator::builder().start().await?;
+    let arguments = arguments(&emulator);
+    Cloud::impatient(emulator, arguments).await
+}
+
+/// An attribute that is a text.
+#[track_caller]
+fn text(state: &Json, name: &str) -> String {
+    state[name].as_str().expect("it is a text").to_owned()
+}
 
 /// The token of the stories: one for the caller.
 fn docker() -> Json {
@@ -29,7 +50,8 @@ async fn a_token_for_docker() -> anyhow::Result<()> {
         assert!(state["time_created"].is_string());
         assert_eq!(state["token"].as_str().map(str::len), Some(20));
         assert!(token.is_sensitive("token"));
-        assert!(token.private().is_empty());
+        let private = String::from_utf8_lossy(token.private()).into_owned();
+        assert_eq!(private, r#"{"values":{"made":"eWVz"},"version":1}"#);
         token.destroy().await?;
     }
     assert!(cloud.emulator.auth_tokens().is_empty());
@@ -45,10 +67,18 @@ async fn the_callers_token() -> anyhow::Result<()> {
     let plan = token.plan(docker()).await?;
     let user_id = json!(cloud.emulator.seed().user_id);
     assert_eq!(plan.after["user_id"], user_id);
-    assert_eq!(cloud.operations(), [].into());
+    // The host plans twice, and each time there is room for another token.
+    assert_eq!(cloud.operations(), [("ListAuthTokens".into(), 2)].into());
+    cloud.emulator.clear_requests();
 
     token.apply_planned(&plan).await?;
-    let requests = ["CreateAuthToken", "GetNamespace", "GetUser"];
+    let requests = [
+        "CreateAuthToken",
+        "GetNamespace",
+        "GetRegistryToken",
+        "GetUser",
+        "ListAuthTokens",
+    ];
     assert_eq!(
         cloud.operations(),
         requests.map(|operation| (operation.to_owned(), 1)).into()
@@ -56,6 +86,21 @@ async fn the_callers_token() -> anyhow::Result<()> {
     cloud.emulator.clear_requests();
     token.expect_noop(docker()).await?;
     assert_eq!(cloud.operations(), [("ListAuthTokens".into(), 1)].into());
+    Ok(())
+}
+
+/// Pushes go to somebody else's registry; the token is for Oracle's all the same, and
+/// is shown to nobody else.
+#[tokio::test]
+async fn beside_another_registry() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let mut config = arguments(&emulator);
+    config["registry"] = json!({ "host": "registry.example.com" });
+    let cloud = Cloud::configured(emulator, config).await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let state = token.apply(docker()).await?;
+    assert_eq!(text(&state, "registry_host"), cloud.emulator.authority());
+    assert_eq!(token.take_warnings(), [""; 0]);
     Ok(())
 }
 
@@ -106,7 +151,7 @@ async fn another_description() -> anyhow::Result<()> {
 /// as good as destroyed.
 #[tokio::test]
 async fn deleted_behind_our_back() -> anyhow::Result<()> {
-    let cloud = Cloud::start().await?;
+    let cloud = impatient().await?;
     let mut token = cloud.host.resource("oci_auth_token");
     let state = token.apply(docker()).await?;
 
@@ -146,43 +191,11 @@ async fn inactive() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A user may hold two tokens; the third is refused, and the error names both.
-#[tokio::test]
-async fn the_third_token() -> anyhow::Result<()> {
-    let cloud = Cloud::start().await?;
-    for description in ["one", "two"] {
-        let mut token = cloud.host.resource("oci_auth_token");
-        token.apply(json!({ "description": description })).await?;
-    }
-    let mut third = cloud.host.resource("oci_auth_token");
-    let plan = third.plan(docker()).await?;
-    let problems = third.apply_planned(&plan).await.unwrap_err();
-    let text = cloud
-        .emulator
-        .auth_tokens()
-        .iter()
-        .fold(cloud.neutral(&problems.to_string()), |text, token| {
-            text.replace(token["timeCreated"].as_str().unwrap_or_default(), "TIME")
-        });
-    expect![[r#"
-        Error: Cannot create auth token
-
-        An auth token for user USER could not be created: a user may hold two auth tokens, and this one does already. They are:
-            ocid1.credential.OCID "one", created TIME
-            ocid1.credential.OCID "two", created TIME
-
-        Delete one that is not used any more, or import it to manage it here.
-
-        Request id: ID"#]].assert_eq(&text);
-    assert!(third.state().is_null());
-    Ok(())
-}
-
 /// Who may make tokens may still not read the user: the token is usable, so that
 /// its login name is missing is a warning, and a later refresh finds it.
 #[tokio::test]
 async fn the_user_cannot_be_read() -> anyhow::Result<()> {
-    let cloud = Cloud::start().await?;
+    let cloud = impatient().await?;
     let mut token = cloud.host.resource("oci_auth_token");
     let plan = token.plan(docker()).await?;
     cloud.emulator.fail_always("GetUser", Fault::status(404));
@@ -194,12 +207,12 @@ async fn the_user_cannot_be_read() -> anyhow::Result<()> {
     expect![[r#"
         Warning: Login name is not known
 
-        The token can be used. Its user name for "docker login", which is <namespace>/<user>, could not be found out, so the attribute "username" is null until a later refresh finds it.
+        The token can be used. Its user name for "docker login", which is <namespace>/<user>, could not be found out, so the attribute "username" is null until a later refresh finds it. Without it, whether the registry accepts the token already was not tried.
 
-        User USER could not be read. GetUser at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+        User USER could not be read. GetUser of service identity at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
 
         Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region (sa-saopaulo-1), and that a policy allows it, for example:
-            Allow group GROUP to manage users in tenancy
+            Allow group GROUP to inspect users in tenancy
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID"#]].assert_eq(&cloud.neutral(&token.take_warnings().join("\n\n")));
@@ -253,26 +266,6 @@ async fn import() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Between its two names a token moves with its value, and nothing is to be changed.
-#[tokio::test]
-async fn moved_between_the_names() -> anyhow::Result<()> {
-    let cloud = Cloud::start().await?;
-    let mut made = cloud.host.resource("oci_auth_token");
-    let state = made.apply(docker()).await?;
-    for (from, to) in [
-        ("oci_auth_token", "ocir_auth_token"),
-        ("ocir_auth_token", "oci_auth_token"),
-    ] {
-        for registry in ["registry.terraform.io", "registry.opentofu.org"] {
-            let mut moved = cloud.host.resource(to);
-            let provider = format!("{registry}/motando/ocir");
-            assert_eq!(moved.move_from(&provider, from, 0, &state).await?, state);
-            moved.expect_noop(docker()).await?;
-        }
-    }
-    Ok(())
-}
-
 /// The answer to the create is lost: asked again, the service answers the same,
 /// with the token's value, so that no token is lost.
 #[tokio::test]
@@ -295,7 +288,7 @@ async fn a_lost_answer() -> anyhow::Result<()> {
 /// delete was lost: the token stays in the state, since it still works.
 #[tokio::test]
 async fn a_token_that_works_is_not_forgotten() -> anyhow::Result<()> {
-    let cloud = Cloud::start().await?;
+    let cloud = impatient().await?;
     let mut token = cloud.host.resource("oci_auth_token");
     let state = token.apply(docker()).await?;
     let lost = Fault::error(
@@ -310,5 +303,81 @@ async fn a_token_that_works_is_not_forgotten() -> anyhow::Result<()> {
     assert_eq!(token.state(), state);
     token.destroy().await?;
     assert!(cloud.emulator.auth_tokens().is_empty());
+    Ok(())
+}
+
+/// The list of the user's tokens is refused: the right to see it was lost, or the
+/// user is gone, which Oracle does not tell apart. Nothing is forgotten, at a
+/// refresh as at a destroy.
+#[tokio::test]
+async fn the_list_is_refused() -> anyhow::Result<()> {
+    let cloud = impatient().await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let state = token.apply(docker()).await?;
+    let id = state["id"].as_str().unwrap_or_default();
+
+    cloud.emulator.withdraw(Permission::CredentialManage);
+    let problems = token.refresh().await.unwrap_err();
+    expect![[r#"
+        Error: Cannot read auth token
+
+        Auth token ocid1.credential.OCID of user USER could not be read. ListAuthTokens of service identity at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+
+        Either the right to list the user's tokens was lost, or the user itself was deleted, and the token with it. Oracle answers the same to both, so the token stays in the state. Users see their own tokens without a policy, so look whether the user is active.
+
+        If the user was deleted, take the token out of the state:
+            terraform state rm ADDRESS
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
+        Request id: ID"#]].assert_eq(&cloud.neutral(&problems.to_string()));
+    assert_eq!(token.state(), state);
+    let destroy = token.plan_destroy();
+    let problems = token.apply_planned(&destroy).await.unwrap_err();
+    expect![[r#"
+        Error: Cannot delete auth token
+
+        Auth token ocid1.credential.OCID of user USER could not be deleted: DeleteAuthToken was answered 404, and whether it is gone could not be found out. ListAuthTokens of service identity at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+
+        Either the right to list the user's tokens was lost, or the user itself was deleted, and the token with it. Oracle answers the same to both, so the token stays in the state. Users see their own tokens without a policy, so look whether the user is active.
+
+        If the user was deleted, take the token out of the state:
+            terraform state rm ADDRESS
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
+        Request id: ID"#]].assert_eq(&cloud.neutral(&problems.to_string()));
+    assert_eq!(token.state(), state);
+
+    // That it is really gone changes nothing as long as nobody may look.
+    cloud.emulator.remove_auth_token(id);
+    token.apply_planned(&destroy).await.unwrap_err();
+    assert_eq!(token.state(), state);
+    cloud.emulator.grant(Permission::CredentialManage);
+    assert!(token.refresh().await?.is_null());
+    Ok(())
+}
+
+/// The tokens of another user take a policy, which the error names.
+#[tokio::test]
+async fn tokens_of_another_user() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let mut state = token.apply(docker()).await?;
+    state["user_id"] = json!("ocid1.user.oc1..aaaaother");
+    token.set_state(0, &state).await?;
+    let problems = token.refresh().await.unwrap_err();
+    expect![[r#"
+        Error: Cannot read auth token
+
+        Auth token ocid1.credential.OCID of user ocid1.user.OCID could not be read. ListAuthTokens of service identity at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+
+        Either the right to list the user's tokens was lost, or the user itself was deleted, and the token with it. Oracle answers the same to both, so the token stays in the state. A policy that allows it, for example:
+            Allow group GROUP to read users in tenancy
+
+        If the user was deleted, take the token out of the state:
+            terraform state rm ADDRESS
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
+        Request id: ID"#]].assert_eq(&cloud.neutral(&problems.to_string()));
+    assert_eq!(token.state(), state);
     Ok(())
 }

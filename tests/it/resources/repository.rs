@@ -1,7 +1,15 @@
 //! `ocir_repository`.
 
+mod adoption;
+mod import;
+mod interrupted;
+mod moved;
+mod scale;
+mod tags;
+mod timeouts;
+
 use expect_test::expect;
-use ocir::emulator::{Emulator, Fault};
+use ocir::emulator::{Emulator, Fault, Permission};
 use serde_json::{Value as Json, json};
 
 use crate::support::{
@@ -217,6 +225,25 @@ async fn another_compartment_is_a_move() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Moved in the console it is drift, and an apply moves it back.
+#[tokio::test]
+async fn another_compartment_is_drift() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let ops = cloud.emulator.seed().ops_compartment_id.clone();
+    let mut repository = cloud.host.resource("ocir_repository");
+    let before = repository.apply(cloud.web()).await?;
+    cloud
+        .emulator
+        .edit_repository("team/web", json!({ "compartmentId": ops }));
+    let plan = repository.plan(cloud.web()).await?;
+    assert_eq!(plan.action, Action::Update);
+    assert_eq!(plan.before["compartment_id"], json!(ops));
+    assert_eq!(plan.after["compartment_id"], json!(cloud.compartment()));
+    repository.apply_planned(&plan).await?;
+    assert_eq!(repository.refresh().await?, before);
+    Ok(())
+}
+
 /// The move is done and the rest fails: the state says so, and the next apply
 /// does the rest only.
 #[tokio::test]
@@ -322,8 +349,11 @@ async fn immutability_is_refused() -> anyhow::Result<()> {
     expect![[r#"
         Error: Immutable repositories are not available
 
-        The service refuses is_immutable = true in this tenancy, although its API has the argument. Leave the argument out, and give every build a tag of its own.
+        Repository "team/web" could not be created in compartment COMPARTMENT. CreateContainerRepository of service artifacts at HOST was answered 400 BAD_REQUEST: Setting isImmutable is not currently supported.
 
+        The service refuses is_immutable = true in this tenancy, although its API has the argument. Leave the argument out, and give every build a tag of its own. What keeps a tag from being moved is on the side that pushes: if_exists = "error" of ocir_image_push.
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID
           with is_immutable"#]].assert_eq(&cloud.neutral(&problems.to_string()));
     assert!(created.state().is_null());
@@ -332,9 +362,14 @@ async fn immutability_is_refused() -> anyhow::Result<()> {
     changed.apply(cloud.web()).await?;
     let plan = changed.plan(immutable).await?;
     let again = changed.apply_planned(&plan).await.unwrap_err();
-    assert_eq!(
-        cloud.neutral(&again.to_string()),
-        cloud.neutral(&problems.to_string())
+    let again = cloud.neutral(&again.to_string());
+    assert!(
+        again.contains("could not be changed. UpdateContainerRepository"),
+        "{again}"
+    );
+    assert!(
+        again.contains("The service refuses is_immutable = true"),
+        "{again}"
     );
     assert_eq!(changed.state()["is_immutable"], json!(false));
     Ok(())
@@ -408,15 +443,20 @@ async fn oracles_tags_stay() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Images move counters only, which are not part of the resource.
+/// Images move counters only, which are not part of the resource: a hundred pushes
+/// change nothing.
 #[tokio::test]
 async fn pushes_are_no_change() -> anyhow::Result<()> {
     let cloud = Cloud::start().await?;
     let mut repository = cloud.host.resource("ocir_repository");
     let before = repository.apply(cloud.web()).await?;
 
-    cloud.push_small("team/web", "1.0.0").await?;
-    assert_eq!(cloud.repository("team/web")["imageCount"], json!(1));
+    for build in 0..100 {
+        cloud
+            .push_small("team/web", &format!("1.0.{build}"))
+            .await?;
+    }
+    assert_eq!(cloud.repository("team/web")["imageCount"], json!(100));
     assert_eq!(repository.refresh().await?, before);
     repository.expect_noop(cloud.web()).await?;
     Ok(())
@@ -435,21 +475,23 @@ async fn images_keep_a_repository() -> anyhow::Result<()> {
     expect![[r#"
         Error: Container repository is not empty
 
-        Repository "team/web" (ocid1.containerrepo.OCID) holds 1 image (tag: 1.0.0). Deleting it would delete them too, so it was left alone.
+        Repository "team/web" (ocid1.containerrepo.OCID) holds 1 image of 11 bytes (tag: 1.0.0). Deleting it would delete them too, so it was left alone.
 
         To delete the repository with its images, set
             force_delete = true
-        in its block, apply that, and destroy it then."#]].assert_eq(&cloud.neutral(&problems.to_string()));
+        in its block, apply that, and destroy it then. To keep it, and only forget it here, run
+            terraform state rm ADDRESS"#]].assert_eq(&cloud.neutral(&problems.to_string()));
     cloud.push_small("team/web", "1.1.0").await?;
     let problems = repository.destroy().await.unwrap_err();
     expect![[r#"
         Error: Container repository is not empty
 
-        Repository "team/web" (ocid1.containerrepo.OCID) holds 2 images (newest tags: 1.1.0, 1.0.0). Deleting it would delete them too, so it was left alone.
+        Repository "team/web" (ocid1.containerrepo.OCID) holds 2 images of 16 bytes in all (newest tags: 1.1.0, 1.0.0). Deleting it would delete them too, so it was left alone.
 
         To delete the repository with its images, set
             force_delete = true
-        in its block, apply that, and destroy it then."#]].assert_eq(&cloud.neutral(&problems.to_string()));
+        in its block, apply that, and destroy it then. To keep it, and only forget it here, run
+            terraform state rm ADDRESS"#]].assert_eq(&cloud.neutral(&problems.to_string()));
     assert_eq!(cloud.emulator.repositories().len(), 1);
     assert_eq!(repository.state()["display_name"], json!("team/web"));
 
@@ -475,7 +517,11 @@ async fn images_in_another_compartment() -> anyhow::Result<()> {
         .emulator
         .edit_repository("team/web", json!({ "compartmentId": ops }));
     let problems = repository.apply_planned(&plan).await.unwrap_err();
-    assert!(problems.to_string().contains("holds 1 image (tag: 1.0.0)"));
+    assert!(
+        problems
+            .to_string()
+            .contains("holds 1 image of 11 bytes (tag: 1.0.0)")
+    );
 
     let denied = Fault::status(404);
     cloud.emulator.fail_next("ListContainerImages", denied);
@@ -498,6 +544,330 @@ async fn already_gone() -> anyhow::Result<()> {
         repository.apply_planned(&plan).await?;
         assert!(repository.state().is_null());
     }
+    Ok(())
+}
+
+// What a 404 means. The rule is in `src/provider/absence.rs`.
+
+/// 404 as the services say it.
+fn refusal() -> Fault {
+    Fault::error(
+        404,
+        "NotAuthorizedOrNotFound",
+        "not authorized or not found",
+    )
+}
+
+/// A 404 about a repository that its compartment's list has: the right to read it
+/// was lost. The state is kept, and the error says which policy is missing.
+#[tokio::test]
+async fn the_right_to_read_is_lost() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let mut repository = cloud.host.resource("ocir_repository");
+    let state = repository.apply(cloud.web()).await?;
+
+    cloud.emulator.withdraw(Permission::RepositoryRead);
+    cloud.emulator.clear_requests();
+    let problems = repository.refresh().await.unwrap_err();
+    expect![[r#"
+        Error: Cannot read container repository
+
+        Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository of service artifacts at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+
+        The repository exists: the list of compartment COMPARTMENT has it, so it stays in the state. The right to do this was lost. A policy gives it back, for example:
+            Allow group GROUP to read repos in compartment id COMPARTMENT
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
+        Request id: ID"#]].assert_eq(&cloud.neutral(&problems.to_string()));
+    assert_eq!(repository.state(), state);
+    let asked = ["GetContainerRepository", "ListContainerRepositories"];
+    let asked = asked.map(|operation| (operation.to_owned(), 1));
+    assert_eq!(cloud.operations(), asked.into());
+
+    let destroy = repository.plan_destroy();
+    let problems = repository.apply_planned(&destroy).await.unwrap_err();
+    let problems = problems.to_string();
+    assert!(
+        problems.contains("so it was not deleted") && problems.contains("The repository exists"),
+        "{problems}"
+    );
+    assert_eq!(repository.state(), state);
+    assert_eq!(cloud.emulator.repositories().len(), 1);
+
+    cloud.emulator.grant(Permission::RepositoryRead);
+    repository.expect_noop(cloud.web()).await?;
+    Ok(())
+}
+
+/// The list of the compartment is refused as well: nobody can tell whether the
+/// repository, the compartment or a policy is gone, so nothing is forgotten.
+#[tokio::test]
+async fn the_list_is_refused_too() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let mut repository = cloud.host.resource("ocir_repository");
+    let state = repository.apply(cloud.web()).await?;
+
+    cloud.emulator.withdraw(Permission::RepositoryRead);
+    cloud.emulator.withdraw(Permission::RepositoryInspect);
+    let problems = repository.refresh().await.unwrap_err();
+    expect![[r#"
+        Error: Cannot read container repository
+
+        Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository of service artifacts at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+
+        The repositories of compartment COMPARTMENT cannot be listed either. ListContainerRepositories of service artifacts at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found. Either a permission was lost, or the compartment was deleted. The repository may still exist, so it stays in the state. A policy that allows both, for example:
+            Allow group GROUP to read repos in compartment id COMPARTMENT
+
+        If the compartment was deleted, take the repository out of the state:
+            terraform state rm ADDRESS
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
+        Request id: ID"#]].assert_eq(&cloud.neutral(&problems.to_string()));
+    assert_eq!(repository.state(), state);
+
+    // That it is really gone changes nothing as long as nobody may look.
+    cloud.emulator.remove_repository("team/web");
+    for force_delete in [false, true] {
+        let mut state = state.clone();
+        state["force_delete"] = json!(force_delete);
+        repository.set_state(0, &state).await?;
+        let destroy = repository.plan_destroy();
+        repository.apply_planned(&destroy).await.unwrap_err();
+        assert_eq!(repository.state(), state);
+    }
+    cloud.emulator.grant(Permission::RepositoryInspect);
+    let destroy = repository.plan_destroy();
+    repository.apply_planned(&destroy).await?;
+    assert!(repository.state().is_null());
+    Ok(())
+}
+
+/// A refusal with 403 says the same as one with 404.
+#[tokio::test]
+async fn the_list_is_refused_with_403() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let mut repository = cloud.host.resource("ocir_repository");
+    let state = repository.apply(cloud.web()).await?;
+    cloud.emulator.remove_repository("team/web");
+    cloud.emulator.fail_next(
+        "ListContainerRepositories",
+        Fault::error(403, "NotAuthorized", "no"),
+    );
+    let problems = repository.refresh().await.unwrap_err().to_string();
+    assert!(
+        problems
+            .contains("cannot be listed either. ListContainerRepositories of service artifacts"),
+        "{problems}"
+    );
+    assert_eq!(repository.state(), state);
+    Ok(())
+}
+
+/// The question gets no answer that could prove anything: a page of a proxy.
+#[tokio::test]
+async fn the_question_fails() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let mut repository = cloud.host.resource("ocir_repository");
+    let state = repository.apply(cloud.web()).await?;
+    cloud.emulator.remove_repository("team/web");
+    for skipped in 0..2 {
+        for _ in 0..skipped {
+            let answered = Fault::delay(std::time::Duration::ZERO);
+            cloud
+                .emulator
+                .fail_next("ListContainerRepositories", answered);
+        }
+        let page = Fault::body(200, "<html>Sign in</html>");
+        cloud.emulator.fail_next("ListContainerRepositories", page);
+        let problems = repository.refresh().await.unwrap_err().to_string();
+        assert!(
+            problems.contains("whether it is gone could not be found out"),
+            "{problems}"
+        );
+        assert_eq!(repository.state(), state);
+    }
+    let plan = repository.plan(cloud.web()).await?;
+    assert_eq!(plan.action, Action::Create);
+    Ok(())
+}
+
+/// Somebody moved it to a compartment where it must not be read: the error says
+/// where it is, and the state is kept.
+#[tokio::test]
+async fn moved_out_of_sight() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let ops = cloud.emulator.seed().ops_compartment_id.clone();
+    let mut repository = cloud.host.resource("ocir_repository");
+    let state = repository.apply(cloud.web()).await?;
+
+    cloud
+        .emulator
+        .edit_repository("team/web", json!({ "compartmentId": ops }));
+    cloud.emulator.withdraw(Permission::RepositoryRead);
+    let problems = repository.refresh().await.unwrap_err();
+    expect![[r#"
+        Error: Cannot read container repository
+
+        Repository "team/web" (ocid1.containerrepo.OCID) could not be read. GetContainerRepository of service artifacts at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+
+        The repository exists: it was moved from compartment COMPARTMENT to ocid1.compartment.OCID, so it stays in the state. Move it back, or set "compartment_id" to where it is. A policy that allows this there, for example:
+            Allow group GROUP to read repos in compartment id ocid1.compartment.OCID
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
+        Request id: ID"#]].assert_eq(&cloud.neutral(&problems.to_string()).replace(&ops, "OPS"));
+    assert_eq!(repository.state(), state);
+
+    // Where it may be read the move is a change like any other.
+    cloud.emulator.grant(Permission::RepositoryRead);
+    let plan = repository.plan(cloud.web()).await?;
+    assert_eq!(plan.action, Action::Update);
+    assert_eq!(plan.before["compartment_id"], json!(ops));
+    Ok(())
+}
+
+/// Deleted, and another repository was made under the name since, here or in
+/// another compartment: ours is gone, and theirs is not touched.
+#[tokio::test]
+async fn replaced_by_somebody() -> anyhow::Result<()> {
+    for elsewhere in [false, true] {
+        let cloud = Cloud::start().await?;
+        let ops = cloud.emulator.seed().ops_compartment_id.clone();
+        let mut repository = cloud.host.resource("ocir_repository");
+        repository.apply(cloud.web()).await?;
+        cloud.emulator.remove_repository("team/web");
+        let mut theirs = cloud.web();
+        if elsewhere {
+            theirs["compartment_id"] = json!(ops);
+        }
+        let mut other = cloud.host.resource("ocir_repository");
+        let other = other.apply(theirs).await?;
+
+        let plan = repository.plan(cloud.web()).await?;
+        assert_eq!(plan.action, Action::Create);
+        let problems = repository
+            .apply_planned(&plan)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(problems.contains("import it:"), "{problems}");
+        assert!(
+            problems.contains(other["id"].as_str().unwrap_or_default()),
+            "{problems}"
+        );
+        assert_eq!(cloud.repository("team/web")["id"], other["id"]);
+    }
+    Ok(())
+}
+
+/// The tenancy's list is refused, as it is to teams with rights in their own
+/// compartment only: the compartment's list without the repository is proof enough.
+#[tokio::test]
+async fn the_tenancy_may_not_be_listed() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let mut repository = cloud.host.resource("ocir_repository");
+    repository.apply(cloud.web()).await?;
+    cloud.emulator.remove_repository("team/web");
+
+    let answered = Fault::delay(std::time::Duration::ZERO);
+    cloud
+        .emulator
+        .fail_next("ListContainerRepositories", answered);
+    cloud
+        .emulator
+        .fail_next("ListContainerRepositories", refusal());
+    cloud.emulator.clear_requests();
+    let plan = repository.plan(cloud.web()).await?;
+    assert_eq!(plan.action, Action::Create);
+    assert_eq!(cloud.count("ListContainerRepositories"), 2);
+    Ok(())
+}
+
+/// Listed for the days that a deletion may take, a repository is gone all the same.
+#[tokio::test]
+async fn deleted_and_still_listed() -> anyhow::Result<()> {
+    for state in ["DELETING", "DELETED"] {
+        let cloud = Cloud::start().await?;
+        let mut repository = cloud.host.resource("ocir_repository");
+        repository.apply(cloud.web()).await?;
+        cloud
+            .emulator
+            .edit_repository("team/web", json!({ "lifecycleState": state }));
+        cloud.emulator.withdraw(Permission::RepositoryRead);
+        assert!(repository.refresh().await?.is_null());
+    }
+    Ok(())
+}
+
+/// A 404 at the delete of a repository that exists: the right to delete was lost,
+/// and the repository stays in the state.
+#[tokio::test]
+async fn the_right_to_delete_is_lost() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let mut repository = cloud.host.resource("ocir_repository");
+    for force_delete in [false, true] {
+        let config = with(cloud.web(), json!({ "force_delete": force_delete }));
+        let state = repository.apply(config).await?;
+        cloud.emulator.withdraw(Permission::RepositoryManage);
+        let problems = repository.destroy().await.unwrap_err();
+        if force_delete {
+            expect![[r#"
+                Error: Cannot delete container repository
+
+                Repository "team/web" (ocid1.containerrepo.OCID) could not be deleted. DeleteContainerRepository of service artifacts at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+
+                The repository exists: the list of compartment COMPARTMENT has it, so it stays in the state. The right to do this was lost. A policy gives it back, for example:
+                    Allow group GROUP to manage repos in compartment id COMPARTMENT
+
+                Signed in as: user USER (API key FINGERPRINT, argument private_key)
+                Request id: ID"#]].assert_eq(&cloud.neutral(&problems.to_string()));
+        }
+        assert_eq!(repository.state(), state);
+        cloud.emulator.grant(Permission::RepositoryManage);
+    }
+    repository.destroy().await?;
+    assert!(cloud.emulator.repositories().is_empty());
+    Ok(())
+}
+
+/// A 404 at an update or a move leaves the state as it was, and the error names
+/// the policy, for a move in both compartments.
+#[tokio::test]
+async fn the_right_to_change_is_lost() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let ops = cloud.emulator.seed().ops_compartment_id.clone();
+    let mut repository = cloud.host.resource("ocir_repository");
+    let state = repository.apply(cloud.web()).await?;
+    cloud.emulator.withdraw(Permission::RepositoryUpdate);
+    cloud.emulator.withdraw(Permission::RepositoryManage);
+
+    let public = with(cloud.web(), json!({ "is_public": true }));
+    let plan = repository.plan(public).await?;
+    let problems = repository.apply_planned(&plan).await.unwrap_err();
+    expect![[r#"
+        Error: Cannot update container repository
+
+        Repository "team/web" (ocid1.containerrepo.OCID) could not be changed. UpdateContainerRepository of service artifacts at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+
+        Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region (sa-saopaulo-1), and that a policy allows it, for example:
+            Allow group GROUP to use repos in compartment id COMPARTMENT
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
+        Request id: ID"#]].assert_eq(&cloud.neutral(&problems.to_string()));
+    let moved = with(cloud.web(), json!({ "compartment_id": ops }));
+    let plan = repository.plan(moved).await?;
+    let problems = repository.apply_planned(&plan).await.unwrap_err();
+    expect![[r#"
+        Error: Cannot move container repository
+
+        Repository "team/web" (ocid1.containerrepo.OCID) could not be moved to compartment ocid1.compartment.OCID. ChangeContainerRepositoryCompartment of service artifacts at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+
+        Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region (sa-saopaulo-1), and that a policy allows it, for example:
+            Allow group GROUP to manage repos in compartment id COMPARTMENT
+            Allow group GROUP to manage repos in compartment id ocid1.compartment.OCID
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
+        Request id: ID"#]].assert_eq(&cloud.neutral(&problems.to_string()).replace(&ops, "OPS"));
+    assert_eq!(repository.state(), state);
     Ok(())
 }
 
@@ -536,7 +906,7 @@ async fn import_of_what_is_not_there() -> anyhow::Result<()> {
     expect![[r#"
         Error: Invalid import identifier
 
-        A repository is imported by its OCID, which begins with "ocid1.containerrepo.OCID."; "team/web" does not. The OCID of a repository is shown by:
+        A repository is imported by its OCID, which begins with "ocid1.containerrepo.OCID.", or by the OCID of its compartment and its name, as COMPARTMENT_OCID/NAME; "team/web" is neither. Both are shown by:
             oci artifacts container repository list --compartment-id COMPARTMENT --display-name NAME"#]].assert_eq(&cloud.neutral(&problems.to_string()));
     let problems = repository
         .import("ocid1.containerrepo.oc1.sa-saopaulo-1.aaaa")
@@ -545,10 +915,10 @@ async fn import_of_what_is_not_there() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot import container repository
 
-        Repository ocid1.containerrepo.OCID could not be read. GetContainerRepository at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
+        Repository ocid1.containerrepo.OCID could not be read. GetContainerRepository of service artifacts at HOST was answered 404 NotAuthorizedOrNotFound: Authorization failed or requested resource not found.
 
         Oracle answers the same whether something does not exist or may not be seen. Check the OCIDs and the region (sa-saopaulo-1), and that a policy allows it, for example:
-            Allow group GROUP to manage repos in compartment COMPARTMENT
+            Allow group GROUP to read repos in compartment COMPARTMENT
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID"#]].assert_eq(&cloud.neutral(&problems.to_string()));

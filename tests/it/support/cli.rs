@@ -69,19 +69,7 @@ impl Workspace {
         let directory = tempfile::tempdir()?;
         let mirror = directory.path().join("mirror");
         for registry in ["registry.terraform.io", "registry.opentofu.org"] {
-            let folder = mirror
-                .join(registry)
-                .join("motando/ocir")
-                .join(env!("CARGO_PKG_VERSION"))
-                .join(platform());
-            fs::create_dir_all(&folder)?;
-            let file = folder.join(concat!(
-                "terraform-provider-ocir_v",
-                env!("CARGO_PKG_VERSION")
-            ));
-            fs::hard_link(env!("CARGO_BIN_EXE_terraform-provider-ocir"), &file).or_else(|_| {
-                fs::copy(env!("CARGO_BIN_EXE_terraform-provider-ocir"), &file).map(drop)
-            })?;
+            install(&mirror, &format!("{registry}/motando/ocir"))?;
         }
         fs::write(
             directory.path().join("cli.tfrc"),
@@ -98,6 +86,13 @@ impl Workspace {
         };
         workspace.write("main.tf", configuration)?;
         Ok(Some(workspace))
+    }
+
+    /// Installs our provider under the address of another one, whose state is about to be
+    /// taken over: a CLI wants a provider for everything in its state, but asks that one
+    /// nothing.
+    pub fn lend(&self, address: &str) -> anyhow::Result<()> {
+        install(&self.directory.path().join("mirror"), address)
     }
 
     /// The folder with the configuration.
@@ -163,6 +158,9 @@ impl Workspace {
             .env("CHECKPOINT_DISABLE", "1")
             .env("TF_IN_AUTOMATION", "1")
             .env("HOME", self.directory.path())
+            // Who has nobody to sign in as looks for an instance, and not at a
+            // real address.
+            .env("OCI_METADATA_BASE_URL", "http://127.0.0.1:1/opc/v2")
             .envs(&self.variables);
         command
     }
@@ -195,6 +193,18 @@ impl Workspace {
         let text = fs::read_to_string(self.path().join("terraform.tfstate"))?;
         Ok(serde_json::from_str(&text)?)
     }
+}
+
+/// Puts our provider into a mirror, under an address.
+fn install(mirror: &Path, address: &str) -> anyhow::Result<()> {
+    let version = env!("CARGO_PKG_VERSION");
+    let folder = mirror.join(address).join(version).join(platform());
+    fs::create_dir_all(&folder)?;
+    let name = address.rsplit('/').next().unwrap_or_default();
+    let file = folder.join(format!("terraform-provider-{name}_v{version}"));
+    let program = env!("CARGO_BIN_EXE_terraform-provider-ocir");
+    fs::hard_link(program, &file).or_else(|_| fs::copy(program, &file).map(drop))?;
+    Ok(())
 }
 
 /// Copies the files of a folder of the project's.

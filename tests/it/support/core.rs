@@ -55,15 +55,18 @@ impl std::error::Error for Problems {}
 type Result<T, E = Problems> = std::result::Result<T, E>;
 
 /// A host with one provider.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Host {
     channel: Channel,
     provider: Block,
     resources: Arc<BTreeMap<String, Schema>>,
     data_sources: Arc<BTreeMap<String, Schema>>,
+    ephemeral_resources: Arc<BTreeMap<String, Schema>>,
+    /// Empty for a host that knows no identities.
+    identities: Arc<BTreeMap<String, Schema>>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Schema {
     version: i64,
     block: Block,
@@ -94,6 +97,15 @@ impl Host {
         )
         .await?;
         diagnose(&schemas.diagnostics)?;
+        let identities: wire::GetResourceIdentitySchemasResponse = call(
+            &channel,
+            "GetResourceIdentitySchemas",
+            wire::GetResourceIdentitySchemasRequest {},
+        )
+        .await?;
+        diagnose(&identities.diagnostics)?;
+        let identities = identities.identity_schemas.into_iter();
+        let identities = identities.map(|(name, sent)| (name, identity_schema(sent)));
         let table = |schemas: BTreeMap<String, wire::Schema>| {
             let rows = schemas.into_iter();
             Arc::new(rows.map(|(name, sent)| (name, schema(sent))).collect())
@@ -103,7 +115,17 @@ impl Host {
             provider: schema(schemas.provider.unwrap_or_default()).block,
             resources: table(schemas.resource_schemas),
             data_sources: table(schemas.data_source_schemas),
+            ephemeral_resources: table(schemas.ephemeral_resource_schemas),
+            identities: Arc::new(identities.collect()),
         })
+    }
+
+    /// The same provider, as a host from before identities sees it.
+    pub fn without_identities(&self) -> Self {
+        Self {
+            identities: Arc::default(),
+            ..self.clone()
+        }
     }
 
     /// Validates and configures the provider; gives its warnings.
@@ -137,8 +159,10 @@ impl Host {
             host: self.clone(),
             type_name: type_name.to_owned(),
             ty: schema.block.ty(),
+            identity_ty: self.identities.get(type_name).map(|found| found.block.ty()),
             schema,
             object: Value::Null,
+            identity: Value::Null,
             private: Bytes::new(),
             tainted: false,
             warnings: Vec::new(),
@@ -175,6 +199,62 @@ impl Host {
         Ok(json::to_json(&state, &ty))
     }
 
+    /// Opens an ephemeral resource, as every plan and every apply does.
+    pub async fn open(&self, type_name: &str, config: Json) -> Result<Ephemeral> {
+        let schema = self.ephemeral_resources.get(type_name);
+        let block = &schema
+            .unwrap_or_else(|| panic!("there is no ephemeral resource {type_name}"))
+            .block;
+        let ty = block.ty();
+        let config = configuration(block, &config)?;
+        let request = wire::ValidateEphemeralResourceConfigRequest {
+            type_name: type_name.to_owned(),
+            config: Some(encode(&config, &ty)),
+        };
+        let valid: wire::ValidateEphemeralResourceConfigResponse = self
+            .call("ValidateEphemeralResourceConfig", request)
+            .await?;
+        let mut warnings = diagnose(&valid.diagnostics)?;
+        let mut opened = Ephemeral {
+            host: self.clone(),
+            type_name: type_name.to_owned(),
+            result: Json::Null,
+            renew_at: None,
+            warnings: Vec::new(),
+            opened: Bytes::new(),
+            renewal: Bytes::new(),
+        };
+        if !config.is_wholly_known() {
+            // A host does not even ask: the results are unknown.
+            let planned = rules::planned_data(block, &config);
+            opened.result = json::to_json(&planned, &ty);
+            return Ok(opened);
+        }
+        let request = wire::OpenEphemeralResourceRequest {
+            type_name: type_name.to_owned(),
+            config: Some(encode(&config, &ty)),
+            client_capabilities: Some(CAPABILITIES),
+        };
+        let answer: wire::OpenEphemeralResourceResponse =
+            self.call("OpenEphemeralResource", request).await?;
+        warnings.extend(diagnose(&answer.diagnostics)?);
+        if answer.deferred.is_some() {
+            return Err(bug("Provider deferred what may not be deferred", type_name));
+        }
+        let result = decode(answer.result.as_ref(), &ty)?;
+        let problems = rules::plan_problems(block, &Value::Null, &config, &result);
+        broken(
+            "Provider produced invalid ephemeral resource instance",
+            problems,
+        )?;
+        opened.result = json::to_json(&result, &ty);
+        opened.renew_at = answer.renew_at;
+        opened.warnings = warnings;
+        opened.opened = answer.private.unwrap_or_default();
+        opened.renewal = opened.opened.clone();
+        Ok(opened)
+    }
+
     /// Interrupts what runs, as Ctrl-C does.
     pub async fn stop(&self) -> Result<()> {
         let stopped: wire::StopProviderResponse = self
@@ -196,13 +276,57 @@ impl Host {
     }
 }
 
+/// An ephemeral resource that is open.
+#[derive(Debug)]
+pub struct Ephemeral {
+    host: Host,
+    type_name: String,
+    /// Arguments and results; [`unknown`] where they are opened later.
+    pub result: Json,
+    /// When it is to be renewed.
+    pub renew_at: Option<wire::Timestamp>,
+    /// Warnings, as a user reads them.
+    pub warnings: Vec<String>,
+    opened: Bytes,
+    renewal: Bytes,
+}
+
+impl Ephemeral {
+    /// Renews it once.
+    pub async fn renew(&mut self) -> Result<()> {
+        let request = wire::RenewEphemeralResourceRequest {
+            type_name: self.type_name.clone(),
+            private: Some(self.renewal.clone()),
+        };
+        let renewed: wire::RenewEphemeralResourceResponse =
+            self.host.call("RenewEphemeralResource", request).await?;
+        self.warnings.extend(diagnose(&renewed.diagnostics)?);
+        self.renew_at = renewed.renew_at;
+        self.renewal = renewed.private.unwrap_or_default();
+        Ok(())
+    }
+
+    /// Closes it, with what opening it gave: a host forgets what renewals said.
+    pub async fn close(self) -> Result<Vec<String>> {
+        let request = wire::CloseEphemeralResourceRequest {
+            type_name: self.type_name.clone(),
+            private: Some(self.opened),
+        };
+        let closed: wire::CloseEphemeralResourceResponse =
+            self.host.call("CloseEphemeralResource", request).await?;
+        diagnose(&closed.diagnostics)
+    }
+}
+
 /// An instance of a managed resource, with its state.
 pub struct Resource {
     host: Host,
     type_name: String,
     schema: Schema,
     ty: Type,
+    identity_ty: Option<Type>,
     object: Value,
+    identity: Value,
     private: Bytes,
     tainted: bool,
     warnings: Vec<String>,
@@ -232,6 +356,7 @@ pub struct PlannedChange {
     pub warnings: Vec<String>,
     config: Value,
     planned: Value,
+    identity: Value,
     private: Bytes,
 }
 
@@ -242,6 +367,9 @@ impl Resource {
         let change = self.plan(config.clone()).await?;
         self.apply_planned(&change).await?;
         let applied = self.object.clone();
+        if self.identity_ty.is_some() && self.identity.is_null() {
+            return Err(bug("Identity is missing after apply", &self.type_name));
+        }
         self.refresh().await?;
         if !rules::same(&applied, &self.object) {
             let text = format!(
@@ -286,6 +414,19 @@ impl Resource {
         })
     }
 
+    /// Plans without a refresh, as `-refresh=false` does.
+    pub async fn plan_unrefreshed(&self, config: Json) -> Result<PlannedChange> {
+        let config = configuration(&self.schema.block, &config)?;
+        self.plan_once(&config).await
+    }
+
+    /// Validates and plans, as `-refresh=false` does.
+    pub async fn plan_without_refresh(&mut self, config: Json) -> Result<PlannedChange> {
+        let config = configuration(&self.schema.block, &config)?;
+        self.validate(&config).await?;
+        self.plan_once(&config).await
+    }
+
     /// Plans the destruction, which is up to the host.
     pub fn plan_destroy(&self) -> PlannedChange {
         PlannedChange {
@@ -300,6 +441,7 @@ impl Resource {
             warnings: Vec::new(),
             config: Value::Null,
             planned: Value::Null,
+            identity: Value::Null,
             private: self.private.clone(),
         }
     }
@@ -337,23 +479,43 @@ impl Resource {
             type_name: self.type_name.clone(),
             current_state: Some(encode(&self.object, &self.ty)),
             private: self.private.clone(),
+            current_identity: self.sent_identity(&self.identity),
         };
         let read: wire::ReadResourceResponse = self.host.call("ReadResource", request).await?;
         self.warnings.extend(diagnose(&read.diagnostics)?);
         let state = decode(read.new_state.as_ref(), &self.ty)?;
         self.check_state("Provider produced invalid object", &state)?;
+        let identity = self.identity_of(read.new_identity.as_ref())?;
+        if !state.is_null() {
+            self.check_same_identity(&identity)?;
+        }
         self.tainted &= !state.is_null();
         self.object = state;
+        self.identity = identity;
         self.private = read.private;
         Ok(self.json())
     }
 
     /// Imports an object, and looks at it.
     pub async fn import(&mut self, id: &str) -> Result<Json> {
+        self.import_by(id, &Value::Null).await
+    }
+
+    /// Imports an object by its identity, and looks at it.
+    pub async fn import_by_identity(&mut self, identity: Json) -> Result<Json> {
+        let schema = self.host.identities.get(&self.type_name);
+        let schema = schema.unwrap_or_else(|| panic!("{} has no identity", self.type_name));
+        let identity = configuration(&schema.block, &identity)?;
+        let read = self.import_by("", &identity).await?;
+        Ok(read)
+    }
+
+    async fn import_by(&mut self, id: &str, identity: &Value) -> Result<Json> {
         let request = wire::ImportResourceStateRequest {
             type_name: self.type_name.clone(),
             id: id.to_owned(),
             client_capabilities: Some(CAPABILITIES),
+            identity: self.sent_identity(identity),
         };
         let answer: wire::ImportResourceStateResponse =
             self.host.call("ImportResourceState", request).await?;
@@ -366,6 +528,10 @@ impl Resource {
         }
         let state = decode(imported.state.as_ref(), &self.ty)?;
         self.check_state("Import returned an invalid object", &state)?;
+        self.identity = self.identity_of(imported.identity.as_ref())?;
+        if !identity.is_null() && self.identity.is_null() {
+            return Err(bug("Import did not return an identity", &self.type_name));
+        }
         self.object = state;
         self.private = imported.private.clone();
         let read = self.refresh().await?;
@@ -392,13 +558,14 @@ impl Resource {
             source_schema_version: version,
             source_state: Some(raw(state.to_string().into())),
             target_type_name: self.type_name.clone(),
-            source_private: Bytes::new(),
+            source_private: Bytes::from_static(b"what the source remembered"),
         };
         let moved: wire::MoveResourceStateResponse =
             self.host.call("MoveResourceState", request).await?;
         self.warnings.extend(diagnose(&moved.diagnostics)?);
         let state = decode(moved.target_state.as_ref(), &self.ty)?;
         self.check_state("Provider returned invalid value", &state)?;
+        self.identity = self.identity_of(moved.target_identity.as_ref())?;
         self.object = state;
         self.private = moved.target_private;
         Ok(self.json())
@@ -412,6 +579,26 @@ impl Resource {
         Ok(self.json())
     }
 
+    /// Puts a stored identity in place, which an earlier release may have written.
+    pub async fn set_identity(&mut self, version: i64, identity: &Json) -> Result<Json> {
+        let request = wire::UpgradeResourceIdentityRequest {
+            type_name: self.type_name.clone(),
+            version,
+            raw_identity: Some(raw(identity.to_string().into_bytes())),
+        };
+        let upgraded: wire::UpgradeResourceIdentityResponse =
+            self.host.call("UpgradeResourceIdentity", request).await?;
+        diagnose(&upgraded.diagnostics)?;
+        self.identity = self.identity_of(upgraded.upgraded_identity.as_ref())?;
+        Ok(self.identity())
+    }
+
+    /// The identity; null when there is none.
+    pub fn identity(&self) -> Json {
+        let ty = self.identity_ty.as_ref();
+        ty.map_or(Json::Null, |ty| json::to_json(&self.identity, ty))
+    }
+
     /// The state; null when there is none.
     pub fn state(&self) -> Json {
         self.json()
@@ -420,6 +607,21 @@ impl Resource {
     /// The private state, as it was given to the host.
     pub fn private(&self) -> &[u8] {
         &self.private
+    }
+
+    /// Changes the values of the private state, as somebody else may have written it.
+    pub fn edit_private(&mut self, edit: impl FnOnce(&mut Json)) -> serde_json::Result<()> {
+        let mut stored: Json = serde_json::from_slice(&self.private)?;
+        edit(&mut stored["values"]);
+        self.private = stored.to_string().into();
+        Ok(())
+    }
+
+    /// Takes over what another process left: state and private state.
+    pub fn take_over(&mut self, other: &Self) {
+        self.object = other.object.clone();
+        self.identity = other.identity.clone();
+        self.private = other.private.clone();
     }
 
     /// Whether a host hides an attribute.
@@ -476,9 +678,14 @@ impl Resource {
         let exists = !self.object.is_null();
         let fresh = exists && self.tainted;
         let prior = if fresh { &Value::Null } else { &self.object };
-        let mut answer = self.ask_for_plan(prior, config).await?;
+        let private = match prior.is_null() {
+            true => Bytes::new(),
+            false => self.private.clone(),
+        };
+        let mut answer = self.ask_for_plan(prior, &private, config).await?;
         let mut warnings = diagnose(&answer.diagnostics)?;
         let mut planned = self.check_plan(&answer, prior, config)?;
+        let mut identity = self.identity_of(answer.planned_identity.as_ref())?;
 
         // An attribute that does not change does not replace anything.
         let paths = answer.requires_replace.iter().map(path);
@@ -496,10 +703,12 @@ impl Resource {
             false => Action::Create,
             true if fresh => Action::Replace,
             true if !replace.is_empty() => {
-                // The new object is planned as a create.
-                answer = self.ask_for_plan(&Value::Null, config).await?;
+                // The new object is planned as a create, with what the first plan remembered.
+                let private = answer.planned_private.clone();
+                answer = self.ask_for_plan(&Value::Null, &private, config).await?;
                 warnings.extend(diagnose(&answer.diagnostics)?);
                 planned = self.check_plan(&answer, &Value::Null, config)?;
+                identity = self.identity_of(answer.planned_identity.as_ref())?;
                 Action::Replace
             }
             true if rules::same(prior, &planned) => Action::Noop,
@@ -507,6 +716,9 @@ impl Resource {
         };
         if action != Action::Replace {
             replace.clear();
+        }
+        if matches!(action, Action::Update | Action::Noop) {
+            self.check_same_identity(&identity)?;
         }
         warnings.dedup();
         Ok(PlannedChange {
@@ -517,6 +729,7 @@ impl Resource {
             warnings,
             config: config.clone(),
             planned,
+            identity,
             private: answer.planned_private,
         })
     }
@@ -524,6 +737,7 @@ impl Resource {
     async fn ask_for_plan(
         &self,
         prior: &Value,
+        private: &Bytes,
         config: &Value,
     ) -> Result<wire::PlanResourceChangeResponse> {
         let proposed = rules::proposed_new(&self.schema.block, prior, config);
@@ -532,14 +746,49 @@ impl Resource {
             prior_state: Some(encode(prior, &self.ty)),
             proposed_new_state: Some(encode(&proposed, &self.ty)),
             config: Some(encode(config, &self.ty)),
-            prior_private: if prior.is_null() {
-                Bytes::new()
-            } else {
-                self.private.clone()
-            },
+            prior_private: private.clone(),
             client_capabilities: Some(CAPABILITIES),
+            prior_identity: self.sent_identity(&self.identity),
         };
         self.host.call("PlanResourceChange", request).await
+    }
+
+    /// An identity from an answer. One in a plan may be unknown by the protocol,
+    /// but then Terraform 1.12 to 1.15 cannot show the plan.
+    fn identity_of(&self, sent: Option<&wire::ResourceIdentity>) -> Result<Value> {
+        let (ty, sent) = match (&self.identity_ty, sent) {
+            (Some(ty), Some(sent)) => (ty, sent),
+            _ => return Ok(Value::Null),
+        };
+        let identity = decode(sent.identity.as_ref(), ty)?;
+        match identity.is_wholly_known() {
+            true => Ok(identity),
+            false => Err(bug("Provider produced invalid identity", &self.type_name)),
+        }
+    }
+
+    fn sent_identity(&self, identity: &Value) -> Option<wire::ResourceIdentity> {
+        let ty = self.identity_ty.as_ref().filter(|_| !identity.is_null())?;
+        Some(wire::ResourceIdentity {
+            identity: Some(encode(identity, ty)),
+        })
+    }
+
+    /// While an object lives, its identity stays; what an import left out may come.
+    fn check_same_identity(&self, now: &Value) -> Result<()> {
+        let Value::Map(before) = &self.identity else {
+            return Ok(());
+        };
+        let mut members = before.iter();
+        let changed =
+            members.find(|(name, before)| !before.is_null() && now.get(name) != Some(before));
+        match changed {
+            None => Ok(()),
+            Some((name, before)) => {
+                let detail = format!("{name} was {before:?}, and is {:?}", now.get(name));
+                Err(bug("Provider changed an identity", &detail))
+            }
+        }
     }
 
     fn check_plan(
@@ -558,7 +807,12 @@ impl Resource {
     async fn change(&mut self, change: &PlannedChange) -> Result<()> {
         let creates = self.object.is_null();
         let answer = self
-            .ask_to_apply(&change.config, &change.planned, &change.private)
+            .ask_to_apply(
+                &change.config,
+                &change.planned,
+                &change.private,
+                &change.identity,
+            )
             .await?;
         let outcome = diagnose(&answer.diagnostics);
         let state = decode(answer.new_state.as_ref(), &self.ty)?;
@@ -566,8 +820,13 @@ impl Resource {
             "Provider returned invalid result object after apply",
             &state,
         )?;
+        let identity = self.identity_of(answer.new_identity.as_ref())?;
+        if !creates && !state.is_null() {
+            self.check_same_identity(&identity)?;
+        }
         if !state.is_null() || outcome.is_ok() {
             self.object = state;
+            self.identity = identity;
             self.private = answer.private;
         }
         self.tainted = creates && outcome.is_err() && !self.object.is_null();
@@ -582,7 +841,7 @@ impl Resource {
     async fn delete(&mut self) -> Result<()> {
         let private = self.private.clone();
         let answer = self
-            .ask_to_apply(&Value::Null, &Value::Null, &private)
+            .ask_to_apply(&Value::Null, &Value::Null, &private, &Value::Null)
             .await?;
         let outcome = diagnose(&answer.diagnostics);
         let state = decode(answer.new_state.as_ref(), &self.ty)?;
@@ -591,6 +850,7 @@ impl Resource {
             &state,
         )?;
         self.object = state;
+        self.identity = self.identity_of(answer.new_identity.as_ref())?;
         self.private = answer.private;
         self.warnings.extend(outcome?);
         if !self.object.is_null() {
@@ -609,6 +869,7 @@ impl Resource {
         config: &Value,
         planned: &Value,
         private: &Bytes,
+        identity: &Value,
     ) -> Result<wire::ApplyResourceChangeResponse> {
         let request = wire::ApplyResourceChangeRequest {
             type_name: self.type_name.clone(),
@@ -616,6 +877,7 @@ impl Resource {
             planned_state: Some(encode(planned, &self.ty)),
             config: Some(encode(config, &self.ty)),
             planned_private: private.clone(),
+            planned_identity: self.sent_identity(identity),
         };
         self.host.call("ApplyResourceChange", request).await
     }
@@ -821,6 +1083,27 @@ fn schema(sent: wire::Schema) -> Schema {
     }
 }
 
+/// The schema of an identity, as a host knows it.
+fn identity_schema(sent: wire::IdentitySchema) -> Schema {
+    let attributes = sent.attributes.into_iter().map(|sent| {
+        attribute(wire::Attribute {
+            name: sent.name,
+            r#type: sent.r#type,
+            description: sent.description,
+            required: sent.required_for_import,
+            optional: sent.optional_for_import,
+            ..Default::default()
+        })
+    });
+    Schema {
+        version: sent.version,
+        block: Block {
+            attributes: attributes.collect(),
+            ..Default::default()
+        },
+    }
+}
+
 fn block(sent: wire::Block) -> Block {
     Block {
         attributes: sent.attributes.into_iter().map(attribute).collect(),
@@ -896,8 +1179,9 @@ mod tests {
 
     use expect_test::expect;
     use ocir::framework::{
-        Attr, Context, DataSource, DataSourceType, Diagnostic, Failed, Model, Plan, Provider,
-        ResourceType, Secret, SourceState,
+        Attr, Context, DataSource, DataSourceType, Diagnostic, EphemeralResource,
+        EphemeralResourceType, Failed, Identified, Model, Opened, Plan, Provider, ResourceType,
+        Secret, SourceState,
     };
     use serde_json::json;
 
@@ -1075,6 +1359,93 @@ mod tests {
         }
     }
 
+    /// What tells boxes apart.
+    #[derive(Clone, Debug, PartialEq, Model)]
+    struct BoxIdentity {
+        /// Its identifier.
+        #[tf(required)]
+        id: Attr<String>,
+        /// Its revision when it was first seen; a mistake, because it changes.
+        #[tf(optional)]
+        revision: Attr<i64>,
+    }
+
+    impl Identified for Boxes {
+        type Identity = BoxIdentity;
+        const IDENTITY_VERSION: i64 = 1;
+        fn identity(state: &Box_) -> BoxIdentity {
+            BoxIdentity {
+                id: state.id.clone(),
+                revision: match state.name.as_str() {
+                    Some("restless") => state.revision.clone(),
+                    _ => Attr::Null,
+                },
+            }
+        }
+        fn import_id(identity: &BoxIdentity) -> ocir::framework::Result<String> {
+            Ok(identity.id.as_str().unwrap_or_default().to_owned())
+        }
+        fn upgrade_identity(_: i64, identity: Json) -> ocir::framework::Result<Json> {
+            let name = identity["name"].as_str().unwrap_or_default();
+            Ok(json!({ "id": format!("box-{name}") }))
+        }
+    }
+
+    /// Opens boxes.
+    struct Keys;
+
+    /// A key.
+    #[derive(Clone, Debug, Model)]
+    struct Key {
+        /// The box.
+        #[tf(required)]
+        name: Attr<String>,
+        /// What opens it.
+        #[tf(computed)]
+        code: Attr<Secret<String>>,
+    }
+
+    impl EphemeralResource for Keys {
+        type Clients = Shelf;
+        type State = Key;
+        fn new(_: Arc<Shelf>) -> Self {
+            Self
+        }
+        async fn open(
+            &self,
+            cx: &mut Context,
+            config: Key,
+        ) -> ocir::framework::Result<Opened<Key>> {
+            cx.private.set("opened", "1");
+            Ok(Opened {
+                state: Key {
+                    code: Secret::from("open").into(),
+                    ..config
+                },
+                renew_at: Some(std::time::UNIX_EPOCH + std::time::Duration::from_millis(1500)),
+            })
+        }
+        async fn renew(
+            &self,
+            cx: &mut Context,
+        ) -> ocir::framework::Result<Option<std::time::SystemTime>> {
+            let times = cx.private.get("opened").map(<[u8]>::len);
+            match times {
+                Some(1) => {
+                    cx.private.set("opened", "12");
+                    Ok(Some(std::time::UNIX_EPOCH))
+                }
+                _ => Ok(None),
+            }
+        }
+        async fn close(&self, cx: &mut Context) -> ocir::framework::Result<()> {
+            match cx.private.get("opened") {
+                Some(b"1") => Ok(()),
+                other => Err(Diagnostic::error("Cannot close", format!("{other:?}")).into()),
+            }
+        }
+    }
+
     /// Counts boxes.
     struct Count(Arc<Shelf>);
 
@@ -1111,7 +1482,10 @@ mod tests {
             Ok(self.0.clone())
         }
         fn resources(&self) -> Vec<ResourceType<Shelf>> {
-            vec![ResourceType::new::<Boxes>("box")]
+            vec![ResourceType::identified::<Boxes>("box")]
+        }
+        fn ephemeral_resources(&self) -> Vec<EphemeralResourceType<Shelf>> {
+            vec![EphemeralResourceType::new::<Keys>("key")]
         }
         fn data_sources(&self) -> Vec<DataSourceType<Shelf>> {
             vec![DataSourceType::new::<Count>("boxes")]
@@ -1261,10 +1635,8 @@ mod tests {
         let state = one
             .set_state(0, &json!({ "name": "a", "colour": "red" }))
             .await?;
-        assert_eq!(
-            (&state["name"], &state["limit"]),
-            (&json!("a"), &Json::Null)
-        );
+        // A new argument with a default is no change by itself.
+        assert_eq!((&state["name"], &state["limit"]), (&json!("a"), &json!(10)));
         Ok(())
     }
 
@@ -1326,6 +1698,112 @@ mod tests {
             The limit is 0.
               with limit"#]]
         .assert_eq(&planned.warnings.join("\n"));
+        Ok(())
+    }
+
+    /// An identity is whole after an apply, is filled in by a read where an old
+    /// host left none, leads to the object, and is nothing to an old host.
+    #[tokio::test]
+    async fn identities_tell_objects_apart() -> anyhow::Result<()> {
+        let (host, _) = host().await?;
+        let mut one = host.resource("box");
+        let planned = one.plan(json!({ "name": "a" })).await?;
+        assert!(planned.identity.is_null());
+        one.apply(json!({ "name": "a" })).await?;
+        let identity = json!({ "id": "box-a", "revision": null });
+        assert_eq!(one.identity(), identity);
+        one.apply(json!({ "name": "a", "limit": 3 })).await?;
+        assert_eq!(one.identity(), identity);
+        one.apply(json!({ "name": "b" })).await?;
+        assert_eq!(one.identity()["id"], "box-b");
+
+        let mut old = host.without_identities().resource("box");
+        old.import("box-b").await?;
+        old.expect_noop(json!({ "name": "b" })).await?;
+        assert_eq!(old.identity(), Json::Null);
+        let mut again = host.resource("box");
+        again.set_state(0, &old.state()).await?;
+        again.plan(json!({ "name": "b" })).await?;
+        assert_eq!(again.identity()["id"], "box-b");
+
+        let mut imported = host.resource("box");
+        imported
+            .import_by_identity(json!({ "id": "box-b" }))
+            .await?;
+        imported.expect_noop(json!({ "name": "b" })).await?;
+        assert_eq!(imported.identity()["id"], "box-b");
+        let wrong = json!({ "id": "box-b", "revision": 7 });
+        let problems = host
+            .resource("box")
+            .import_by_identity(wrong)
+            .await
+            .unwrap_err();
+        assert!(
+            problems
+                .to_string()
+                .contains("the import asks for something"),
+            "{problems}"
+        );
+        imported.destroy().await?;
+        assert_eq!(imported.identity(), Json::Null);
+
+        // What earlier and later releases stored.
+        let identity = imported.set_identity(0, &json!({ "name": "a" })).await?;
+        assert_eq!(identity, json!({ "id": "box-a", "revision": null }));
+        let problems = imported.set_identity(2, &json!({})).await.unwrap_err();
+        expect![[r#"
+            Error: Cannot read identity
+
+            The identity of this box was written by a newer release of the ocir provider (version 2; this release knows 1). Use that release, or a newer one."#]]
+        .assert_eq(&problems.to_string());
+        Ok(())
+    }
+
+    /// An object that is another one after an update, or at a look, is a bug
+    /// that a person hears of, and the state stays.
+    #[tokio::test]
+    async fn an_identity_that_changes_is_found() -> anyhow::Result<()> {
+        let (host, shelf) = host().await?;
+        let mut one = host.resource("box");
+        one.apply(json!({ "name": "restless" })).await?;
+        let problems = one.apply(json!({ "name": "restless", "limit": 3 })).await;
+        expect![[r#"
+            Error: Identity changed
+
+            The object is another one than before, though nothing replaced it. The identity stays as it was.
+
+            If it is being imported by its identity, the import asks for something that the object is not. Otherwise this is a bug in the ocir provider."#]]
+        .assert_eq(&problems.unwrap_err().to_string());
+        assert_eq!(one.identity()["revision"], 1);
+        assert_eq!(one.state()["limit"], 3);
+        shelf.lock().unwrap().get_mut("restless").unwrap().limit = 4.into();
+        let problems = one.refresh().await.unwrap_err();
+        assert!(problems.to_string().contains("The state stays as it was."));
+        assert_eq!(one.state()["limit"], 3);
+        Ok(())
+    }
+
+    /// Something ephemeral is opened, renewed and closed, and in no state.
+    #[tokio::test]
+    async fn ephemeral_resources_are_opened() -> anyhow::Result<()> {
+        let (host, _) = host().await?;
+        let mut key = host.open("key", json!({ "name": "a" })).await?;
+        assert_eq!(key.result, json!({ "name": "a", "code": "open" }));
+        let at = wire::Timestamp {
+            seconds: 1,
+            nanos: 500_000_000,
+        };
+        assert_eq!(key.renew_at, Some(at));
+        key.renew().await?;
+        assert_eq!(key.renew_at, Some(wire::Timestamp::default()));
+        key.renew().await?;
+        assert_eq!(key.renew_at, None);
+        key.close().await?;
+
+        let later = host.open("key", json!({ "name": unknown() })).await?;
+        assert_eq!(later.result["code"], unknown());
+        let problems = host.open("key", json!({})).await.unwrap_err().to_string();
+        assert!(problems.contains("Missing required argument"), "{problems}");
         Ok(())
     }
 }

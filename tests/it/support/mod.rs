@@ -1,6 +1,7 @@
 //! What stories and protocol cases share.
 
 pub mod cli;
+pub mod client;
 pub mod core;
 pub mod images;
 mod json;

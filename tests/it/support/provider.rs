@@ -10,9 +10,19 @@ use serde_json::{Value as Json, json};
 
 use super::{core::Host, images::Layout};
 
+/// An environment with nothing in it. Who has nobody to sign in as looks for an
+/// instance, and not at a real address.
+pub fn environment() -> Environment {
+    let nowhere = "http://127.0.0.1:1/opc/v2".to_owned();
+    Environment {
+        variables: [("OCI_METADATA_BASE_URL".to_owned(), nowhere)].into(),
+        ..Environment::default()
+    }
+}
+
 /// The provider, with nothing in its environment.
 pub fn server() -> Server {
-    Server::new(Ocir::new(Environment::default()))
+    Server::new(Ocir::new(environment()))
 }
 
 /// A configured provider and the emulator it talks to.
@@ -43,7 +53,7 @@ impl Cloud {
     /// A provider with these arguments that tries again without waiting.
     pub async fn impatient(emulator: Emulator, config: Json) -> anyhow::Result<Self> {
         let retry = RetryPolicy::without_waiting();
-        let provider = Ocir::new(Environment::default()).with_retry(retry);
+        let provider = Ocir::new(environment()).with_retry(retry);
         let host = Host::start(Server::new(provider)).await?;
         host.configure(config).await?;
         Ok(Self { emulator, host })

@@ -36,6 +36,22 @@ pub fn proposed_new(block: &Block, prior: &Value, config: &Value) -> Value {
     Value::Map(members)
 }
 
+/// What a host knows of something that it cannot ask for yet: what is
+/// configured, and that the rest is unknown.
+pub fn planned_data(block: &Block, config: &Value) -> Value {
+    let attributes = block.attributes.iter().map(|attribute| {
+        let configured = member(config, &attribute.name);
+        let value = match configured {
+            Value::Null if computed(attribute) => Value::UNKNOWN,
+            configured => configured.clone(),
+        };
+        (attribute.name.clone(), value)
+    });
+    let blocks = block.blocks.iter();
+    let blocks = blocks.map(|nested| (nested.name.clone(), member(config, &nested.name).clone()));
+    Value::Map(attributes.chain(blocks).collect())
+}
+
 /// What is wrong with a plan. Computed attributes without configuration are
 /// the provider's; the rest is as configured, or as before.
 pub fn plan_problems(block: &Block, prior: &Value, config: &Value, planned: &Value) -> Vec<String> {

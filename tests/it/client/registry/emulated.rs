@@ -8,35 +8,19 @@ use std::{
 use expect_test::expect;
 use futures_util::future::BoxFuture;
 use ocir::{
-    credentials::{self, Environment, Settings},
-    emulator::{Emulator, Fault},
+    emulator::{Builder, Emulator, Fault},
     image::{Digest, Image},
     oci::{self, CreateContainerRepository},
-    region::Region,
     registry::{Client, Config, Credentials, Error, Push, Pushed, Token, TokenSource},
     transport::{Options, RetryPolicy, http_client},
 };
 
-use super::{image, layer, shorten, web};
+use super::{expiry::slow, image, layer, shorten, web};
+use crate::support;
 
 /// The control plane's client, signing with a key of the test's choice.
-fn control_plane(emulator: &Emulator, private_key: &str) -> anyhow::Result<oci::Client> {
-    let seed = emulator.seed();
-    let settings = Settings {
-        tenancy_ocid: Some(seed.tenancy_id.clone()),
-        user_ocid: Some(seed.user_id.clone()),
-        private_key: Some(private_key.to_owned()),
-        region: Some(seed.region.clone()),
-        ..Settings::default()
-    };
-    let resolved = credentials::resolve(&settings, &Environment::default())?;
-    Ok(oci::Client::new(oci::Config {
-        http: http_client(&Options::default())?,
-        region: Region::parse(&seed.region)?,
-        endpoint: Some(emulator.url()),
-        credentials: resolved.source,
-        retry: RetryPolicy::without_waiting(),
-    })?)
+async fn control_plane(emulator: &Emulator, private_key: &str) -> anyhow::Result<oci::Client> {
+    support::client::oci_with(emulator, &emulator.url(), private_key, &Options::default()).await
 }
 
 fn registry(emulator: &Emulator, credentials: Credentials) -> anyhow::Result<Client> {
@@ -68,17 +52,21 @@ impl TokenSource for Signed {
     }
 }
 
-fn signed(emulator: &Emulator) -> anyhow::Result<Credentials> {
+async fn signed(emulator: &Emulator) -> anyhow::Result<Credentials> {
     Ok(Credentials::Token(Arc::new(Signed {
-        oci: control_plane(emulator, &emulator.seed().private_key_pem)?,
+        oci: control_plane(emulator, &emulator.seed().private_key_pem).await?,
         base: emulator.url(),
     })))
 }
 
 /// An emulator with the repositories `web` and `api`, and a client of it.
 async fn ready() -> anyhow::Result<(Emulator, Client)> {
-    let emulator = Emulator::builder().start().await?;
-    let oci = control_plane(&emulator, &emulator.seed().private_key_pem)?;
+    ready_with(Emulator::builder()).await
+}
+
+async fn ready_with(builder: Builder) -> anyhow::Result<(Emulator, Client)> {
+    let emulator = builder.start().await?;
+    let oci = control_plane(&emulator, &emulator.seed().private_key_pem).await?;
     for name in ["web", "api"] {
         oci.create_container_repository(&CreateContainerRepository {
             compartment_id: emulator.seed().apps_compartment_id.clone(),
@@ -87,7 +75,7 @@ async fn ready() -> anyhow::Result<(Emulator, Client)> {
         })
         .await?;
     }
-    let client = registry(&emulator, signed(&emulator)?)?;
+    let client = registry(&emulator, signed(&emulator).await?)?;
     emulator.clear_requests();
     Ok((emulator, client))
 }
@@ -99,11 +87,7 @@ async fn push(
     image: &Image,
 ) -> Result<Pushed, Error> {
     let repository = format!("{}/{repository}", emulator.seed().namespace);
-    let push = Push {
-        repository: &repository,
-        tag: "1.0",
-        image,
-    };
+    let push = Push::new(&repository, "1.0", image);
     client.push(&push).await
 }
 
@@ -157,7 +141,7 @@ async fn an_image_from_push_to_deletion() -> anyhow::Result<()> {
 async fn an_auth_token_signs_in() -> anyhow::Result<()> {
     let (emulator, _) = ready().await?;
     let seed = emulator.seed();
-    let oci = control_plane(&emulator, &seed.private_key_pem)?;
+    let oci = control_plane(&emulator, &seed.private_key_pem).await?;
     let token = oci.create_auth_token(&seed.user_id, "push").await?;
     let login = |password: String| Credentials::Basic {
         username: format!("{}/{}", seed.namespace, seed.user_name),
@@ -253,6 +237,60 @@ async fn refused_tokens_are_renewed() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Registry tokens that live two seconds, and ten layers, four at a time, that
+/// take longer than that each; besides, all tokens are taken back every second.
+/// Nobody notices, and nobody asks for tokens more often than they end.
+#[tokio::test]
+async fn tokens_may_end_all_the_time() -> anyhow::Result<()> {
+    let builder = Emulator::builder().registry_token_lifetime(Duration::from_secs(2));
+    let (emulator, client) = ready_with(builder).await?;
+    let image = slow(&[Duration::from_millis(2500); 10]);
+    let pushing = push(&emulator, &client, "web", &image);
+    let start = Instant::now();
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    every.tick().await;
+    let mut pushing = std::pin::pin!(pushing);
+    let pushed = loop {
+        tokio::select! {
+            pushed = &mut pushing => break pushed?,
+            _ = every.tick() => emulator.expire_tokens(),
+        }
+    };
+    assert_eq!(pushed.uploaded.0, 11);
+    assert_eq!(emulator.tags("web")["1.0"], image.root().digest.to_string());
+    let seconds = usize::try_from(start.elapsed().as_secs())?;
+    assert!(seconds >= 7, "{seconds}");
+    let asked = count(&emulator, "GetRegistryToken");
+    assert!(
+        (3..=2 * seconds + 2).contains(&asked),
+        "{asked} in {seconds} s"
+    );
+    Ok(())
+}
+
+/// All tokens are taken back while four uploads are under way: all four are refused,
+/// and one new token does for them.
+#[tokio::test]
+async fn uploads_share_a_new_token() -> anyhow::Result<()> {
+    let (emulator, client) = ready().await?;
+    let layers: Vec<Vec<u8>> = (0..8).map(|i| layer(50_000 + i, i)).collect();
+    let image = image(&layers);
+    for _ in 0..4 {
+        emulator.fail_next("PutBlobUpload", Fault::delay(Duration::from_millis(500)));
+    }
+    let (pushed, ()) = tokio::join!(push(&emulator, &client, "web", &image), async {
+        while count(&emulator, "PostBlobUpload") < 4 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        emulator.expire_tokens();
+    });
+    assert_eq!(pushed?.uploaded.0, 9);
+    assert_eq!(count(&emulator, "PutBlobUpload"), 4 + 9);
+    assert_eq!(count(&emulator, "GetRegistryToken"), 2);
+    Ok(())
+}
+
 /// A registry that is slow to answer is waited for; a stop is not kept waiting.
 #[tokio::test]
 async fn a_stop_does_not_wait_for_an_answer() -> anyhow::Result<()> {
@@ -297,25 +335,18 @@ async fn pushes_over_tls() -> anyhow::Result<()> {
         .create_on_first_push()
         .start()
         .await?;
-    let seed = emulator.seed();
-    let settings = Settings {
-        tenancy_ocid: Some(seed.tenancy_id.clone()),
-        user_ocid: Some(seed.user_id.clone()),
-        private_key: Some(seed.private_key_pem.clone()),
-        region: Some(seed.region.clone()),
-        ..Settings::default()
-    };
     let trusting = Options {
         ca_certificates: Some(made.cert.pem().into_bytes()),
+        ..Options::default()
     };
     let source = Signed {
-        oci: oci::Client::new(oci::Config {
-            http: http_client(&trusting)?,
-            region: Region::parse(&seed.region)?,
-            endpoint: Some(emulator.url()),
-            credentials: credentials::resolve(&settings, &Environment::default())?.source,
-            retry: RetryPolicy::without_waiting(),
-        })?,
+        oci: support::client::oci_with(
+            &emulator,
+            &emulator.url(),
+            &emulator.seed().private_key_pem,
+            &trusting,
+        )
+        .await?,
         base: emulator.url(),
     };
     let credentials = Credentials::Token(Arc::new(source));
@@ -337,5 +368,42 @@ async fn pushes_over_tls() -> anyhow::Result<()> {
         .await
         .unwrap_err();
     assert!(matches!(error, Error::Transport { .. }), "{error:?}");
+    Ok(())
+}
+
+/// A registry that refuses a blob as too large gets it in chunks: the emulator's
+/// sessions want them in order, and each at the address that the one before gave.
+#[tokio::test]
+async fn chunks_are_taken() -> anyhow::Result<()> {
+    let (emulator, client) = ready().await?;
+    emulator.fail_next("PutBlobUpload", Fault::status(413));
+    let image = image(&[layer(3 * 1024 * 1024 + 5, 1)]);
+    let pushed = push(&emulator, &client, "web", &image).await?;
+    assert_eq!(pushed.uploaded.0, 2);
+    assert_eq!(count(&emulator, "PatchBlobUpload"), 4);
+    let requests = emulator.requests();
+    let chunks: Vec<u64> = requests
+        .iter()
+        .filter(|request| request.operation == "PatchBlobUpload")
+        .map(|request| request.body_bytes)
+        .collect();
+    assert_eq!(chunks, [1_048_576, 1_048_576, 1_048_576, 5]);
+    Ok(())
+}
+
+/// An additional tag is seen by the control plane as a version of the same image.
+#[tokio::test]
+async fn tags_are_versions_of_one_image() -> anyhow::Result<()> {
+    let (emulator, client) = ready().await?;
+    let image = web();
+    let repository = format!("{}/web", emulator.seed().namespace);
+    let tags = ["stable".to_owned(), "1".to_owned()];
+    let all = Push {
+        additional_tags: &tags,
+        ..Push::new(&repository, "1.0", &image)
+    };
+    client.push(&all).await?;
+    assert_eq!(emulator.tags("web").len(), 3);
+    assert_eq!(emulator.images().len(), 1);
     Ok(())
 }

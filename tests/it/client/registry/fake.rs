@@ -4,16 +4,21 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail loudly")]
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     convert::Infallible,
     sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use futures_util::StreamExt;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, service::service_fn};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    body::{Frame, Incoming},
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use ocir::image::Digest;
 use tokio::net::TcpListener;
@@ -41,6 +46,14 @@ pub enum Act {
     Header(&'static str, String),
     /// The tokens given so far end, and the call is refused for that.
     EndTokens,
+    /// The same, a while after the call was read.
+    After(Duration, Box<Act>),
+    /// The usual answer a while after the call was read.
+    Slow(Duration),
+    /// The usual answer, whose connection is cut after so many bytes of the body.
+    CutBody(usize),
+    /// The usual answer, of whose body nothing more comes after so many bytes.
+    HangBody(usize),
 }
 
 /// How one signs in.
@@ -64,22 +77,33 @@ pub struct Seen {
     pub path: String,
     pub status: u16,
     pub authorization: Option<String>,
+    pub range: Option<String>,
     pub body_bytes: usize,
 }
 
 #[derive(Default)]
 struct State {
     sign_in: SignIn,
-    tokens: HashSet<String>,
+    /// Tokens, and when they end.
+    tokens: HashMap<String, Option<Instant>>,
     tokens_made: usize,
     mounts: bool,
+    ranges: bool,
     delete_needs_scope: bool,
     sessions: usize,
     upload_host: Option<String>,
+    /// Most bytes of a request.
+    most: Option<usize>,
+    /// Fewest bytes of a chunk, as a session says it.
+    chunk_min: Option<usize>,
+    /// What has come in chunks, by session.
+    chunks: HashMap<String, Vec<u8>>,
     blobs: HashMap<(String, String), Bytes>,
     manifests: BTreeMap<(String, String), (String, Bytes)>,
     faults: Vec<(&'static str, String, Act)>,
     seen: Vec<Seen>,
+    /// Calls that were read and are to be answered later.
+    waiting: Vec<(String, String)>,
 }
 
 /// A running registry; ends when dropped.
@@ -98,6 +122,7 @@ impl Fake {
         let state = Arc::new(Mutex::new(State {
             sign_in,
             mounts: true,
+            ranges: true,
             ..State::default()
         }));
         let end = CancellationToken::new();
@@ -144,13 +169,37 @@ impl Fake {
         self.state().faults.clear();
     }
     pub fn accept(&self, token: &str) {
-        self.state().tokens.insert(token.into());
+        self.state().tokens.insert(token.into(), None);
+    }
+    /// What makes tokens known to the registry, for as long as they live.
+    pub fn acceptance(&self) -> impl Fn(&str, Duration) + Send + Sync + 'static {
+        let state = self.state.clone();
+        move |token, life| {
+            let end = Instant::now().checked_add(life);
+            state.lock().unwrap().tokens.insert(token.into(), end);
+        }
     }
     pub fn without_mounts(&self) {
         self.state().mounts = false;
     }
+    /// Every answer has the whole blob.
+    pub fn without_ranges(&self) {
+        self.state().ranges = false;
+    }
+    pub fn put_blob(&self, repository: &str, digest: &str, bytes: Vec<u8>) {
+        let key = (repository.to_owned(), digest.to_owned());
+        self.state().blobs.insert(key, bytes.into());
+    }
     pub fn delete_needs_scope(&self) {
         self.state().delete_needs_scope = true;
+    }
+    /// Requests with more bytes are too large.
+    pub fn takes_at_most(&self, bytes: usize) {
+        self.state().most = Some(bytes);
+    }
+    /// Chunks have to have so many bytes.
+    pub fn wants_chunks_of(&self, bytes: usize) {
+        self.state().chunk_min = Some(bytes);
     }
     /// Uploads go to another host.
     pub fn upload_to(&self, host: &str) {
@@ -193,6 +242,13 @@ impl Fake {
             .filter(|seen| seen.method == method && seen.path.contains(path))
             .count()
     }
+    /// Calls of a method whose path has this in it, that were read and had, or
+    /// have, to wait for their answer.
+    pub fn waited(&self, method: &str, path: &str) -> usize {
+        let state = self.state();
+        let like = |(wanted, there): &&(String, String)| wanted == method && there.contains(path);
+        state.waiting.iter().filter(like).count()
+    }
     /// Calls as lines, digests and sessions shortened.
     pub fn story(&self) -> String {
         let lines: Vec<String> = self
@@ -223,7 +279,7 @@ async fn handle(
     host: String,
     cut: CancellationToken,
     request: Request<Incoming>,
-) -> Result<Answer, Infallible> {
+) -> Result<Response<UnsyncBoxBody<Bytes, std::io::Error>>, Infallible> {
     let (head, mut body) = request.into_parts();
     let method = head.method.to_string();
     let path = head
@@ -235,6 +291,10 @@ async fn handle(
         .headers
         .get(header::AUTHORIZATION)
         .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let range = head
+        .headers
+        .get(header::RANGE)
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let act = {
         let mut state = state.lock().unwrap();
         let at = state
@@ -242,6 +302,11 @@ async fn handle(
             .iter()
             .position(|(wanted, part, _)| *wanted == method && path.contains(part.as_str()));
         at.map(|at| state.faults.remove(at).2)
+    };
+    let (pause, act) = match act {
+        Some(Act::After(pause, act)) => (pause, Some(*act)),
+        Some(Act::Slow(pause)) => (pause, None),
+        act => (Duration::ZERO, act),
     };
     let limit = match act {
         Some(Act::Cut(after)) => after,
@@ -254,6 +319,14 @@ async fn handle(
     {
         bytes.extend_from_slice(&frame.into_data().unwrap_or_default());
     }
+    if !pause.is_zero() {
+        state
+            .lock()
+            .unwrap()
+            .waiting
+            .push((method.clone(), path.clone()));
+        tokio::time::sleep(pause).await;
+    }
     let body_bytes = bytes.len();
     let note = |status: u16| {
         state.lock().unwrap().seen.push(Seen {
@@ -261,6 +334,7 @@ async fn handle(
             path: path.clone(),
             status,
             authorization: authorization.clone(),
+            range: range.clone(),
             body_bytes,
         });
     };
@@ -281,8 +355,17 @@ async fn handle(
             Bytes::from(bytes.clone()),
         )
     };
+    let mut cut_body = None;
     let mut answer = match act {
         None => usual(),
+        Some(Act::CutBody(after)) => {
+            cut_body = Some((after, Duration::from_millis(50)));
+            usual()
+        }
+        Some(Act::HangBody(after)) => {
+            cut_body = Some((after, Duration::from_secs(1_000)));
+            usual()
+        }
         Some(Act::Answer(status, text) | Act::Early(status, text)) => plain(status, text),
         Some(Act::AnswerWith(status, name, value, text)) => with(plain(status, text), name, &value),
         Some(Act::Header(name, value)) => with(usual(), name, &value),
@@ -294,6 +377,7 @@ async fn handle(
             note(0);
             std::future::pending().await
         }
+        Some(Act::After(..) | Act::Slow(_)) => unreachable!("taken apart above"),
         Some(act @ (Act::Cut(_) | Act::CutAnswer)) => {
             if matches!(act, Act::CutAnswer) {
                 usual();
@@ -306,8 +390,37 @@ async fn handle(
     if method == "HEAD" {
         *answer.body_mut() = Full::default();
     }
+    if let Some(start) = range.as_deref().and_then(|range| {
+        let start = range.strip_prefix("bytes=")?.strip_suffix('-')?;
+        start.parse::<usize>().ok()
+    }) && answer.status() == StatusCode::OK
+        && state.lock().unwrap().ranges
+    {
+        let Ok(whole) = answer.body_mut().collect().await;
+        let whole = whole.to_bytes();
+        let part = whole.slice(start..);
+        answer = sized(Response::new(Full::new(part.clone())), part.len());
+        *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let content = format!("bytes {start}-{}/{}", whole.len() - 1, whole.len());
+        answer = with(answer, "content-range", &content);
+    }
     note(answer.status().as_u16());
-    Ok(answer)
+    let Some((after, pause)) = cut_body else {
+        return Ok(answer.map(|body| body.map_err(|never| match never {}).boxed_unsync()));
+    };
+    let (head, body) = answer.into_parts();
+    let Ok(body) = body.collect().await;
+    let start = Frame::data(body.to_bytes().slice(..after));
+    // What was sent has to have left before the connection is cut.
+    let cut = async move {
+        tokio::time::sleep(pause).await;
+        Err(std::io::Error::other("cut"))
+    };
+    let frames = futures_util::stream::iter([Ok(start)]).chain(futures_util::stream::once(cut));
+    Ok(Response::from_parts(
+        head,
+        StreamBody::new(frames).boxed_unsync(),
+    ))
 }
 
 impl State {
@@ -323,6 +436,21 @@ impl State {
         let query: HashMap<String, String> = url.query_pairs().into_owned().collect();
         let basic = format!("Basic {}", STANDARD.encode("user:password"));
         if url.path() == "/token" {
+            let form: HashMap<String, String> =
+                url::form_urlencoded::parse(&body).into_owned().collect();
+            let is_refresh = method == "POST"
+                && form.get("grant_type").map(String::as_str) == Some("refresh_token")
+                && form.get("refresh_token").map(String::as_str) == Some("identity-token")
+                && form.contains_key("scope");
+            if is_refresh {
+                self.tokens_made += 1;
+                let token = format!("refreshed-{}", self.tokens_made);
+                self.tokens.insert(token.clone(), None);
+                return plain(
+                    200,
+                    &format!(r#"{{"access_token":"{token}","expires_in":3600}}"#),
+                );
+            }
             if authorization != Some(basic.as_str()) {
                 return error(401, "UNAUTHORIZED", "incorrect username or password");
             }
@@ -334,7 +462,7 @@ impl State {
                 .collect::<Vec<_>>()
                 .join(" ");
             let token = format!("{}-{}", self.tokens_made, STANDARD.encode(scope));
-            self.tokens.insert(token.clone());
+            self.tokens.insert(token.clone(), None);
             return plain(200, &format!(r#"{{"token":"{token}","expires_in":3600}}"#));
         }
         let allowed = match self.sign_in {
@@ -343,7 +471,9 @@ impl State {
             SignIn::Bearer | SignIn::Token => authorization
                 .and_then(|text| text.strip_prefix("Bearer "))
                 .is_some_and(|token| {
-                    self.tokens.contains(token)
+                    self.tokens
+                        .get(token)
+                        .is_some_and(|end| end.is_none_or(|end| Instant::now() < end))
                         && (method != "DELETE"
                             || !self.delete_needs_scope
                             || token
@@ -377,6 +507,9 @@ impl State {
             .position(|part| ["blobs", "manifests", "tags"].contains(part))
             .unwrap_or(0);
         let repository = parts[..at].join("/");
+        if self.most.is_some_and(|most| body.len() > most) {
+            return plain(413, "<html>too large</html>");
+        }
         match (method, &parts[at..]) {
             ("POST", ["blobs", "uploads", ""]) => {
                 if let (Some(digest), Some(from)) = (query.get("mount"), query.get("from"))
@@ -387,20 +520,35 @@ impl State {
                     return with(plain(201, ""), "docker-content-digest", digest);
                 }
                 self.sessions += 1;
+                let chunk_min = self.chunk_min;
                 let upload_host = match &self.upload_host {
                     Some(other) => format!("http://{other}"),
                     None => String::new(),
                 };
-                with(
+                let answer = with(
                     plain(202, ""),
                     "location",
                     &format!(
                         "{upload_host}/v2/{repository}/blobs/uploads/{}?state=a%2Bb",
                         self.sessions
                     ),
-                )
+                );
+                match chunk_min {
+                    Some(least) => with(answer, "oci-chunk-min-length", &least.to_string()),
+                    None => answer,
+                }
             }
-            ("PUT", ["blobs", "uploads", _]) => {
+            ("PATCH", ["blobs", "uploads", session]) => {
+                let chunks = self.chunks.entry((*session).to_owned()).or_default();
+                chunks.extend_from_slice(&body);
+                let range = format!("0-{}", chunks.len() - 1);
+                let location = format!("/v2/{repository}/blobs/uploads/{session}?state=a%2Bb");
+                with(with(plain(202, ""), "location", &location), "range", &range)
+            }
+            ("PUT", ["blobs", "uploads", session]) => {
+                let mut chunks = self.chunks.remove(*session).unwrap_or_default();
+                chunks.extend_from_slice(&body);
+                let body = Bytes::from(chunks);
                 let Some(digest) = query.get("digest") else {
                     return error(400, "DIGEST_INVALID", "there is none");
                 };

@@ -1,0 +1,4 @@
+variable "compartment_id" {
+  description = "OCID of the compartment that the repositories are in."
+  type        = string
+}

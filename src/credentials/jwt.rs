@@ -1,0 +1,93 @@
+//! What a security token says about itself. Nothing is verified here: whoever
+//! is asked with it does that.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Map, Value};
+
+/// The claims of a JSON Web Token.
+#[derive(Clone)]
+pub(super) struct Claims(Map<String, Value>);
+
+impl Claims {
+    /// Reads the claims; `None` when this is no JSON Web Token.
+    pub(super) fn of(token: &str) -> Option<Self> {
+        let mut parts = token.trim().split('.');
+        let (_, payload) = (parts.next()?, parts.next()?);
+        let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
+        match serde_json::from_slice(&payload) {
+            Ok(Value::Object(claims)) => Some(Self(claims)),
+            _ => None,
+        }
+    }
+
+    /// A claim that is text and not empty.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.0
+            .get(name)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+    }
+
+    /// When the token ends.
+    pub(super) fn expires(&self) -> Option<SystemTime> {
+        self.seconds("exp")
+            .and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)))
+    }
+
+    /// How long it lives in all, by the clock of whoever made it.
+    pub(super) fn lifetime(&self) -> Option<Duration> {
+        let (from, to) = (self.seconds("iat")?, self.seconds("exp")?);
+        Some(Duration::from_secs(to.checked_sub(from)?))
+    }
+
+    fn seconds(&self, name: &str) -> Option<u64> {
+        let value = self.0.get(name)?;
+        // Some write these as floating-point numbers.
+        value
+            .as_u64()
+            .or_else(|| value.as_f64().map(|seconds| seconds.max(0.0) as u64))
+    }
+}
+
+/// A token with these claims, and no signature worth the name.
+#[cfg(test)]
+pub(super) fn token(claims: &Value) -> String {
+    let payload = URL_SAFE_NO_PAD.encode(claims.to_string());
+    format!("e30.{payload}.c2ln")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Whole and broken numbers, other shapes, and what is no token at all.
+    #[test]
+    fn reads_claims() {
+        let claims = Claims::of(&token(
+            &json!({"iat": 100, "exp": 160.9, "sub": "a", "n": ""}),
+        ));
+        let claims = claims.expect("it is a token");
+        assert_eq!(claims.lifetime(), Some(Duration::from_secs(60)));
+        assert_eq!(
+            claims.expires(),
+            UNIX_EPOCH.checked_add(Duration::from_secs(160))
+        );
+        assert_eq!(claims.text("sub"), Some("a"));
+        assert_eq!(claims.text("n"), None);
+        for odd in [
+            json!({"exp": -1}),
+            json!({"exp": u64::MAX}),
+            json!({"iat": 9, "exp": 3}),
+        ] {
+            let claims = Claims::of(&token(&odd)).expect("it is a token");
+            assert_eq!(claims.lifetime(), None);
+        }
+        for none in ["", "opaque", "a.b", "a.e30x.c", &token(&json!([]))] {
+            assert!(Claims::of(none).is_none(), "{none}");
+        }
+    }
+}

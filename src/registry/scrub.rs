@@ -1,0 +1,279 @@
+//! What a server says, without the secrets that it repeats.
+//!
+//! Some servers and proxies print the request that they did not like, headers
+//! included, and errors are read by more people than may know a password.
+
+use std::{collections::VecDeque, sync::Mutex};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::client::lock;
+
+/// What this client sends to sign in. Has no `Debug` on purpose.
+pub(super) struct Secrets {
+    /// The password and what is made of it.
+    lasting: Vec<String>,
+    /// Tokens, the newest last.
+    tokens: Mutex<VecDeque<String>>,
+}
+
+impl Secrets {
+    /// `lasting` are kept as long as the client lives.
+    pub(super) fn new<'a>(lasting: impl IntoIterator<Item = &'a str>) -> Self {
+        Self {
+            lasting: lasting
+                .into_iter()
+                .filter(|secret| secret.len() >= SHORTEST)
+                .flat_map(spellings)
+                .collect(),
+            tokens: Mutex::default(),
+        }
+    }
+
+    /// One more token. A server speaks of the one that it was just sent, so the
+    /// oldest are forgotten.
+    pub(super) fn add(&self, token: &str) {
+        if token.len() < SHORTEST {
+            return;
+        }
+        let mut tokens = lock(&self.tokens);
+        if tokens.len() >= MOST_TOKENS {
+            tokens.pop_front();
+        }
+        tokens.push_back(token.to_owned());
+    }
+
+    /// The text without our secrets, and without what looks like somebody's.
+    pub(super) fn scrub(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        let mut hide = |secret: &str| {
+            if text.contains(secret) {
+                text = text.replace(secret, HIDDEN);
+            }
+        };
+        self.lasting.iter().for_each(|secret| hide(secret));
+        lock(&self.tokens)
+            .iter()
+            .for_each(|token| spellings(token).iter().for_each(|secret| hide(secret)));
+        without_lookalikes(&text)
+    }
+}
+
+const HIDDEN: &str = "[redacted]";
+
+/// Shorter ones are parts of ordinary words.
+const SHORTEST: usize = 6;
+
+const MOST_TOKENS: usize = 32;
+
+const IN_A_URL: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// A secret as it stands in text, in JSON and in a URL.
+fn spellings(secret: &str) -> Vec<String> {
+    let mut spellings = vec![secret.to_owned()];
+    let quoted = serde_json::Value::from(secret).to_string();
+    let encoded = utf8_percent_encode(secret, IN_A_URL).to_string();
+    for other in [quoted.trim_matches('"').to_owned(), encoded] {
+        if !spellings.contains(&other) {
+            spellings.push(other);
+        }
+    }
+    spellings
+}
+
+/// Hides tokens that are not known here: what follows the name of a scheme or of
+/// a secret member, and whatever has the shape of a JWT.
+fn without_lookalikes(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let word = &rest[..run(rest, is_token)];
+        if word.is_empty() {
+            shown.push(first);
+            rest = &rest[first.len_utf8()..];
+            continue;
+        }
+        rest = &rest[word.len()..];
+        if word.contains("eyJ") && word.len() >= 20 {
+            shown.push_str(HIDDEN);
+            continue;
+        }
+        let (name, inline) = match word.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (word, None),
+        };
+        if let Some(value) = inline.filter(|_| is_secret_name(name)) {
+            shown.push_str(name);
+            shown.push('=');
+            if value.is_empty() {
+                // It follows in quotes.
+                rest = hide_quoted(rest, &mut shown);
+            } else {
+                shown.push_str(HIDDEN);
+                // The rest of a value that is no token.
+                rest = &rest[run(rest, |c| !ends_value(c))..];
+            }
+            continue;
+        }
+        shown.push_str(word);
+        if is_secret_name(word) {
+            // A member of JSON, or of JSON in a string.
+            let quotes = run(rest, |c| matches!(c, '"' | '\\' | '\''));
+            let after = rest[quotes..].trim_start();
+            if quotes > 0
+                && let Some(value) = after.strip_prefix(':')
+            {
+                let gap = rest.len() - value.len();
+                shown.push_str(&rest[..gap]);
+                rest = hide_quoted(value, &mut shown);
+            }
+        } else if is_scheme(word.rsplit('=').next().unwrap_or(word)) {
+            let gap = run(rest, char::is_whitespace);
+            let value = &rest[gap..][..run(&rest[gap..], is_token)];
+            if gap > 0 && looks_random(value) {
+                shown.push_str(&rest[..gap]);
+                shown.push_str(HIDDEN);
+                rest = &rest[gap + value.len()..];
+            }
+        }
+    }
+    shown
+}
+
+/// Hides a value that begins with a quotation mark; leaves any other.
+fn hide_quoted<'a>(text: &'a str, shown: &mut String) -> &'a str {
+    let gap = run(text, char::is_whitespace);
+    let quotes = run(&text[gap..], |c| matches!(c, '"' | '\\' | '\''));
+    if quotes == 0 {
+        return text;
+    }
+    let start = gap + quotes;
+    let length = run(&text[start..], |c| !matches!(c, '"' | '\\' | '\''));
+    shown.push_str(&text[..start]);
+    if length > 0 {
+        shown.push_str(HIDDEN);
+    }
+    &text[start + length..]
+}
+
+/// Bytes of the characters at the start that are like this.
+fn run(text: &str, like: impl Fn(char) -> bool) -> usize {
+    text.find(|c: char| !like(c)).unwrap_or(text.len())
+}
+
+/// What tokens and names consist of.
+/// <https://www.rfc-editor.org/rfc/rfc9110#name-authentication-scheme>
+fn is_token(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~' | '+' | '/' | '=' | '$')
+}
+
+fn ends_value(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '&' | ',' | ';' | '"' | '\'' | '<' | '>' | '}')
+}
+
+fn is_scheme(word: &str) -> bool {
+    ["basic", "bearer"]
+        .iter()
+        .any(|scheme| word.eq_ignore_ascii_case(scheme))
+}
+
+fn is_secret_name(name: &str) -> bool {
+    // What stands before it may be a path.
+    let name = name.rsplit(['/', '.']).next().unwrap_or(name);
+    let name = name.to_ascii_lowercase();
+    ["token", "password", "secret", "signature", "passphrase"]
+        .iter()
+        .any(|end| name.ends_with(end))
+}
+
+/// Whether it is no word of a sentence.
+fn looks_random(text: &str) -> bool {
+    text.len() >= 8
+        && text
+            .chars()
+            .skip(1)
+            .any(|c| c.is_ascii_digit() || c.is_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    /// Our own secrets are hidden in every spelling that a server may use.
+    #[test]
+    fn own_secrets_are_hidden() {
+        let secrets = Secrets::new(["p(a\"s;s", "short", "bnMvdXNlcjpw"]);
+        secrets.add("opaque+token");
+        let texts = [
+            r#"you sent p(a"s;s and bnMvdXNlcjpw"#,
+            r#"{"sent":"p(a\"s;s"}"#,
+            "https://x/t?p=p%28a%22s%3Bs&o=opaque%2Btoken",
+            "opaque+token, in short",
+        ];
+        let shown: Vec<String> = texts.iter().map(|text| secrets.scrub(text)).collect();
+        expect![[r#"
+            you sent [redacted] and [redacted]
+            {"sent":"[redacted]"}
+            https://x/t?p=[redacted]&o=[redacted]
+            [redacted], in short"#]]
+        .assert_eq(&shown.join("\n"));
+    }
+
+    /// Tokens of others are recognised by what stands before them or by their shape.
+    #[test]
+    fn lookalikes_are_hidden() {
+        let secrets = Secrets::new([]);
+        let texts = [
+            "Authorization: Bearer abc.DEF-123_4 was refused",
+            "authorization=basic dXNlcjpwYXNz",
+            "token eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln is expired",
+            r#"{"access_token": "abc", "refresh_token":"d e f","expires_in":3600}"#,
+            r#"{"detail":"{\"refreshToken\": \"abc\"}"}"#,
+            "see /v2/x?access_token=abc&x=1 and client_secret=\"a b\" or password=p(w)d!",
+        ];
+        let shown: Vec<String> = texts.iter().map(|text| secrets.scrub(text)).collect();
+        expect![[r#"
+            Authorization: Bearer [redacted] was refused
+            authorization=basic [redacted]
+            token [redacted] is expired
+            {"access_token": "[redacted]", "refresh_token":"[redacted]","expires_in":3600}
+            {"detail":"{\"refreshToken\": \"[redacted]\"}"}
+            see /v2/x?access_token=[redacted]&x=1 and client_secret="[redacted]" or password=[redacted]"#]]
+        .assert_eq(&shown.join("\n"));
+    }
+
+    /// Sentences stay as they are.
+    #[test]
+    fn sentences_stay() {
+        let secrets = Secrets::new([]);
+        for text in [
+            "Anonymous users are only allowed read access on public repos",
+            "Basic authentication required; Basic Authentication is off",
+            "invalid token: expired at 2026-01-02T03:04:05Z",
+            "the bearer token is missing, password wrong",
+            "manifest sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 unknown",
+            "größe = ßß, “zitiert” 日本語",
+            "signature does not match",
+            "",
+        ] {
+            assert_eq!(secrets.scrub(text), text);
+        }
+    }
+
+    /// Only so many tokens are remembered.
+    #[test]
+    fn old_tokens_are_forgotten() {
+        let secrets = Secrets::new([]);
+        for number in 0..100 {
+            secrets.add(&format!("token-number-{number}"));
+        }
+        assert_eq!(lock(&secrets.tokens).len(), MOST_TOKENS);
+        assert_eq!(secrets.scrub("token-number-99"), HIDDEN);
+    }
+}

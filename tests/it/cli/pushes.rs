@@ -1,0 +1,159 @@
+//! Pushes by a real CLI: what only processes show.
+
+use std::{
+    os::unix::process::CommandExt,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use ocir::emulator::{Emulator, Fault};
+
+use crate::support::{cli::Workspace, images::Layout};
+
+const PUSH: &str = r#"
+terraform {
+  required_providers {
+    ocir = { source = "motando/ocir" }
+  }
+}
+
+variable "compartment_id" {}
+variable "source_of_image" {}
+
+resource "ocir_repository" "this" {
+  compartment_id = var.compartment_id
+  display_name   = "web"
+}
+
+resource "ocir_image_push" "this" {
+  source          = var.source_of_image
+  repository      = ocir_repository.this.display_name
+  tag             = "1.0.0"
+  additional_tags = ["stable"]
+}
+"#;
+
+async fn workspace(emulator: &Emulator, layout: &Layout) -> anyhow::Result<Option<Workspace>> {
+    let Some(mut workspace) = Workspace::new(PUSH)? else {
+        return Ok(None);
+    };
+    workspace
+        .sign_in(emulator)?
+        .set("TF_VAR_source_of_image", layout.source());
+    workspace.init().await?;
+    Ok(Some(workspace))
+}
+
+fn count(emulator: &Emulator, operation: &str) -> usize {
+    let requests = emulator.requests();
+    let found = requests
+        .iter()
+        .filter(|request| request.operation == operation);
+    found.count()
+}
+
+/// CLI and provider are killed in the middle of a push: no blob that arrived is sent
+/// again, the next apply finishes, and a plan after it is empty.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_in_the_middle() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let layout = Layout::new()?;
+    let layers: Vec<Vec<u8>> = (1..5)
+        .map(|size| vec![size as u8; size * 300_000])
+        .collect();
+    let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
+    let image = layout.image_of(&layers)?;
+    layout.show(&image)?;
+    let Some(workspace) = workspace(&emulator, &layout).await? else {
+        return Ok(());
+    };
+    workspace
+        .run(&[
+            "apply",
+            "-input=false",
+            "-auto-approve",
+            "-target=ocir_repository.this",
+        ])
+        .await?
+        .succeeded();
+
+    // Two blobs arrive, and then nothing more does.
+    for _ in 0..2 {
+        emulator.fail_next("PutBlobUpload", Fault::delay(Duration::ZERO));
+    }
+    emulator.fail_always("PutBlobUpload", Fault::delay(Duration::from_secs(300)));
+    emulator.clear_requests();
+    let mut apply = workspace.command(&["apply", "-input=false", "-auto-approve"]);
+    // A group of its own, which the provider that it starts belongs to.
+    let mut apply = apply
+        .process_group(0)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let start = Instant::now();
+    while emulator.begun("PutBlobUpload") < 4 || count(&emulator, "PutBlobUpload") < 2 {
+        anyhow::ensure!(start.elapsed() < Duration::from_secs(60), "nothing is sent");
+        anyhow::ensure!(apply.try_wait()?.is_none(), "the apply ended by itself");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let group = format!("-{}", apply.id());
+    let killed = Command::new("kill")
+        .args(["-KILL", "--", &group])
+        .status()?;
+    assert!(killed.success());
+    apply.wait()?;
+    assert!(emulator.tags("web").is_empty());
+
+    emulator.clear_faults();
+    emulator.clear_requests();
+    workspace
+        .run(&["apply", "-input=false", "-auto-approve"])
+        .await?
+        .succeeded();
+    // Four layers and the configuration, less what had arrived.
+    assert_eq!(count(&emulator, "PutBlobUpload"), 3);
+    let digest = image["digest"].as_str().unwrap_or_default();
+    for tag in ["1.0.0", "stable"] {
+        assert_eq!(emulator.tags("web")[tag], digest);
+    }
+    workspace
+        .run(&["plan", "-input=false", "-detailed-exitcode"])
+        .await?
+        .ended_with(0);
+    Ok(())
+}
+
+/// The source changes between plan and apply: the CLI refuses in its own words, and
+/// a warning beside them says what happened. Nothing is pushed, and a new plan works.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn source_changed_after_the_plan() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let layout = Layout::of("one")?;
+    let Some(workspace) = workspace(&emulator, &layout).await? else {
+        return Ok(());
+    };
+    workspace
+        .run(&["plan", "-input=false", "-out=saved"])
+        .await?
+        .succeeded();
+    layout.show(&layout.image("two")?)?;
+    let refused = workspace.run(&["apply", "-input=false", "saved"]).await?;
+    let text = refused.ended_with(1);
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("inconsistent final plan"), "{text}");
+    for part in [
+        "Warning: Image source changed since the last plan",
+        "A plan that was made before this cannot be applied",
+    ] {
+        assert!(words.replace("│ ", "").contains(part), "{text}");
+    }
+    assert!(emulator.images().is_empty());
+
+    let applied = workspace
+        .run(&["apply", "-input=false", "-auto-approve"])
+        .await?
+        .succeeded();
+    assert!(!applied.contains("Warning"), "{applied}");
+    assert_eq!(emulator.tags("web").len(), 2);
+    Ok(())
+}

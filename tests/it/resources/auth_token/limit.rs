@@ -1,0 +1,177 @@
+//! Two tokens per user.
+
+use std::time::Duration;
+
+use expect_test::{Expect, expect};
+use ocir::emulator::Fault;
+use serde_json::json;
+
+use super::{docker, impatient};
+use crate::support::{
+    core::{Action, Resource},
+    provider::Cloud,
+};
+
+/// Two tokens that fill the user's places, one of them made long ago.
+async fn two(cloud: &Cloud) -> anyhow::Result<[Resource; 2]> {
+    let [mut one, mut two] = [(); 2].map(|()| cloud.host.resource("oci_auth_token"));
+    one.apply(json!({ "description": "one" })).await?;
+    two.apply(json!({ "description": "two" })).await?;
+    let id = super::text(&one.state(), "id");
+    let long_ago = json!({ "timeCreated": ago(Duration::from_secs(400 * 24 * 3600)) });
+    cloud.emulator.edit_auth_token(&id, long_ago);
+    Ok([one, two])
+}
+
+fn ago(age: Duration) -> String {
+    super::rotation::rfc3339(std::time::SystemTime::now() - age)
+}
+
+#[track_caller]
+fn says(cloud: &Cloud, text: &str, expected: Expect) {
+    let tokens = cloud.emulator.auth_tokens();
+    let text = tokens.iter().fold(cloud.neutral(text), |text, token| {
+        text.replace(token["timeCreated"].as_str().unwrap_or_default(), "TIME")
+    });
+    // How long a test takes is nobody's business.
+    let lines = text.lines().map(|line| match line.split_once(" second") {
+        Some((before, after)) => {
+            let before = before.trim_end_matches(|letter: char| letter.is_ascii_digit());
+            format!("{before}N second{}", after.replacen("s old", " old", 1))
+        }
+        None => line.to_owned(),
+    });
+    expected.assert_eq(&lines.collect::<Vec<_>>().join("\n"));
+}
+
+/// The plan warns of a third token, and the apply fails with the same words before
+/// it asks for one.
+#[tokio::test]
+async fn the_third_token() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    two(&cloud).await?;
+    let mut third = cloud.host.resource("oci_auth_token");
+    let plan = third.plan(docker()).await?;
+    assert_eq!(plan.action, Action::Create);
+    says(
+        &cloud,
+        &plan.warnings.join("\n\n"),
+        expect![[r#"
+            Warning: No free auth token
+
+            A user may hold two auth tokens, and user USER holds them already:
+                ocid1.credential.OCID "one", 400 days old (created TIME)
+                ocid1.credential.OCID "two", N second old (created TIME)
+
+            Another one can be created only after one of them is deleted. Delete one that is not used any more, or import it to manage it here. A token that is replaced frees its own place, unless create_before_destroy keeps it until the new one exists."#]],
+    );
+    cloud.emulator.clear_requests();
+    let problems = third.apply_planned(&plan).await.unwrap_err();
+    says(
+        &cloud,
+        &problems.to_string(),
+        expect![[r#"
+            Error: No free auth token
+
+            A user may hold two auth tokens, and user USER holds them already:
+                ocid1.credential.OCID "one", 400 days old (created TIME)
+                ocid1.credential.OCID "two", N second old (created TIME)
+
+            Another one can be created only after one of them is deleted. Delete one that is not used any more, or import it to manage it here. A token that is replaced frees its own place, unless create_before_destroy keeps it until the new one exists."#]],
+    );
+    assert!(third.state().is_null());
+    assert_eq!(cloud.operations(), [("ListAuthTokens".into(), 1)].into());
+    Ok(())
+}
+
+/// Somebody else takes the last place between the look and the create: the service
+/// refuses, and the error names the tokens.
+#[tokio::test]
+async fn the_service_refuses_the_third() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    token.apply(json!({ "description": "one" })).await?;
+    let mut other = cloud.host.resource("oci_auth_token");
+    let plan = other.plan(docker()).await?;
+    assert_eq!(plan.warnings, [""; 0]);
+    let full = Fault::error(409, "UserCapacityExceeded", "No more.");
+    cloud.emulator.fail_next("CreateAuthToken", full);
+    let problems = other.apply_planned(&plan).await.unwrap_err();
+    says(
+        &cloud,
+        &problems.to_string(),
+        expect![[r#"
+            Error: Cannot create auth token
+
+            An auth token for user USER could not be created. CreateAuthToken of service identity at HOST was answered 409 UserCapacityExceeded: No more.
+
+            A user may hold two auth tokens, and this one does already. They are:
+                ocid1.credential.OCID "one", N second old (created TIME)
+
+            Delete one that is not used any more, or import it to manage it here.
+
+            Signed in as: user USER (API key FINGERPRINT, argument private_key)
+            Request id: ID"#]],
+    );
+    assert_eq!(cloud.count("CreateAuthToken"), 2);
+    Ok(())
+}
+
+/// A replacement frees its own place first, so that there is nothing to warn of,
+/// though the user holds two tokens.
+#[tokio::test]
+async fn a_replacement_frees_its_place() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let [mut one, _two] = two(&cloud).await?;
+    let config = json!({ "description": "one", "rotation_triggers": { "week": "2" } });
+    let plan = one.plan(config.clone()).await?;
+    assert_eq!(plan.action, Action::Replace);
+    assert_eq!(plan.warnings, [""; 0]);
+
+    // Oracle's list may have the old token for a moment after it was deleted.
+    let before = serde_json::Value::from(cloud.emulator.auth_tokens()).to_string();
+    cloud
+        .emulator
+        .fail_next("ListAuthTokens", Fault::body(200, &before));
+    one.apply_planned(&plan).await?;
+    assert_eq!(cloud.emulator.auth_tokens().len(), 2);
+    one.expect_noop(config).await?;
+    Ok(())
+}
+
+/// Who may not list a user's tokens may still create one: the service decides.
+#[tokio::test]
+async fn tokens_that_cannot_be_listed() -> anyhow::Result<()> {
+    let cloud = impatient().await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    cloud
+        .emulator
+        .fail_always("ListAuthTokens", Fault::status(404));
+    let plan = token.plan(docker()).await?;
+    assert_eq!(plan.warnings, [""; 0]);
+    token.apply_planned(&plan).await?;
+    assert!(token.state()["token"].is_string());
+
+    // Nobody knows what a service that is down would have said.
+    let mut other = cloud.host.resource("oci_auth_token");
+    cloud
+        .emulator
+        .fail_always("ListAuthTokens", Fault::status(503));
+    let plan = other.plan(docker()).await?;
+    let problems = other.apply_planned(&plan).await.unwrap_err();
+    says(
+        &cloud,
+        &problems.to_string(),
+        expect![[r#"
+        Error: Cannot create auth token
+
+        No auth token was created for user USER: the tokens that the user holds could not be listed. ListAuthTokens of service identity at HOST was answered 503 ServiceUnavailable in the last of 8 attempts: The service is currently unavailable.
+
+        The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)
+        Request id: ID"#]],
+    );
+    assert_eq!(cloud.emulator.auth_tokens().len(), 1);
+    Ok(())
+}

@@ -1,0 +1,314 @@
+//! Waiting until a token can be used, and what is left when something goes wrong
+//! on the way.
+
+use std::time::{Duration, Instant};
+
+use expect_test::expect;
+use ocir::emulator::{Emulator, Fault};
+use serde_json::{Value as Json, json};
+
+use super::{docker, impatient, text};
+use crate::support::{
+    core::Action,
+    provider::{Cloud, arguments},
+};
+
+/// An emulator whose registry takes a while to hear of a token.
+async fn slow(delay: Duration) -> anyhow::Result<Cloud> {
+    let emulator = Emulator::builder().token_delay(delay).start().await?;
+    let arguments = arguments(&emulator);
+    Cloud::impatient(emulator, arguments).await
+}
+
+const NEVER: Duration = Duration::from_secs(24 * 3600);
+
+/// The create ends when the registry accepts the token, not before; without the
+/// wait it ends at once.
+#[tokio::test]
+async fn until_usable() -> anyhow::Result<()> {
+    let cloud = slow(Duration::from_secs(1)).await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let began = Instant::now();
+    let state = token.apply(docker()).await?;
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    assert!(cloud.count("GetRegistryToken") > 1);
+    assert_eq!(token.take_warnings(), [""; 0]);
+    let accepted = reqwest::Client::new()
+        .get(format!("{}/20180419/docker/token", cloud.emulator.url()))
+        .basic_auth(text(&state, "username"), Some(text(&state, "token")))
+        .send()
+        .await?;
+    assert_eq!(accepted.status().as_u16(), 200);
+
+    cloud.emulator.clear_requests();
+    let mut other = cloud.host.resource("oci_auth_token");
+    other
+        .apply(json!({ "description": "for later", "wait_until_usable": false }))
+        .await?;
+    assert_eq!(cloud.count("GetRegistryToken"), 0);
+    Ok(())
+}
+
+/// A user of a federation logs in with its name in front, which only the registry
+/// knows: the user name that it accepted is the one in the state.
+#[tokio::test]
+async fn user_name_of_a_federation() -> anyhow::Result<()> {
+    let builder = Emulator::builder().federation("oracleidentitycloudservice");
+    let cloud = Cloud::with(builder.start().await?).await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let state = token.apply(docker()).await?;
+    let seed = cloud.emulator.seed();
+    assert_eq!(
+        text(&state, "username"),
+        format!(
+            "{}/oracleidentitycloudservice/{}",
+            seed.namespace, seed.user_name
+        )
+    );
+    Ok(())
+}
+
+/// The token is not accepted in the time that the create has: it is there, and no
+/// failure.
+#[tokio::test]
+async fn not_usable_in_time() -> anyhow::Result<()> {
+    let cloud = slow(NEVER).await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let config = json!({ "description": "Used by Docker", "timeouts": { "create": "1s" } });
+    let plan = token.plan(config.clone()).await?;
+    let began = Instant::now();
+    token.apply_planned(&plan).await?;
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    assert!(began.elapsed() < Duration::from_secs(2));
+    assert!(!token.is_tainted());
+    assert!(token.state()["token"].is_string());
+    expect![[r#"
+        Warning: Auth token may not be usable yet
+
+        Auth token ocid1.credential.OCID of user USER was created, and it is in the state; whether HOST accepts it as the password of "NAMESPACE/docker@example.com" is not known. It did not until the time for the create was over.
+
+        A new token is accepted after some minutes. Until then a login with it fails as one with a wrong password does.
+
+        It took longer than 1s, the time that a create has. To give it more, set:
+
+            timeouts {
+              create = "2s"
+            }"#]].assert_eq(&cloud.neutral(&token.take_warnings().join("\n\n")));
+    token.expect_noop(config).await?;
+    Ok(())
+}
+
+/// The registry is down while the token is waited for; the warning says so.
+#[tokio::test]
+async fn the_registry_is_down() -> anyhow::Result<()> {
+    let cloud = slow(Duration::ZERO).await?;
+    cloud
+        .emulator
+        .fail_always("GetRegistryToken", Fault::status(503));
+    let mut token = cloud.host.resource("oci_auth_token");
+    let config = json!({ "description": "Used by Docker", "timeouts": { "create": "300ms" } });
+    let plan = token.plan(config).await?;
+    token.apply_planned(&plan).await?;
+    assert!(!token.is_tainted());
+    expect![[r#"
+        Warning: Auth token may not be usable yet
+
+        Auth token ocid1.credential.OCID of user USER was created, and it is in the state; whether HOST accepts it as the password of "NAMESPACE/docker@example.com" is not known. It did not until the time for the create was over. GetRegistryToken of service ocir at HOST was answered 503 Service Unavailable.
+
+        A new token is accepted after some minutes. Until then a login with it fails as one with a wrong password does.
+
+        It took longer than 300ms, the time that a create has. To give it more, set:
+
+            timeouts {
+              create = "600ms"
+            }"#]].assert_eq(&cloud.neutral(&token.take_warnings().join("\n\n")));
+    Ok(())
+}
+
+/// Where there is no token endpoint, there is nothing to wait for.
+#[tokio::test]
+async fn no_token_endpoint() -> anyhow::Result<()> {
+    let cloud = slow(Duration::ZERO).await?;
+    cloud
+        .emulator
+        .fail_always("GetRegistryToken", Fault::status(404));
+    let mut token = cloud.host.resource("oci_auth_token");
+    let plan = token.plan(docker()).await?;
+    token.apply_planned(&plan).await?;
+    assert!(!token.is_tainted());
+    assert_eq!(cloud.count("GetRegistryToken"), 1);
+    expect![[r#"
+        Warning: Auth token may not be usable yet
+
+        Auth token ocid1.credential.OCID of user USER was created, and it is in the state; whether HOST accepts it as the password of "NAMESPACE/docker@example.com" is not known. The registry could not be asked whether it does. GetRegistryToken of service ocir at HOST was answered 404 Not Found.
+
+        A new token is accepted after some minutes. Until then a login with it fails as one with a wrong password does."#]].assert_eq(&cloud.neutral(&token.take_warnings().join("\n\n")));
+    Ok(())
+}
+
+/// Ctrl-C while the token is waited for: the create ends at once, with the token.
+#[tokio::test]
+async fn interrupted_while_waiting() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().token_delay(NEVER).start().await?;
+    let cloud = Cloud::with(emulator).await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let plan = token.plan(docker()).await?;
+    let stop = async {
+        while cloud.count("GetRegistryToken") == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let at = Instant::now();
+        cloud.host.stop().await.map(|()| at)
+    };
+    let (applied, stopped) = tokio::join!(token.apply_planned(&plan), stop);
+    assert!(stopped?.elapsed() < Duration::from_secs(1));
+    applied?;
+    assert!(!token.is_tainted());
+    assert!(token.state()["token"].is_string());
+    expect![[r#"
+        Warning: Auth token may not be usable yet
+
+        Auth token ocid1.credential.OCID of user USER was created, and it is in the state; whether HOST accepts it as the password of "NAMESPACE/docker@example.com" is not known. The run was interrupted before it did.
+
+        A new token is accepted after some minutes. Until then a login with it fails as one with a wrong password does."#]].assert_eq(&cloud.neutral(&token.take_warnings().join("\n\n")));
+    Ok(())
+}
+
+/// Ctrl-C while the create is on its way: what the service made is in the state.
+#[tokio::test]
+async fn interrupted_while_creating() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let plan = token.plan(docker()).await?;
+    let slow = Fault::delay(Duration::from_millis(700));
+    cloud.emulator.fail_next("CreateAuthToken", slow);
+    let stop = async {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        cloud.host.stop().await
+    };
+    let (applied, stopped) = tokio::join!(token.apply_planned(&plan), stop);
+    stopped?;
+    applied?;
+    assert_eq!(cloud.emulator.auth_tokens().len(), 1);
+    assert!(token.state()["token"].is_string());
+    assert!(!token.is_tainted());
+    Ok(())
+}
+
+/// Ctrl-C before the create was asked for: nothing was made.
+#[tokio::test]
+async fn interrupted_before_creating() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let plan = token.plan(docker()).await?;
+    let slow = Fault::delay(Duration::from_secs(30));
+    cloud.emulator.fail_next("ListAuthTokens", slow);
+    let stop = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        cloud.host.stop().await
+    };
+    let (applied, stopped) = tokio::join!(token.apply_planned(&plan), stop);
+    stopped?;
+    expect![[r#"
+        Error: Cannot create auth token
+
+        No auth token was created for user USER: the tokens that the user holds could not be listed: the run was interrupted."#]].assert_eq(&cloud.neutral(&applied.unwrap_err().to_string()));
+    assert!(token.state().is_null());
+    assert_eq!(cloud.emulator.auth_tokens(), [Json::Null; 0]);
+    Ok(())
+}
+
+/// The answer to the create is lost as often as it is asked for. The token exists,
+/// and its value is lost: it is in the state, and the next apply replaces it.
+#[tokio::test]
+async fn an_answer_that_stays_lost() -> anyhow::Result<()> {
+    let cloud = impatient().await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let plan = token.plan(docker()).await?;
+    cloud
+        .emulator
+        .fail_always("CreateAuthToken", Fault::cut_answer());
+    let problems = token.apply_planned(&plan).await.unwrap_err();
+    let text = cloud.neutral(&problems.to_string());
+    expect![[r#"
+        Error: Auth token was created and its value is lost
+
+        An auth token for user USER was created, and no answer told it. CreateAuthToken of service identity got no answer from HOST in the last of 8 attempts: connection closed before message completed.
+
+        The user has one token more than before, with this description: ocid1.credential.OCID. Oracle shows the value once, so it is lost. The token is in the state without it, as tainted: the next apply replaces it.
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)"#]].assert_eq(&text);
+    assert!(token.is_tainted());
+    assert_eq!(token.state()["token"], Json::Null);
+    assert_eq!(token.state()["id"], cloud.emulator.auth_tokens()[0]["id"]);
+
+    cloud.emulator.clear_faults();
+    let plan = token.plan(docker()).await?;
+    assert_eq!(plan.action, Action::Replace);
+    token.apply_planned(&plan).await?;
+    assert!(token.state()["token"].is_string());
+    assert_eq!(cloud.emulator.auth_tokens().len(), 1);
+    Ok(())
+}
+
+/// A new token that the list does not have yet is looked for again; one that stays
+/// away is gone.
+#[tokio::test]
+async fn a_list_that_is_behind() -> anyhow::Result<()> {
+    let cloud = impatient().await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let state = token.apply(docker()).await?;
+    for _ in 0..2 {
+        cloud
+            .emulator
+            .fail_next("ListAuthTokens", Fault::body(200, "[]"));
+    }
+    cloud.emulator.clear_requests();
+    assert_eq!(token.refresh().await?, state);
+    assert_eq!(cloud.count("ListAuthTokens"), 3);
+
+    cloud.emulator.clear_requests();
+    cloud
+        .emulator
+        .fail_always("ListAuthTokens", Fault::body(200, "[]"));
+    let mut gone = cloud.host.resource("oci_auth_token");
+    gone.set_state(0, &state).await?;
+    assert!(gone.refresh().await?.is_null());
+    assert_eq!(cloud.count("ListAuthTokens"), 4);
+
+    // An old one is gone at once.
+    cloud.emulator.clear_requests();
+    let mut old = state.clone();
+    old["time_created"] = json!("2026-01-02T03:04:05Z");
+    gone.set_state(0, &old).await?;
+    assert!(gone.refresh().await?.is_null());
+    assert_eq!(cloud.count("ListAuthTokens"), 1);
+    Ok(())
+}
+
+/// Ctrl-C while a new token is looked for ends that at once, and keeps the state.
+#[tokio::test]
+async fn interrupted_while_looking() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let state = token.apply(docker()).await?;
+    cloud
+        .emulator
+        .fail_always("ListAuthTokens", Fault::body(200, "[]"));
+    cloud.emulator.clear_requests();
+    let stop = async {
+        while cloud.count("ListAuthTokens") < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let at = Instant::now();
+        cloud.host.stop().await.map(|()| at)
+    };
+    let (refreshed, stopped) = tokio::join!(token.refresh(), stop);
+    assert!(stopped?.elapsed() < Duration::from_secs(1));
+    expect![[r#"
+        Error: Cannot read auth token
+
+        Auth token ocid1.credential.OCID of user USER could not be read: the run was interrupted."#]].assert_eq(&cloud.neutral(&refreshed.unwrap_err().to_string()));
+    assert_eq!(token.state(), state);
+    Ok(())
+}

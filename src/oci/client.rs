@@ -58,6 +58,8 @@ pub struct Client {
     pub(super) stop: CancellationToken,
     pub(super) shared: Arc<Shared>,
     clock: fn() -> SystemTime,
+    /// How long a change that is on its way has left after the stop.
+    last_word: Duration,
 }
 
 /// What all clones of a client know together.
@@ -100,6 +102,7 @@ impl Client {
             stop: CancellationToken::new(),
             shared: Arc::default(),
             clock: SystemTime::now,
+            last_word: LAST_WORD,
         };
         // An `endpoint` that is accepted for one service is for every service.
         client.address(Service::Auth)?;
@@ -294,7 +297,7 @@ impl Client {
         } else {
             let patience = async {
                 self.stop.cancelled().await;
-                tokio::time::sleep(LAST_WORD).await;
+                tokio::time::sleep(self.last_word).await;
             };
             tokio::select! {
                 biased;
@@ -1174,6 +1177,36 @@ mod tests {
             );
         }
         assert_eq!(service.requests().len(), 1);
+        Ok(())
+    }
+
+    /// A change that is on its way when the run is stopped has a while left to say
+    /// what it did; after that nobody knows, and the error says so.
+    #[tokio::test]
+    async fn a_change_has_a_last_word() -> anyhow::Result<()> {
+        assert_eq!(LAST_WORD, Duration::from_secs(10), "as the README says");
+        // Accepts, and never answers.
+        let silent = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", silent.local_addr()?);
+        let stop = CancellationToken::new();
+        let mut client = Client::new(config(Some(&url))?)?.with_stop(stop.clone());
+        client.last_word = Duration::from_millis(300);
+        let web = web();
+        let (created, stopped) = tokio::join!(client.create_container_repository(&web), async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            stop.cancel();
+            Instant::now()
+        });
+        assert!(
+            created.as_ref().is_err_and(Error::is_ambiguous)
+                && created.as_ref().is_err_and(Error::is_stopped),
+            "{created:?}"
+        );
+        let took = stopped.elapsed();
+        assert!(
+            (Duration::from_millis(300)..Duration::from_millis(900)).contains(&took),
+            "{took:?}"
+        );
         Ok(())
     }
 

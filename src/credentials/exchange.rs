@@ -19,7 +19,7 @@ use url::Url;
 use super::{Network, jwt::Claims};
 use crate::{
     signing::{self, SigningKey},
-    transport::{self, Again, RetryPolicy, Stopped},
+    transport::{self, Again, RetryPolicy, Secrets, Stopped},
 };
 
 /// Why an exchange gave no credential. Every text says what to do.
@@ -575,11 +575,8 @@ fn words(body: &[u8], secrets: &[&str]) -> (String, String) {
 
 /// The beginning of a text, in one line, without secrets.
 fn line(text: &str, secrets: &[&str]) -> String {
-    let mut text = text.to_owned();
-    // First of all, for a cut secret would not be found.
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-        text = text.replace(secret, "[redacted]");
-    }
+    // First of all, for of a cut secret too little may be left to find it by.
+    let text = Secrets::new(secrets.iter().copied()).scrub(text);
     let mut line = text
         .split(|letter: char| letter.is_whitespace() || letter.is_control())
         .filter(|word| !word.is_empty())

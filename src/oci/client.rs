@@ -22,13 +22,12 @@ use super::{
     error::{code, code_and_message, request_id},
     hosts::{host_header, parse_address},
     pace::Pace,
-    scrub::Secrets,
 };
 use crate::{
     credentials::{Credential, CredentialSource},
     region::{Directory, Region, Service},
     signing::{self, Coverage, Parts},
-    transport::{self, Progress, RetryPolicy, Verdict},
+    transport::{self, Progress, RetryPolicy, Secrets, Verdict},
 };
 
 /// What a client is made of.
@@ -443,7 +442,7 @@ impl Client {
             }
         } else {
             let authorization = authorization.as_ref().and_then(|value| value.to_str().ok());
-            let secrets = Secrets::new(&credential, authorization.unwrap_or_default());
+            let secrets = secrets(&credential, authorization.unwrap_or_default());
             refusal(request, status, &answer, &secrets)
         };
         Err(Failure {
@@ -515,6 +514,17 @@ impl Client {
             None => Verdict::Final,
         }
     }
+}
+
+/// The secrets of one request: the session token, the delegation token, and the
+/// signature itself, which is good for five minutes.
+fn secrets(credential: &Credential, authorization: &str) -> Secrets {
+    let session = credential.key_id.strip_prefix("ST$");
+    let signature = authorization
+        .split_once("signature=\"")
+        .map(|(_, signature)| signature.trim_end_matches('"'));
+    let known = [session, credential.delegation_token.as_deref(), signature];
+    Secrets::new(known.into_iter().flatten())
 }
 
 fn refusal(request: &Request<'_>, status: StatusCode, answer: &Answer, secrets: &Secrets) -> Error {

@@ -15,7 +15,6 @@ mod namespace;
 mod pace;
 mod registry_login;
 mod registry_token;
-mod scrub;
 mod tenancy;
 #[cfg(test)]
 mod testing;

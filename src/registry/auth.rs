@@ -20,8 +20,8 @@ use super::{
     Error,
     client::{ANSWER_TIMEOUT, lock, read_body, say_waiting, send_within},
     error::{About, excerpt},
-    scrub::Secrets,
 };
+use crate::transport::Secrets;
 
 /// How a client signs in. Its `Debug` shows no secret.
 #[derive(Clone, Default)]

@@ -25,11 +25,10 @@ use super::{
     location::{location, next_link, resolve, same_origin},
     push,
     retry::Attempts,
-    scrub::Secrets,
 };
 use crate::{
     image::{validate_host, validate_repository},
-    transport::{READ_TIMEOUT, RetryPolicy},
+    transport::{READ_TIMEOUT, RetryPolicy, Secrets},
 };
 
 /// What a client is made of.

@@ -23,7 +23,8 @@ use serde::Deserialize;
 use tokio::{sync::oneshot, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Credentials, error::excerpt, scrub::Secrets};
+use super::{Credentials, error::excerpt};
+use crate::transport::Secrets;
 
 /// Where Docker and podman keep logins. Its `Debug` shows no secret.
 #[derive(Clone, Default)]

@@ -5,10 +5,9 @@ use std::{error::Error as StdError, time::Duration};
 use reqwest::{StatusCode, header::HeaderMap};
 use serde::Deserialize;
 
-use super::scrub::Secrets;
 use crate::{
     image::{self, Digest},
-    transport,
+    transport::{self, Secrets},
 };
 
 /// A registry call that failed.

@@ -16,7 +16,6 @@ mod pull;
 mod push;
 mod reference;
 mod retry;
-mod scrub;
 
 pub use auth::{Credentials, Token, TokenSource};
 pub use client::{Client, Config};

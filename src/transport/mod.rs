@@ -9,6 +9,7 @@
 mod page;
 mod proxy;
 mod retry;
+mod scrub;
 mod tls;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ pub use page::words;
 pub use retry::{
     Again, Progress, RetryPolicy, Stopped, Verdict, is_transient_status, repeat, retry, retry_after,
 };
+pub use scrub::Secrets;
 pub use tls::is_certificate_error;
 
 /// What a client is built from.

@@ -3,14 +3,15 @@
 //! Some servers and proxies print the request that they did not like, headers
 //! included, and errors are read by more people than may know a password.
 
-use std::{collections::VecDeque, sync::Mutex};
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::client::lock;
-
-/// What this client sends to sign in. Has no `Debug` on purpose.
-pub(super) struct Secrets {
+/// What a client sends to sign in. Has no `Debug` on purpose.
+pub struct Secrets {
     /// The password and what is made of it.
     lasting: Vec<String>,
     /// Tokens, the newest last.
@@ -19,7 +20,7 @@ pub(super) struct Secrets {
 
 impl Secrets {
     /// `lasting` are kept as long as the client lives.
-    pub(super) fn new<'a>(lasting: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn new<'a>(lasting: impl IntoIterator<Item = &'a str>) -> Self {
         Self {
             lasting: lasting
                 .into_iter()
@@ -32,34 +33,70 @@ impl Secrets {
 
     /// One more token. A server speaks of the one that it was just sent, so the
     /// oldest are forgotten.
-    pub(super) fn add(&self, token: &str) {
+    pub fn add(&self, token: &str) {
         if token.len() < SHORTEST {
             return;
         }
-        let mut tokens = lock(&self.tokens);
+        let mut tokens = self.tokens();
         if tokens.len() >= MOST_TOKENS {
             tokens.pop_front();
         }
         tokens.push_back(token.to_owned());
     }
 
-    /// The text without our secrets, and without what looks like somebody's.
-    pub(super) fn scrub(&self, text: &str) -> String {
+    /// The text without our secrets, also where only the beginning of one stands,
+    /// and without what looks like somebody's.
+    pub fn scrub(&self, text: &str) -> String {
+        let mut secrets = self.lasting.clone();
+        secrets.extend(self.tokens().iter().flat_map(|token| spellings(token)));
         let mut text = text.to_owned();
-        let mut hide = |secret: &str| {
+        // Whole ones first: two may begin alike.
+        for secret in &secrets {
             if text.contains(secret) {
                 text = text.replace(secret, HIDDEN);
             }
-        };
-        self.lasting.iter().for_each(|secret| hide(secret));
-        lock(&self.tokens)
-            .iter()
-            .for_each(|token| spellings(token).iter().for_each(|secret| hide(secret)));
+        }
+        for secret in &secrets {
+            text = without_beginning(&text, secret);
+        }
         without_lookalikes(&text)
+    }
+
+    fn tokens(&self) -> MutexGuard<'_, VecDeque<String>> {
+        // Whole after every change, so that a panic elsewhere does not matter.
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// A text without the beginning of a secret, which stands in a line that was cut.
+fn without_beginning(text: &str, secret: &str) -> String {
+    let Some((end, _)) = secret.char_indices().nth(TELLING) else {
+        return text.to_owned();
+    };
+    let beginning = &secret[..end];
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(beginning) {
+        kept.push_str(&rest[..at]);
+        kept.push_str(HIDDEN);
+        let same = rest[at..]
+            .chars()
+            .zip(secret.chars())
+            .take_while(|(left, right)| left == right)
+            .map(|(letter, _)| letter.len_utf8())
+            .sum::<usize>();
+        rest = &rest[at + same..];
+    }
+    kept + rest
+}
+
 const HIDDEN: &str = "[redacted]";
+
+/// What the key id of one of Oracle's sessions begins with; its token follows.
+const SESSION: &str = "ST$";
+
+/// So many letters of a secret are no coincidence.
+const TELLING: usize = 12;
 
 /// Shorter ones are parts of ordinary words.
 const SHORTEST: usize = 6;
@@ -98,6 +135,12 @@ fn without_lookalikes(text: &str) -> String {
             continue;
         }
         rest = &rest[word.len()..];
+        if let Some((before, token)) = word.split_once(SESSION)
+            && !token.is_empty()
+        {
+            shown.push_str(&format!("{before}{SESSION}{HIDDEN}"));
+            continue;
+        }
         if word.contains("eyJ") && word.len() >= 20 {
             shown.push_str(HIDDEN);
             continue;
@@ -248,6 +291,35 @@ mod tests {
         .assert_eq(&shown.join("\n"));
     }
 
+    /// A signed request that is repeated, whole or cut, and somebody else's session.
+    #[test]
+    fn sessions_and_signatures_are_hidden() {
+        let secrets = Secrets::new([
+            "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln",
+            "delegated",
+            "G+9oTxHNDbNROAK/zKKTLe5b9hOd6NsQGuz7nOvqayC7TzW==",
+        ]);
+        let texts = [
+            "no such header: authorization: Signature keyId=\"ST$eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln\",signature=\"G+9oTxHNDbNROAK/zKKTLe5b9hOd6NsQGuz7nOvqayC7TzW==\"",
+            "opc-obo-token: delegated, again: delegated.",
+            "cut: ST$eyJhbGciOiJSUzI1NiJ9.eyJz… and G+9oTxHNDbNROAK/zK…",
+            "cut, without its mark: eyJhbGciOiJSUzI1",
+            "somebody's: ST$opaque-token_1.2, eyJ0eXAiOiJKV1QifQ.eyJzdWIiOiJ5In0.eA",
+            "ST$ costs nothing, eyJ is no token, nor is keyId ocid1.tenancy.oc1..a/ocid1.user.oc1..b/12:34",
+            "größer als 5 €: ST$ßtoken",
+        ];
+        let shown: Vec<String> = texts.iter().map(|text| secrets.scrub(text)).collect();
+        expect![[r#"
+            no such header: authorization: Signature keyId="ST$[redacted]",signature="[redacted]"
+            opc-obo-token: [redacted], again: [redacted].
+            cut: ST$[redacted]… and [redacted]…
+            cut, without its mark: [redacted]
+            somebody's: ST$[redacted], [redacted]
+            ST$ costs nothing, eyJ is no token, nor is keyId ocid1.tenancy.oc1..a/ocid1.user.oc1..b/12:34
+            größer als 5 €: ST$ßtoken"#]]
+        .assert_eq(&shown.join("\n"));
+    }
+
     /// Sentences stay as they are.
     #[test]
     fn sentences_stay() {
@@ -273,7 +345,7 @@ mod tests {
         for number in 0..100 {
             secrets.add(&format!("token-number-{number}"));
         }
-        assert_eq!(lock(&secrets.tokens).len(), MOST_TOKENS);
+        assert_eq!(secrets.tokens().len(), MOST_TOKENS);
         assert_eq!(secrets.scrub("token-number-99"), HIDDEN);
     }
 }

@@ -203,7 +203,7 @@ user          {}  ({})
                 "
 the provider, in a shell:
   . {directory}/env.sh        # TF_VAR_endpoint={url} TF_VAR_region={region} OCI_CONFIG_FILE={directory}/config
-  tofu apply
+  terraform apply             # or tofu apply, with the provider installed (make install)
 
 Oracle's CLI (env.sh sets OCI_CLI_CONFIG_FILE and OCI_CLI_ENDPOINT too):
   oci --config-file {directory}/config --endpoint {url} artifacts container repository create --compartment-id {apps} --display-name web
@@ -234,7 +234,7 @@ a signed request, without any of them:
     }
     text.push_str(&format!(
         "
-container tools; the password is an auth token:
+container tools, for a repository that exists; the password is an auth token:
   skopeo login --tls-verify{insecure} -u {namespace}/{user} {authority}
   skopeo copy --dest-tls-verify{insecure} oci:layout docker://{authority}/{namespace}/web:1.0
 ",

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::{Network, jwt::Claims};
+use super::{Network, jwt::Claims, values::read_file};
 use crate::{
     signing::{self, SigningKey},
     transport::{self, Again, RetryPolicy, Secrets, Stopped},
@@ -148,6 +148,11 @@ pub enum ExchangeError {
 }
 
 impl ExchangeError {
+    /// Whether the next try may end otherwise, with nothing set otherwise.
+    pub fn may_pass(&self) -> bool {
+        !matches!(self, Self::Setting(_) | Self::Http { .. })
+    }
+
     /// Status of a refusal.
     pub fn status(&self) -> Option<u16> {
         match self {
@@ -265,7 +270,7 @@ impl Channel {
     /// One attempt.
     pub(super) async fn once(&self, ask: &Ask<'_>) -> Result<Answer, Failure> {
         let now = self.now();
-        let host = authority(ask.url);
+        let host = transport::authority(ask.url);
         let no_answer = |source: reqwest::Error| {
             let source = source.without_url();
             let again = why_again(&source).map(|reason| Again {
@@ -463,29 +468,26 @@ pub(super) async fn read(
     path: &std::path::Path,
     named_by: &str,
 ) -> Result<String, ExchangeError> {
-    tokio::fs::read_to_string(path)
-        .await
-        .map_err(|source| ExchangeError::File {
-            what,
-            path: path.display().to_string(),
-            named_by: named_by.to_owned(),
-            source,
-        })
+    let file = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || read_file(&file)).await;
+    let text = read
+        .unwrap_or_else(|ended| Err(std::io::Error::other(ended)))
+        .and_then(|bytes| {
+            let no_text = |_| std::io::Error::from(std::io::ErrorKind::InvalidData);
+            String::from_utf8(bytes).map_err(no_text)
+        });
+    text.map_err(|source| ExchangeError::File {
+        what,
+        path: path.display().to_string(),
+        named_by: named_by.to_owned(),
+        source,
+    })
 }
 
 /// How the network of `network` is reached for what is wanted.
 pub(super) fn channel(network: &Network, wanted: &'static str) -> Result<Channel, ExchangeError> {
     Channel::new(&network.http, &network.retry)
         .map_err(|source| ExchangeError::Http { wanted, source })
-}
-
-/// The Host header of an address: no port where it is the usual one.
-pub(super) fn authority(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    match url.port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
-    }
 }
 
 /// An error and what caused it, in one line, for the log.

@@ -204,7 +204,7 @@ impl Instance {
         })
         .map(Bytes::from)
         .expect("texts become JSON");
-        let host = exchange::authority(&self.federation);
+        let host = crate::transport::authority(&self.federation);
         let sign = |date: SystemTime| {
             signing::sign(
                 &Parts {

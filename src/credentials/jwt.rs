@@ -8,11 +8,11 @@ use serde_json::{Map, Value};
 
 /// The claims of a JSON Web Token.
 #[derive(Clone)]
-pub(super) struct Claims(Map<String, Value>);
+pub(crate) struct Claims(Map<String, Value>);
 
 impl Claims {
     /// Reads the claims; `None` when this is no JSON Web Token.
-    pub(super) fn of(token: &str) -> Option<Self> {
+    pub(crate) fn of(token: &str) -> Option<Self> {
         let mut parts = token.trim().split('.');
         let (_, payload) = (parts.next()?, parts.next()?);
         let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
@@ -20,6 +20,11 @@ impl Claims {
             Ok(Value::Object(claims)) => Some(Self(claims)),
             _ => None,
         }
+    }
+
+    /// A claim of any kind.
+    pub(crate) fn value(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
     }
 
     /// A claim that is text and not empty.

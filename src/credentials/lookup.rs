@@ -54,7 +54,13 @@ pub(super) async fn resolve(
     let Looked { way, region } = look(&search, Path::new(DELEGATION_TOKEN))?;
     let regions = directory(environment)?;
     let mut region = match region {
-        Some(found) => Some(regions.find(&found.value)?),
+        Some(found) => {
+            let region = regions.find(&found.value);
+            Some(region.map_err(|unknown| Error::UnknownRegion {
+                named_by: found.origin.to_string(),
+                unknown,
+            })?)
+        }
         None => None,
     };
     let way = match way {
@@ -895,7 +901,7 @@ pub(super) fn nobody_text(tried: &[Tried]) -> String {
     text.push_str(
         "\n\nHow they are set up:\n    \
          a person: `oci setup config` makes a key and a profile, `oci session authenticate` a session\n    \
-         a pipeline elsewhere: OCI_CLI_TENANCY, OCI_CLI_USER and OCI_CLI_KEY_CONTENT, or a token exchange\n    \
+         a pipeline elsewhere: OCI_TENANCY_OCID, OCI_USER_OCID and OCI_PRIVATE_KEY, or a token exchange\n    \
          an instance, a function, a pipeline or a pod in Oracle Cloud: a policy that allows it\n\
          The argument auth says which one is meant",
     );
@@ -1541,7 +1547,7 @@ mod tests {
 
             How they are set up:
                 a person: `oci setup config` makes a key and a profile, `oci session authenticate` a session
-                a pipeline elsewhere: OCI_CLI_TENANCY, OCI_CLI_USER and OCI_CLI_KEY_CONTENT, or a token exchange
+                a pipeline elsewhere: OCI_TENANCY_OCID, OCI_USER_OCID and OCI_PRIVATE_KEY, or a token exchange
                 an instance, a function, a pipeline or a pod in Oracle Cloud: a policy that allows it
             The argument auth says which one is meant"#]].assert_eq(&text.replace(&*setup.home.path().to_string_lossy(), "HOME"));
         Ok(())

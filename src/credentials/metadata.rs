@@ -20,7 +20,7 @@ use url::Url;
 
 use super::{
     Environment, Error, ExchangeError, Network,
-    exchange::{self, Answer, Ask, Channel, Failure},
+    exchange::{Answer, Ask, Channel, Failure},
 };
 use crate::{
     region::{Directory, Region},
@@ -100,7 +100,7 @@ impl Metadata {
         Err(reasons.swap_remove(0).unwrap_or_else(|| {
             format!(
                 "no answer from {} within {} seconds",
-                exchange::authority(&self.bases[0]),
+                crate::transport::authority(&self.bases[0]),
                 PROBE_TIMEOUT.as_secs()
             )
         }))
@@ -124,7 +124,7 @@ impl Metadata {
     fn other_cloud(&self, index: usize, how: &str) -> String {
         format!(
             "{} answered {how}, not as the metadata service of Oracle's instances does",
-            exchange::authority(&self.bases[index])
+            crate::transport::authority(&self.bases[index])
         )
     }
 
@@ -144,7 +144,11 @@ impl Metadata {
             Err(error) => return Err(error.into()),
         }
         let answer = self.get("/instance/region", REGION, Missing::Again).await?;
-        Ok(regions.find(&region_text(&answer)?)?)
+        let region = regions.find(&region_text(&answer)?);
+        region.map_err(|unknown| Error::UnknownRegion {
+            named_by: "the instance's metadata service".to_owned(),
+            unknown,
+        })
     }
 
     /// The instance's certificate, PEM.

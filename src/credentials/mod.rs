@@ -32,6 +32,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 use futures_util::future::BoxFuture;
 
 pub use exchange::ExchangeError;
+pub(crate) use jwt::Claims;
 pub use lookup::{MissingValue, Tried};
 pub use private_key::KeyProblem;
 
@@ -192,8 +193,13 @@ pub enum Error {
     #[error(transparent)]
     Regions(#[from] crate::region::InvalidDescription),
     /// A region that is nowhere described.
-    #[error(transparent)]
-    UnknownRegion(#[from] crate::region::UnknownRegion),
+    #[error("{unknown}")]
+    UnknownRegion {
+        /// What names it.
+        named_by: String,
+        /// The region, and what may have been meant.
+        unknown: crate::region::UnknownRegion,
+    },
     /// The configuration file, where it was named, and the system's answer.
     #[error("cannot read the configuration file {path}{}", lookup::named_text(.named_by))]
     ConfigFile {

@@ -131,7 +131,7 @@ fn token_endpoint(domain: &str) -> Result<Url, ExchangeError> {
     };
     if url.scheme() == "http" && !is_here {
         tracing::warn!(
-            host = exchange::authority(&url),
+            host = crate::transport::authority(&url),
             "Tokens are sent without encryption, because {DOMAIN_URL} begins with http://"
         );
     }
@@ -175,8 +175,10 @@ impl Job {
         let body = Bytes::from(self.form(&subject_token, &key));
         let answer = match &self.client {
             Client::Application { id, secret } => {
-                let headers = |_| Ok(basic(id, secret));
-                self.ask(&body, &headers, &[&subject_token, secret]).await
+                let encoded = BASE64.encode(format!("{id}:{secret}"));
+                let headers = |_| Ok(basic(&encoded));
+                let secrets: [&str; 3] = [&subject_token, secret, &encoded];
+                self.ask(&body, &headers, &secrets).await
             }
             Client::Instance(source) => self.ask_signed(&body, &**source, &subject_token).await,
         }?;
@@ -280,7 +282,7 @@ impl Job {
         credential: &Credential,
         subject_token: &str,
     ) -> Result<Answer, ExchangeError> {
-        let host = exchange::authority(&self.url);
+        let host = crate::transport::authority(&self.url);
         let sign = |date: SystemTime| {
             signing::sign(
                 &Parts {
@@ -317,7 +319,7 @@ impl Job {
             (None, None, None) => "a user".to_owned(),
             (None, None, Some(resource)) => format!("a resource of type {resource}"),
         };
-        let domain = exchange::authority(&self.url);
+        let domain = crate::transport::authority(&self.url);
         Principal {
             description: format!("{who} (workload identity federation at {domain})"),
             tenancy_id: text(&["res_tenant", "opc-tenant", "tenant"]).map(str::to_owned),
@@ -334,8 +336,7 @@ impl Job {
 
 /// The application's id and secret. Not encoded as RFC 6749 has it: Oracle's
 /// documentation puts them together as they are.
-fn basic(id: &str, secret: &str) -> HeaderMap {
-    let encoded = BASE64.encode(format!("{id}:{secret}"));
+fn basic(encoded: &str) -> HeaderMap {
     let mut authorization =
         HeaderValue::from_str(&format!("Basic {encoded}")).expect("base64 can stand in a header");
     authorization.set_sensitive(true);
@@ -580,9 +581,13 @@ mod tests {
 
         // A secret that the domain repeats is not repeated here.
         let secret = good.client_secret.clone().unwrap_or_default();
-        let body = format!(r#"{{"error": "invalid_client", "error_description": "no {secret}"}}"#);
+        let id = good.client_id.clone().unwrap_or_default();
+        let encoded = BASE64.encode(format!("{id}:{secret}"));
+        let body = format!(
+            r#"{{"error": "invalid_client", "error_description": "no {secret}, nor {encoded}"}}"#
+        );
         emulator.fail_next("ExchangeToken", Fault::body(401, &body));
-        expect!["cannot get a security token in exchange for the CI's token: HOST answered 401 invalid_client: no [redacted] (opc-request-id: ID); are token_exchange_client_id and token_exchange_client_secret those of an activated confidential application of this domain?"].assert_eq(&failure(&good, &emulator).await?);
+        expect!["cannot get a security token in exchange for the CI's token: HOST answered 401 invalid_client: no [redacted], nor [redacted] (opc-request-id: ID); are token_exchange_client_id and token_exchange_client_secret those of an activated confidential application of this domain?"].assert_eq(&failure(&good, &emulator).await?);
 
         let stranger = jwt(&json!({ "sub": "repo:somebody/else" }));
         std::fs::write(folder.path().join("job.jwt"), &stranger)?;

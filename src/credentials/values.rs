@@ -635,8 +635,17 @@ pub(super) fn listed(items: &[String], last: &str) -> String {
     }
 }
 
-/// Reads a small file; one without an end, such as a device, is not read to it.
+/// Reads a small file. A pipe or a device, which may have nothing to say for ever,
+/// is refused.
 pub(super) fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    let kind = std::fs::metadata(path)?.file_type();
+    if !kind.is_file() && !kind.is_dir() {
+        let problem = "it is a pipe or a device, and no file";
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::InvalidInput,
+            problem,
+        ));
+    }
     let mut content = Vec::new();
     File::open(path)?.take(MAX_FILE).read_to_end(&mut content)?;
     Ok(content)

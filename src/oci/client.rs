@@ -20,7 +20,7 @@ use super::{
     call::{Call, Marks, Repeat, Request},
     consistency::{self, Window},
     error::{code, code_and_message, request_id},
-    hosts::{host_header, parse_address},
+    hosts::parse_address,
     pace::Pace,
 };
 use crate::{
@@ -251,7 +251,7 @@ impl Client {
             marks,
             region,
             url: &url,
-            host: &host_header(&url),
+            host: &transport::authority(&url),
         };
         let result = transport::repeat(
             self.config.retry.wait,
@@ -476,11 +476,9 @@ impl Client {
         let Progress {
             attempts, elapsed, ..
         } = progress;
-        // Who said how long to try means also a network that comes up slowly.
-        let unreachable = policy.max_attempts < u32::MAX
-            && matches!(&failure.error, Error::Transport { source, .. } if source.is_connect())
+        let unreachable = matches!(&failure.error, Error::Transport { source, .. } if source.is_connect())
             && !self.shared.reached.load(Ordering::Relaxed);
-        if unreachable && attempts >= ATTEMPTS_TO_REACH {
+        if unreachable && policy.gives_up_on_unreached(attempts) {
             return Verdict::Final;
         }
         if let Some(reason) = passing(call, &failure.error) {
@@ -668,9 +666,6 @@ fn clock_skew(headers: &HeaderMap, ours: SystemTime) -> Option<i64> {
 /// silent for longer is not worth waiting for.
 const LAST_WORD: Duration = Duration::from_secs(10);
 
-/// How often a host is tried that nobody has heard of yet.
-const ATTEMPTS_TO_REACH: u32 = 3;
-
 /// No answer of the control plane comes near.
 const MAX_BODY: usize = 16 << 20;
 
@@ -778,18 +773,32 @@ mod tests {
             repository(),
         ])
         .await?;
+        fn ticking() -> SystemTime {
+            static SECONDS: std::sync::atomic::AtomicU64 =
+                std::sync::atomic::AtomicU64::new(1_767_323_045);
+            let seconds = SECONDS.fetch_add(1, Ordering::Relaxed);
+            SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+        }
         let created = service
             .client()?
+            .with_clock(ticking)
             .create_container_repository(&web())
             .await?;
         assert_eq!(created.display_name, "team/app");
         let requests = service.requests();
         assert_eq!(requests.len(), 4);
-        for name in ["opc-retry-token", "opc-request-id"] {
+        for (name, distinct) in [
+            ("opc-retry-token", 1),
+            ("opc-request-id", 1),
+            // Each attempt has a date of its own and is signed anew.
+            ("date", 4),
+            ("authorization", 4),
+        ] {
             let mut values = service.header(name);
             assert_eq!(values.len(), 4, "{name}");
+            values.sort();
             values.dedup();
-            assert_eq!(values.len(), 1, "{name}");
+            assert_eq!(values.len(), distinct, "{name}");
         }
         let id = &service.header("opc-request-id")[0];
         assert!(

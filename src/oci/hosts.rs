@@ -88,15 +88,6 @@ pub(super) fn parse_address(text: &str) -> Result<Url, Error> {
     Ok(url)
 }
 
-/// The Host header: with a port when it is not the default one.
-pub(super) fn host_header(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    match url.port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
-    }
-}
-
 /// An address without what may be a secret: what stands before an `@`, or in a
 /// query.
 fn harmless(text: &str) -> &str {

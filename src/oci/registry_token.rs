@@ -4,18 +4,12 @@
 
 use std::{fmt, time::Duration};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{
-    Client, Error,
-    call::Call,
-    client,
-    hosts::{host_header, parse_address},
-};
-use crate::region::Service;
+use super::{Client, Error, call::Call, client, hosts::parse_address};
+use crate::{credentials::Claims, region::Service};
 
 /// A registry token. Its `Debug` does not show it.
 #[derive(Clone)]
@@ -47,7 +41,7 @@ impl Client {
         scope: Option<&str>,
     ) -> Result<RegistryToken, Error> {
         let base = parse_address(base)?;
-        let host = host_header(&base);
+        let host = crate::transport::authority(&base);
         let call = Call::at(OPERATION, Service::ContainerRegistry, Method::GET, base)
             .path("20180419/docker/token")
             .query("service", service)
@@ -104,10 +98,8 @@ pub(super) fn is_anonymous(token: &str) -> bool {
 
 /// The user in the JWT: its `sub` is a JSON document written as a string.
 fn user_id(token: &str) -> Option<String> {
-    let payload = token.split('.').nth(1)?;
-    let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
-    let payload: Value = serde_json::from_slice(&payload).ok()?;
-    let subject = match &payload["sub"] {
+    let claims = Claims::of(token)?;
+    let subject = match claims.value("sub")? {
         Value::String(document) => serde_json::from_str(document).ok()?,
         other => other.clone(),
     };
@@ -131,6 +123,7 @@ const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     use expect_test::expect;
     use serde_json::json;
 

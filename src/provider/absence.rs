@@ -15,6 +15,11 @@
 //! | repository | the list of its compartment, by name | the list has no such OCID, and neither has the tenancy's | the list has it; the list is refused; the tenancy's list has it elsewhere |
 //! | auth token | the list of its user's tokens | the list has no such OCID | the list has it; the list is refused |
 //! | image | the tags of its repository; if those are denied too, the tenancy's list of repositories | the tag is not among the tags; the repository is nowhere | the tag is among them; the repository exists; a list is refused |
+//! | image elsewhere than at Oracle's registry | the tags of its repository | the tag is not among them; there is no such repository | the tag is among them; the list is refused |
+//!
+//! A registry that is not Oracle's has no second witness. It answers 401 or 403 to
+//! those who may not look, as the distribution specification wants it, so its word
+//! that there is no such repository is taken.
 //!
 //! **Does a list without the object prove that the caller may list?** Oracle's
 //! lists ask for the compartment by OCID, and to those who may not inspect it they

@@ -485,7 +485,7 @@ impl Clients {
                 diagnostics: diagnose::credentials(&error),
                 // What was asked over the network may answer the next time. All
                 // others are about arguments, variables and files.
-                passes: matches!(error, credentials::Error::Exchange(_)),
+                passes: matches!(&error, credentials::Error::Exchange(error) if error.may_pass()),
             })?;
         let Some(region) = resolved.region else {
             return Err(Diagnostic::error(

@@ -674,7 +674,7 @@ mod tests {
             Ok(_) => "accepted".to_owned(),
             Err(error) => error.to_string(),
         };
-        expect!["Environment variable OCI_RETRY_DURATION_SECONDS must be 0 or more; -1 would mean to Oracle's provider that it tries for ever, and nothing does here."].assert_eq(&said("OCI_RETRY_DURATION_SECONDS", "-1"));
+        expect!["Environment variable OCI_RETRY_DURATION_SECONDS must be 0 or more; -1, with which Oracle's provider tries for ever, is not supported, and the longest is a day (86400)."].assert_eq(&said("OCI_RETRY_DURATION_SECONDS", "-1"));
         expect![
             "Environment variable TF_VAR_retry_duration_seconds must be a whole number of seconds."
         ]

@@ -263,8 +263,8 @@ pub(super) fn docker_config(error: &registry::DockerConfigError) -> Failure {
 /// There is no credential.
 pub(super) fn credentials(error: &credentials::Error) -> Diagnostics {
     match error {
-        credentials::Error::UnknownRegion(_) => {
-            let detail = format!("{}\n\n{CHECK_REGION}", sentence(error));
+        credentials::Error::UnknownRegion { named_by, .. } => {
+            let detail = format!("{}\n\nIt is what {named_by} says.", sentence(error));
             Diagnostic::error("Unknown region", detail).into()
         }
         _ => Diagnostic::error(SIGN_IN, sentence(error)).into(),
@@ -584,8 +584,8 @@ fn check_identity(client: &oci::Client) -> String {
                 .to_owned()
         }
         Grantee::AnyUserWhere(_) => {
-            "No API key is involved: the cluster vouches for the workload. Check that the pod's service account still exists, that the \
-             cluster is an enhanced one, and that the region is the cluster's."
+            "No API key is involved: a cluster or an identity domain vouches for the workload. Check that the pod's service account, or the \
+             domain's trust in the pipeline, still exists, and that the region is the right one."
                 .to_owned()
         }
         // Users sign in in several ways, and only the description tells which.
@@ -719,8 +719,6 @@ fn is_content_missing(error: &registry::Error) -> bool {
 
 const BROKEN: &str = "The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.";
 const CHANGED: &str = "Let whatever writes the source end before the run begins, then plan again.";
-const CHECK_REGION: &str = "Check the argument \"region\" of the provider, the environment variable OCI_REGION, or \"region\" in the profile, whichever \
-                            names it.";
 const NOT_REACHED: &str =
     "Check how the host is written, the network, and whether a proxy is needed (HTTPS_PROXY).";
 const NO_REGISTRY: &str = "Check how the host is written: what answers there may be something else, or a proxy in front of it.";
@@ -885,7 +883,7 @@ mod tests {
             Signed in as: instance ocid1.instance.oc1..a (instance principal)
             Request id: ID
 
-            The signature was not accepted. No API key is involved: the cluster vouches for the workload. Check that the pod's service account still exists, that the cluster is an enhanced one, and that the region is the cluster's.
+            The signature was not accepted. No API key is involved: a cluster or an identity domain vouches for the workload. Check that the pod's service account, or the domain's trust in the pipeline, still exists, and that the region is the right one.
             Signed in as: workload ci/pusher (OKE workload identity)
             Request id: ID
 

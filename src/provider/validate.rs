@@ -102,7 +102,7 @@ pub(crate) fn retry_duration(value: &Value) -> Result<(), String> {
 pub(crate) fn seconds(number: i64) -> Result<u64, String> {
     u64::try_from(number).map_err(|_| {
         format!(
-            "must be 0 or more; {number} would mean to Oracle's provider that it tries for ever, and nothing does here"
+            "must be 0 or more; {number}, with which Oracle's provider tries for ever, is not supported, and the longest is a day (86400)"
         )
     })
 }

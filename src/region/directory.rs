@@ -235,11 +235,14 @@ impl fmt::Display for Hint {
     }
 }
 
+/// A description, for a message.
+const EXAMPLE: &str = r#"{"realmKey":"oc1","realmDomainComponent":"oraclecloud.com","regionKey":"GRU","regionIdentifier":"sa-saopaulo-1"}"#;
+
 fn json(text: &str) -> Result<Value, String> {
     // The text may be anything, so it is not quoted.
     serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| {
         format!(
-            "it is no JSON (line {}, column {})",
+            "it is no JSON (line {}, column {}); a region is described like this: {EXAMPLE}",
             error.line(),
             error.column()
         )
@@ -516,7 +519,7 @@ mod tests {
             realm("https://oraclecloud.com"),
         ];
         expect![[r#"
-            cannot read OCI_REGION_METADATA: it is no JSON (line 1, column 1)
+            cannot read OCI_REGION_METADATA: it is no JSON (line 1, column 1); a region is described like this: {"realmKey":"oc1","realmDomainComponent":"oraclecloud.com","regionKey":"GRU","regionIdentifier":"sa-saopaulo-1"}
             cannot read OCI_REGION_METADATA: an object with realmKey, realmDomainComponent, regionKey and regionIdentifier is expected
             cannot read OCI_REGION_METADATA: regionKey is missing
             cannot read OCI_REGION_METADATA: regionKey is no text
@@ -525,7 +528,7 @@ mod tests {
             cannot read ~/.oci/regions-config.json: an array of regions is expected
             cannot read ~/.oci/regions-config.json: region 2: an object with realmKey, realmDomainComponent, regionKey and regionIdentifier is expected
             cannot read ~/.oci/regions-config.json: region 2: realmKey is missing
-            cannot read ~/.oci/regions-config.json: it is no JSON (line 1, column 3)
+            cannot read ~/.oci/regions-config.json: it is no JSON (line 1, column 3); a region is described like this: {"realmKey":"oc1","realmDomainComponent":"oraclecloud.com","regionKey":"GRU","regionIdentifier":"sa-saopaulo-1"}
             cannot read OCI_DEFAULT_REALM: a domain such as oraclecloud.com is expected
             cannot read OCI_DEFAULT_REALM: a domain such as oraclecloud.com is expected"#]].assert_eq(&lines.join("\n"));
     }

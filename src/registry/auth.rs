@@ -21,7 +21,7 @@ use super::{
     client::{ANSWER_TIMEOUT, lock, read_body, say_waiting, send_within},
     error::{About, excerpt},
 };
-use crate::transport::Secrets;
+use crate::transport::{Secrets, authority};
 
 /// How a client signs in. Its `Debug` shows no secret.
 #[derive(Clone, Default)]
@@ -502,15 +502,6 @@ struct TokenAnswer {
     token: Option<String>,
     access_token: Option<String>,
     expires_in: Option<u64>,
-}
-
-/// Host and, when it is not the default one, port.
-pub(super) fn authority(url: &Url) -> String {
-    match (url.host_str(), url.port()) {
-        (Some(host), Some(port)) => format!("{host}:{port}"),
-        (Some(host), None) => host.to_owned(),
-        (None, _) => String::new(),
-    }
 }
 
 pub(super) fn is_loopback(url: &Url) -> bool {

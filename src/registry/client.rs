@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     image::{validate_host, validate_repository},
-    transport::{READ_TIMEOUT, RetryPolicy, Secrets},
+    transport::{self, READ_TIMEOUT, RetryPolicy, Secrets},
 };
 
 /// What a client is made of.
@@ -367,7 +367,7 @@ impl Client {
                     Ok(url) => format!(
                         "to {}://{}{}, which is not followed here",
                         url.scheme(),
-                        super::auth::authority(&url),
+                        transport::authority(&url),
                         url.path()
                     ),
                     Err(problem) => problem,

@@ -3,7 +3,7 @@
 use reqwest::header::{HeaderMap, LOCATION};
 use url::Url;
 
-use super::auth::authority;
+use crate::transport::authority;
 
 /// The URL that `Location` means; the error continues "was redirected …".
 pub(super) fn location(request: &Url, headers: &HeaderMap) -> Result<Url, String> {

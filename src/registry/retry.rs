@@ -46,7 +46,7 @@ impl<'a> Attempts<'a> {
     pub(super) async fn again(&mut self, error: &Error) -> bool {
         let inner = &self.client.inner;
         if error.is_unreachable()
-            && self.made >= ATTEMPTS_TO_REACH
+            && inner.retry.gives_up_on_unreached(self.made)
             && !inner.reached.load(Ordering::Relaxed)
         {
             return false;
@@ -86,7 +86,3 @@ impl<'a> Attempts<'a> {
         }
     }
 }
-
-/// A host that never answered is given up after this many attempts: its name
-/// may be misspelt, which no time heals.
-const ATTEMPTS_TO_REACH: u32 = 3;

@@ -54,6 +54,16 @@ pub enum Error {
     Tls(#[source] rustls::Error),
 }
 
+/// Host of an address and, when it is not the default one, port: what its Host
+/// header says.
+pub fn authority(url: &url::Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
 /// A client with our time-outs, no redirects followed, HTTP/1.1 only, and the
 /// environment's proxies, which are not asked for loopback addresses.
 ///

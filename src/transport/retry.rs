@@ -65,6 +65,13 @@ impl RetryPolicy {
         self.max_attempts <= 1
     }
 
+    /// Whether a host that nobody has ever reached was tried often enough. It may
+    /// be misspelt. Who said how long to try means also a network that comes up
+    /// slowly.
+    pub fn gives_up_on_unreached(&self, attempts: u32) -> bool {
+        self.max_attempts < u32::MAX && attempts >= ATTEMPTS_TO_REACH
+    }
+
     /// How long to wait after a failed attempt, counted from one: twice as
     /// long each time, with up to a second of chance so that clients that
     /// failed together do not come back together.
@@ -105,6 +112,9 @@ impl RetryPolicy {
         }
     }
 }
+
+/// How often a host is tried that nobody has reached yet.
+const ATTEMPTS_TO_REACH: u32 = 3;
 
 /// The judgement that a failure is worth another attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]

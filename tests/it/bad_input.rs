@@ -132,7 +132,7 @@ async fn nobody_to_sign_in_as() -> anyhow::Result<()> {
 
         How they are set up:
             a person: `oci setup config` makes a key and a profile, `oci session authenticate` a session
-            a pipeline elsewhere: OCI_CLI_TENANCY, OCI_CLI_USER and OCI_CLI_KEY_CONTENT, or a token exchange
+            a pipeline elsewhere: OCI_TENANCY_OCID, OCI_USER_OCID and OCI_PRIVATE_KEY, or a token exchange
             an instance, a function, a pipeline or a pod in Oracle Cloud: a policy that allows it
         The argument auth says which one is meant."#]]).await?;
     Ok(())
@@ -172,7 +172,7 @@ async fn region_that_is_unknown() -> anyhow::Result<()> {
 
         Unknown region "sa-saopolo-1"; the nearest by name: sa-saopaulo-1 (gru). A region that is newer than this provider is described in OCI_REGION_METADATA or ~/.oci/regions-config.json.
 
-        Check the argument "region" of the provider, the environment variable OCI_REGION, or "region" in the profile, whichever names it."#]]).await?;
+        It is what the argument region says."#]]).await?;
     let file = trial.write("config", b"[DEFAULT]\nregion=Brazil\n")?;
     let profile = json!({ "region": null, "config_file": file });
     trial.fails(profile, expect![[r#"
@@ -180,7 +180,7 @@ async fn region_that_is_unknown() -> anyhow::Result<()> {
 
         Unknown region "Brazil": an identifier such as sa-saopaulo-1, or a key such as gru, is expected.
 
-        Check the argument "region" of the provider, the environment variable OCI_REGION, or "region" in the profile, whichever names it."#]]).await?;
+        It is what `region` in profile DEFAULT of DIRECTORY/config says."#]]).await?;
     let nowhere = json!({ "region": null });
     trial.fails(nowhere, expect![[r#"
         Error: No region
@@ -218,14 +218,14 @@ async fn retries_for_ever() -> anyhow::Result<()> {
     trial.fails(argument, expect![[r#"
         Error: Invalid value
 
-        Argument "retry_duration_seconds" must be 0 or more; -1 would mean to Oracle's provider that it tries for ever, and nothing does here.
+        Argument "retry_duration_seconds" must be 0 or more; -1, with which Oracle's provider tries for ever, is not supported, and the longest is a day (86400).
           with retry_duration_seconds"#]]).await?;
     let variables = [("OCI_RETRY_DURATION_SECONDS", "-1")];
     let problem = trial.problem_among(&variables, json!({})).await?;
     expect![[r#"
         Error: Invalid environment variable
 
-        Environment variable OCI_RETRY_DURATION_SECONDS must be 0 or more; -1 would mean to Oracle's provider that it tries for ever, and nothing does here."#]].assert_eq(&problem);
+        Environment variable OCI_RETRY_DURATION_SECONDS must be 0 or more; -1, with which Oracle's provider tries for ever, is not supported, and the longest is a day (86400)."#]].assert_eq(&problem);
     Ok(())
 }
 

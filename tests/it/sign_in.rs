@@ -283,6 +283,23 @@ async fn story_at(machine: &Machine, emulator: Emulator) -> anyhow::Result<()> {
         log.contains(machine.described),
         "the log does not say who signs in"
     );
+    // The last that is looked at: what was before it is said, and why not.
+    if machine.auth == INSTANCE.auth {
+        for way in [
+            "profile",
+            "Cloud Shell",
+            "resource principal",
+            "OKE workload identity",
+        ] {
+            let line = log
+                .lines()
+                .find(|line| line.contains("passed over a way to sign in") && line.contains(way));
+            assert!(
+                line.is_some_and(|line| line.contains("reason=")),
+                "the log does not say why it was not {way}"
+            );
+        }
+    }
     let shown = workspace
         .run(&["show", "-json", "saved"])
         .await?
@@ -293,6 +310,12 @@ async fn story_at(machine: &Machine, emulator: Emulator) -> anyhow::Result<()> {
         secrets.extend(instance_key(&emulator).await?);
     }
     assert!(!secrets.is_empty(), "there is nothing to look for");
+    if let Some(passphrase) = variables.get("OCI_PRIVATE_KEY_PASSWORD") {
+        assert!(
+            secrets.contains(passphrase),
+            "the passphrase is too short to be looked for"
+        );
+    }
     for (what, text) in [
         ("log", &log),
         ("plan", &plan),

@@ -172,6 +172,27 @@ async fn default_profile() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A configuration file or a key that is a pipe, which may never say anything, is
+/// refused instead of waited for.
+#[cfg(unix)]
+#[test]
+fn pipes_are_refused() -> anyhow::Result<()> {
+    let setup = Setup::with_default_profile()?;
+    let pipe = setup.home().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status()?;
+    assert!(made.success());
+    for variable in ["OCI_CONFIG_FILE", "OCI_PRIVATE_KEY_PATH"] {
+        let setup = Setup::with_default_profile()?.variable(variable, &pipe.to_string_lossy());
+        let error = setup.resolve().err().map(anyhow::Error::new);
+        let error = error.map(|error| format!("{error:#}")).unwrap_or_default();
+        assert!(
+            error.ends_with("it is a pipe or a device, and no file"),
+            "{variable}: {error}"
+        );
+    }
+    Ok(())
+}
+
 /// A profile by name takes what it lacks from `DEFAULT`.
 #[test]
 fn named_profile_inherits() -> anyhow::Result<()> {

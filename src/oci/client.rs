@@ -59,6 +59,8 @@ pub struct Client {
     clock: fn() -> SystemTime,
     /// How long a change that is on its way has left after the stop.
     last_word: Duration,
+    /// Bound of one attempt.
+    timeout: Duration,
 }
 
 /// What all clones of a client know together.
@@ -102,6 +104,9 @@ impl Client {
             shared: Arc::default(),
             clock: SystemTime::now,
             last_word: LAST_WORD,
+            // An attempt is a small exchange, so that this is a bound for the
+            // silence of the service as well.
+            timeout: transport::CONNECT_TIMEOUT + transport::READ_TIMEOUT,
         };
         // An `endpoint` that is accepted for one service is for every service.
         client.address(Service::Auth)?;
@@ -384,9 +389,7 @@ impl Client {
             .request(call.method.clone(), (*url).clone())
             .headers(signed)
             .headers(request.headers(!self.config.retry.is_none()))
-            // An attempt is a small exchange, so that this is a bound for the
-            // silence of the service as well.
-            .timeout(transport::CONNECT_TIMEOUT + transport::READ_TIMEOUT);
+            .timeout(self.timeout);
         if let Some(body) = &call.body {
             http = http.body(body.clone());
         }
@@ -1196,6 +1199,23 @@ mod tests {
             );
         }
         assert_eq!(service.requests().len(), 1);
+        Ok(())
+    }
+
+    /// A service that takes a request and falls silent is waited for so long, and
+    /// asked again like one that broke off.
+    #[tokio::test]
+    async fn silence_has_an_end() -> anyhow::Result<()> {
+        let silent = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", silent.local_addr()?);
+        let mut client = Client::new(config(Some(&url))?)?;
+        assert_eq!(client.timeout, Duration::from_secs(70));
+        client.timeout = Duration::from_millis(50);
+        let error = client.get_namespace(None).await.err();
+        assert!(
+            matches!(&error, Some(Error::Transport { source, attempts: 8, .. }) if source.is_timeout()),
+            "{error:?}"
+        );
         Ok(())
     }
 

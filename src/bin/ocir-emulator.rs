@@ -199,6 +199,17 @@ user          {}  ({})
     match &arguments.config {
         Some(directory) => {
             let directory = directory.display();
+            let program = std::env::args_os()
+                .next()
+                .unwrap_or_else(|| "ocir-emulator".into());
+            let program = program.display();
+            let workload = if cfg!(target_os = "linux") {
+                format!(
+                    "  . {directory}/workload.env.sh            # a pod of an OKE cluster, for the provider only\n"
+                )
+            } else {
+                String::new()
+            };
             text.push_str(&format!(
                 "
 the provider, in a shell:
@@ -214,10 +225,10 @@ other ways to sign in, each in a shell of its own (the tokens in files live for 
   . {directory}/cloud-shell.env.sh         # Cloud Shell, in the name of its user
   . {directory}/resource-principal.env.sh  # a function
   . {directory}/identity-domain.env.sh     # a job of a CI service, for the provider only
-  oci --config-file {directory}/config --profile SESSION --auth security_token --endpoint {url} os ns get
+{workload}  oci --config-file {directory}/config --profile SESSION --auth security_token --endpoint {url} os ns get
 
 a signed request, without any of them:
-  ocir-emulator call --config {directory} GET '/20160918/container/repositories?compartmentId={apps}'
+  {program} call --config {directory} GET '/20160918/container/repositories?compartmentId={apps}'
 ",
                 region = seed.region,
                 lifetime = match arguments.session_lifetime {

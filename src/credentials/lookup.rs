@@ -78,6 +78,7 @@ pub(super) async fn resolve(
         }
         Way::TokenExchange {
             settings,
+            token_named_by,
             signed_by_instance,
         } => {
             let signer = if signed_by_instance {
@@ -85,7 +86,7 @@ pub(super) async fn resolve(
             } else {
                 None
             };
-            token_exchange::source(&settings, signer, network)?
+            token_exchange::source(&settings, token_named_by, signer, network)?
         }
     };
     Ok(Resolved {
@@ -183,6 +184,8 @@ enum Way {
     Instance(Option<DelegationToken>),
     TokenExchange {
         settings: TokenExchange,
+        /// Who says where the token of the workload is.
+        token_named_by: String,
         signed_by_instance: bool,
     },
 }
@@ -499,7 +502,7 @@ impl Hunt<'_> {
             ..
         } = &self.outside;
         let tenancy = tenancy.clone().or_else(|| self.inside(&TENANCY));
-        let user = user.clone().or_else(|| self.inside(&USER));
+        let user = user.clone().or_else(|| self.user_inside());
         let fingerprint = fingerprint.clone().or_else(|| self.inside(&FINGERPRINT));
         let key = key
             .clone()
@@ -531,6 +534,18 @@ impl Hunt<'_> {
         })))
     }
 
+    /// The user of the profile. One that is inherited from `DEFAULT` does not have the key of a
+    /// session that another profile holds: signing with it would end in a 401 that says nothing.
+    fn user_inside(&self) -> Option<Found> {
+        let inside = self.inside.as_ref()?;
+        let signs_with_its_key = self.outside.key.is_none();
+        let is_session = inside.own("security_token_file") && inside.own("key_file");
+        if signs_with_its_key && is_session && !inside.own("user") {
+            return None;
+        }
+        inside.get(&USER)
+    }
+
     fn session(&self) -> Result<Way, Error> {
         let token = self.outside.token_file.clone();
         let of_profile = token.is_none();
@@ -552,7 +567,7 @@ impl Hunt<'_> {
             values.push(self.missing_key());
         }
         let (Some(token), Some(key)) = (token, key) else {
-            return Err(self.incomplete(Some("with a session token"), values));
+            return Err(self.incomplete(Some(WITH_SESSION), values));
         };
         let key = match key {
             Key::Content(found) => here(found),
@@ -634,8 +649,9 @@ impl Hunt<'_> {
             });
         }
         let text = |name: &Name| value(name).map(|found| found.value);
-        let token_path = match value(&exchange::TOKEN_PATH) {
-            Some(found) => Some(self.search.token_path(&found)?.display().to_string()),
+        let token = value(&exchange::TOKEN_PATH);
+        let token_path = match &token {
+            Some(found) => Some(self.search.token_path(found)?.display().to_string()),
             None => None,
         };
         Ok(Way::TokenExchange {
@@ -650,6 +666,7 @@ impl Hunt<'_> {
                 resource_type: text(&exchange::RESOURCE_TYPE),
                 rpst_expiration: text(&exchange::RPST_EXPIRATION),
             },
+            token_named_by: token.map_or_else(String::new, |found| found.origin.to_string()),
             signed_by_instance: auth == INSTANCE_PRINCIPAL,
         })
     }
@@ -770,7 +787,24 @@ impl Hunt<'_> {
         let mut note = match &self.inside {
             Some(Inside { file, .. }) => {
                 let names: Vec<String> = file.content.names().map(str::to_owned).collect();
-                format!("In {}, {}", file.path, profiles_text(&names))
+                let mut text = format!("In {}, {}", file.path, profiles_text(&names));
+                let wants_session = values
+                    .iter()
+                    .any(|value| value.what == SECURITY_TOKEN_FILE.what);
+                if wants_session {
+                    let holds = |name: &&String| {
+                        let found = file.content.get(name, "security_token_file");
+                        found.is_some_and(|(_, of)| of == name.as_str())
+                    };
+                    let sessions: Vec<String> = names.iter().filter(holds).cloned().collect();
+                    if !sessions.is_empty() {
+                        text.push_str(&format!(
+                            "; a session is in {}, which config_file_profile chooses",
+                            listed(&sessions, "and in")
+                        ));
+                    }
+                }
+                text
             }
             None => self.no_file(),
         };
@@ -782,6 +816,11 @@ impl Hunt<'_> {
                 ". There is a session, {}, which auth = \"SecurityToken\" uses",
                 found.origin
             ));
+            if values.iter().any(|value| value.what == USER.what)
+                && let Some(user) = self.inside(&USER)
+            {
+                note.push_str(&format!("; {} has no part in it", user.origin));
+            }
         }
         Error::Missing { how, values, note }
     }
@@ -846,6 +885,9 @@ fn resource_region(search: &Search<'_>) -> Option<Found> {
     search.variable(resource_principal::REGION.to_owned())
 }
 
+/// How somebody with a session is signed in.
+const WITH_SESSION: &str = "with a session token";
+
 fn here(found: Found) -> Place {
     Place::Here {
         text: found.value,
@@ -884,7 +926,7 @@ pub(super) fn missing_text(how: Option<&str>, values: &[MissingValue], note: &st
             ". Another way to sign in is chosen with the argument auth.\n\n\
              A key and a configuration file are made by:\n    oci setup config",
         ),
-        Some("with a session token") => text.push_str(
+        Some(WITH_SESSION) => text.push_str(
             ".\n\nA session and a profile for it are made by:\n    oci session authenticate",
         ),
         Some(_) => {}
@@ -1047,6 +1089,7 @@ mod tests {
             Way::TokenExchange {
                 settings,
                 signed_by_instance,
+                ..
             } => format!("signed by instance {signed_by_instance}, {settings:?}"),
         };
         format!("{} {what}", way.name()).trim_end().to_owned()

@@ -27,9 +27,10 @@ use crate::signing::{self, Coverage, FORM_CONTENT_TYPE, Parts, SigningKey};
 
 /// The workload outside Oracle's cloud. Contacts nobody yet. `settings` are
 /// complete: the environment had its say. `instance` signs the exchange when
-/// `auth` says so.
+/// `auth` says so. `token_named_by` is who says where the token of the workload is.
 pub(super) fn source(
     settings: &TokenExchange,
+    token_named_by: String,
     instance: Option<Arc<dyn CredentialSource>>,
     network: &Network,
 ) -> Result<Arc<dyn CredentialSource>, Error> {
@@ -76,6 +77,7 @@ pub(super) fn source(
         channel: exchange::channel(network, WANTED)?,
         url: token_endpoint(&domain)?,
         token_path: token_path.into(),
+        token_named_by,
         client,
         requested,
         subject_token_type: given(&settings.subject_token_type).unwrap_or_else(|| "jwt".to_owned()),
@@ -142,6 +144,7 @@ struct Job {
     channel: Channel,
     url: Url,
     token_path: PathBuf,
+    token_named_by: String,
     client: Client,
     requested: String,
     subject_token_type: String,
@@ -199,7 +202,7 @@ impl Job {
 
     /// The CI's token as it is now: a long job may be given another.
     async fn subject_token(&self) -> Result<String, ExchangeError> {
-        let text = exchange::read("the CI's token", &self.token_path, TOKEN_PATH).await?;
+        let text = exchange::read("the CI's token", &self.token_path, &self.token_named_by).await?;
         exchange::evidence(
             "CI's token",
             &self.token_path.display().to_string(),
@@ -442,15 +445,22 @@ mod tests {
         )?)
     }
 
+    fn named() -> String {
+        "the environment variable OCI_WORKLOAD_IDENTITY_TOKEN_PATH".to_owned()
+    }
+
     async fn failure(settings: &TokenExchange, emulator: &Emulator) -> anyhow::Result<String> {
-        match source(settings, None, &network(None))?.credential().await {
+        match source(settings, named(), None, &network(None))?
+            .credential()
+            .await
+        {
             Ok(_) => anyhow::bail!("there is a credential"),
             Err(error) => Ok(text(&*error, &[(&emulator.authority(), "HOST")])),
         }
     }
 
     fn refused(settings: &TokenExchange) -> String {
-        source(settings, None, &network(None))
+        source(settings, named(), None, &network(None))
             .err()
             .map_or_else(String::new, |error| error.to_string())
     }
@@ -463,7 +473,7 @@ mod tests {
         let seed = emulator.seed().clone();
         let folder = tempfile::tempdir()?;
         let settings = job(&emulator, folder.path())?;
-        let source = source(&settings, None, &network(None))?;
+        let source = source(&settings, named(), None, &network(None))?;
         let host = emulator.authority();
         assert_eq!(
             source.describe(),
@@ -495,7 +505,7 @@ mod tests {
         let emulator = Emulator::builder().start().await?;
         let folder = tempfile::tempdir()?;
         let settings = job(&emulator, folder.path())?;
-        let source = source(&settings, None, &network(None))?;
+        let source = source(&settings, named(), None, &network(None))?;
         let first = source.credential().await?;
         job(&emulator, folder.path())?;
         emulator.expire_tokens();
@@ -524,7 +534,7 @@ mod tests {
         let instance = instance_of(&emulator)?;
         instance.credential().await?;
         emulator.expire_tokens();
-        let source = source(&settings, Some(instance), &network(None))?;
+        let source = source(&settings, named(), Some(instance), &network(None))?;
         works(source.clone(), &emulator).await?;
         let workload_id = &emulator.seed().workload_id;
         assert_eq!(
@@ -545,7 +555,12 @@ mod tests {
             auth: Some("InstancePrincipal".to_owned()),
             ..job(&emulator, folder.path())?
         };
-        let source = super::source(&settings, Some(instance_of(&emulator)?), &network(None))?;
+        let source = super::source(
+            &settings,
+            named(),
+            Some(instance_of(&emulator)?),
+            &network(None),
+        )?;
         let error = source.credential().await.err();
         let error = error.ok_or_else(|| anyhow::anyhow!("it signs in"))?;
         expect!["cannot sign the request for a security token in exchange for the CI's token: cannot get a security token for this instance: HOST answered 400 InvalidParameter: The request is invalid (opc-request-id: ID)"].assert_eq(&text(&*error, &[(&emulator.authority(), "HOST")]));
@@ -612,7 +627,7 @@ mod tests {
         std::fs::write(&path, jwt(&json!({ "exp": seconds_from_now(-420) })))?;
         expect!["the CI's token from FILE ended 7 minutes ago; have the pipeline ask for a new one right before Terraform runs"].assert_eq(&failure().await?);
         std::fs::remove_file(&path)?;
-        expect!["cannot read the CI's token in FILE, which workload_identity_token_path names: No such file or directory (os error 2)"].assert_eq(&failure().await?);
+        expect!["cannot read the CI's token in FILE, which the environment variable OCI_WORKLOAD_IDENTITY_TOKEN_PATH names: No such file or directory (os error 2)"].assert_eq(&failure().await?);
         assert_eq!(count(&emulator, "ExchangeToken"), 0);
         Ok(())
     }

@@ -556,6 +556,12 @@ impl Inside<'_> {
         self.key(key)
     }
 
+    /// Whether the profile itself says something, not `DEFAULT` for it.
+    pub(super) fn own(&self, key: &str) -> bool {
+        let found = self.file.content.get(self.profile, key);
+        found.is_some_and(|(_, from)| from == self.profile)
+    }
+
     /// For a message: "`user` in profile DEFAULT of PATH".
     pub(super) fn place(&self, name: &Name) -> Option<String> {
         let key = name.keys.first()?;

@@ -48,7 +48,7 @@ impl Emulator {
         ]));
         let identity_domain = self.identity_domain(&folder.path("identity-domain"))?;
 
-        let machines = [
+        let mut machines = vec![
             ("instance", "a compute instance", instance),
             ("cloud-shell", "Cloud Shell", cloud_shell),
             ("resource-principal", "a function", resource),
@@ -58,6 +58,12 @@ impl Emulator {
                 identity_domain,
             ),
         ];
+        // Other systems have no second loopback address, and the cluster's port is fixed.
+        if cfg!(target_os = "linux") {
+            let mut workload = self.workload(&folder.path("workload"))?;
+            workload.insert("OCI_AUTH".to_owned(), "OKEWorkloadIdentity".to_owned());
+            machines.push(("workload", "a pod of an OKE cluster", workload));
+        }
         let mut names: BTreeSet<&str> = ["OCI_CONFIG_FILE", "OCI_CLI_CONFIG_FILE"].into();
         names.extend(
             machines

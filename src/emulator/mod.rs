@@ -663,7 +663,9 @@ impl Builder {
         let address = self
             .listen
             .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-        let listener = TcpListener::bind(address).await?;
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+        })?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let authority = listener.local_addr()?.to_string();
         let url = format!("{scheme}://{authority}");

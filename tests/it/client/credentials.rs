@@ -848,6 +848,35 @@ fn session_beside_an_api_key() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The key of a session is not the key of a user who stands in `DEFAULT`: an API key is not
+/// put together from both. A session that is asked for and is in another profile is pointed to.
+#[test]
+fn session_beside_a_user() -> anyhow::Result<()> {
+    let mut setup = Setup::with_default_profile()?;
+    setup.append(
+        ".oci/config",
+        "[ci]\nsecurity_token_file=/token\nkey_file=/key.pem\n[night]\nsecurity_token_file=/other\nkey_file=/other.pem\n",
+    )?;
+    setup.settings.auth = Some("SecurityToken".into());
+    setup.fails(expect![[r#"
+        cannot sign in with a session token: there is no session token. Looked at, in this order:
+            session token: OCI_CLI_SECURITY_TOKEN_FILE, `security_token_file` in profile DEFAULT of HOME/.oci/config
+        In HOME/.oci/config, the profiles are DEFAULT, ci and night; a session is in ci and in night, which config_file_profile chooses.
+
+        A session and a profile for it are made by:
+            oci session authenticate"#]]);
+    setup.settings.config_file_profile = Some("ci".into());
+    setup.settings.auth = Some("ApiKey".into());
+    setup.fails(expect![[r#"
+        nobody to sign in as: there is no user. Looked at, in this order:
+            user: the argument user_ocid, TF_VAR_user_ocid, OCI_USER_OCID, OCI_CLI_USER, `user` in the profiles ci and DEFAULT of HOME/.oci/config
+        In HOME/.oci/config, the profiles are DEFAULT, ci and night. There is a session, `security_token_file` in profile ci of HOME/.oci/config, which auth = "SecurityToken" uses; `user` in profile DEFAULT of HOME/.oci/config has no part in it. Another way to sign in is chosen with the argument auth.
+
+        A key and a configuration file are made by:
+            oci setup config"#]]);
+    Ok(())
+}
+
 /// `DEFAULT` by name is what is used anyway; it need not be there.
 #[test]
 fn default_by_name() -> anyhow::Result<()> {

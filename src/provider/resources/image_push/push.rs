@@ -97,10 +97,10 @@ impl ImagePush {
         {
             return Err(changed(&source, promised, &root).into());
         }
-        let registry = self.clients.registry(cx).await?;
         if !planned.namespace.is_known() {
             planned.namespace = Attr::Known(self.clients.namespace(cx).await?);
         }
+        let registry = self.clients.registry_for(cx, &planned.path()).await?;
         let mut next = Memory::default();
         next.learn(&image);
         let mut additional: Vec<String> = planned.additional_tags().into_iter().collect();

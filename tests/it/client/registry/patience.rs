@@ -164,7 +164,7 @@ async fn what_was_cut_is_no_progress() -> anyhow::Result<()> {
 async fn a_policy_that_is_young() -> anyhow::Result<()> {
     let denied = r#"{"errors":[{"code":"DENIED","message":"no policy allows this"}]}"#;
     let fake = Fake::start(SignIn::Token).await?;
-    (1..9).for_each(|number| fake.accept(&number.to_string()));
+    (1..99).for_each(|number| fake.accept(&number.to_string()));
     let source = Arc::new(Counter(AtomicUsize::new(0)));
     let credentials = Credentials::Token(source.clone());
     let client = client_with(&fake, credentials, RetryPolicy::without_waiting())?;

@@ -64,7 +64,7 @@ impl Row {
         let problems = push.apply_planned(&plan).await.unwrap_err();
         let directory = layout.path().display().to_string();
         let text = short(&cloud.neutral(&problems.to_string())).replace(&directory, "LAYOUT");
-        expected.assert_eq(&text);
+        expected.assert_eq(&without_chance(&text));
         assert!(push.state().is_null(), "{}", self.fault);
         assert!(cloud.emulator.tags("team/web").is_empty(), "{}", self.fault);
         let asked = cloud.operations();
@@ -81,6 +81,21 @@ impl Row {
 fn merge(config: &mut Json, changes: &Json) {
     for (name, value) in changes.as_object().into_iter().flatten() {
         config[name] = value.clone();
+    }
+}
+
+/// Which of the blobs is cut first, and how the system calls it, is chance.
+fn without_chance(text: &str) -> String {
+    let cut = text.split_once(" was cut during ");
+    let parts = cut.and_then(|(_, rest)| {
+        let (_, numbers) = rest.split_once(", after ")?;
+        let (numbers, rest) = numbers.split_once(" bytes in ")?;
+        let (_, reason) = rest.split_once("attempts: ")?;
+        Some((numbers, reason.split_once('\n')?.0))
+    });
+    match parts {
+        Some((numbers, reason)) => text.replace(numbers, "N of M").replace(reason, "REASON."),
+        None => text.to_owned(),
     }
 }
 

@@ -51,7 +51,8 @@ async fn the_largest_goes_first_over_all_pushes() -> anyhow::Result<()> {
         client.push(&other).await
     };
     let (first, second) = tokio::join!(push(&client, &one), second);
-    (first?, second?);
+    first?;
+    second?;
     let sizes: Vec<usize> = fake
         .seen()
         .iter()

@@ -138,6 +138,9 @@ impl Access {
     }
 }
 
+/// Nobody minds if an attempt to sign in that takes less is made once more.
+const LONG: Duration = Duration::from_secs(1);
+
 /// A header that lets a call pass.
 #[derive(Clone)]
 pub(super) struct Pass {
@@ -259,13 +262,15 @@ impl Desk {
         (asked < failed.until).then(|| failed.cause.clone())
     }
 
-    /// What an attempt that began then came to. Who waited for it is told the same,
-    /// and so is who comes within as much time as it took.
+    /// What an attempt that began then came to. Who waited for it is told the same;
+    /// and when it took long, so is who comes within as much time again.
     fn fail(&mut self, began: Instant, cause: impl Into<Cause>) -> Cause {
         let cause = cause.into();
+        let took = began.elapsed();
+        let took = Some(took).filter(|took| *took >= LONG).unwrap_or_default();
         self.failed = Some(Failed {
             cause: cause.clone(),
-            until: Instant::now() + began.elapsed(),
+            until: Instant::now() + took,
         });
         cause
     }

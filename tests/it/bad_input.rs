@@ -1222,6 +1222,8 @@ async fn registry_that_fails() -> anyhow::Result<()> {
 
                 oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Upload of manifest 1 at HOST was answered 400 MANIFEST_INVALID: unknown media type.
 
+                The registry does not take images of this kind. The arguments "format" and "compression" write them in another way: registries that know nothing else take "docker" and "gzip".
+
                 Signed in as: user USER (API key FINGERPRINT, argument private_key)
                 Request id: ID"#]],
         ),

@@ -30,6 +30,9 @@ pub(super) struct Call {
     retry_token: Option<String>,
     /// It changes nothing, so that it may be dropped half way.
     pub(super) reads: bool,
+    /// It makes nothing, and the next run finds what it took away, so that nobody has
+    /// to wait long for its answer when the run is stopped.
+    pub(super) only_removes: bool,
     /// A 404 is its answer.
     pub(super) is_question: bool,
     pub(super) check: Option<Check>,
@@ -94,6 +97,7 @@ impl Call {
                 Repeat::Harmless
             },
             reads: method == Method::GET,
+            only_removes: false,
             // To a DELETE a 404 says that there is nothing left to do.
             is_question: method == Method::DELETE,
             method,
@@ -163,6 +167,12 @@ impl Call {
     pub(super) fn harmless(mut self) -> Self {
         self.repeat = Repeat::Harmless;
         self.reads = true;
+        self
+    }
+
+    /// Takes away what the next run finds gone.
+    pub(super) fn removing(mut self) -> Self {
+        self.only_removes = true;
         self
     }
 

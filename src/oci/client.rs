@@ -299,9 +299,13 @@ impl Client {
         let answer = if request.call.reads {
             self.unless_stopped(self.signed_in(request)).await?
         } else {
+            let last_word = match request.call.only_removes {
+                true => self.last_word.min(LAST_ANSWER),
+                false => self.last_word,
+            };
             let patience = async {
                 self.stop.cancelled().await;
-                tokio::time::sleep(self.last_word).await;
+                tokio::time::sleep(last_word).await;
             };
             tokio::select! {
                 biased;
@@ -668,6 +672,9 @@ fn clock_skew(headers: &HeaderMap, ours: SystemTime) -> Option<i64> {
 /// what it did. What it made would otherwise be in no state; a service that is
 /// silent for longer is not worth waiting for.
 const LAST_WORD: Duration = Duration::from_secs(10);
+
+/// The same of a change that leaves nothing behind.
+const LAST_ANSWER: Duration = Duration::from_millis(800);
 
 /// No answer of the control plane comes near.
 const MAX_BODY: usize = 16 << 20;
@@ -1216,6 +1223,35 @@ mod tests {
             matches!(&error, Some(Error::Transport { source, attempts: 8, .. }) if source.is_timeout()),
             "{error:?}"
         );
+        Ok(())
+    }
+
+    /// Who takes something away has less than a second: the next run sees what became
+    /// of it.
+    #[tokio::test]
+    async fn a_removal_is_not_waited_for() -> anyhow::Result<()> {
+        let silent = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", silent.local_addr()?);
+        for what in ["tag", "image"] {
+            let stop = CancellationToken::new();
+            let client = Client::new(config(Some(&url))?)?.with_stop(stop.clone());
+            let removing = async {
+                match what {
+                    "tag" => client.remove_container_version("a", "1").await.map(drop),
+                    _ => client.delete_container_image("a").await,
+                }
+            };
+            let (removed, stopped) = tokio::join!(removing, async {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                stop.cancel();
+                Instant::now()
+            });
+            assert!(
+                removed.as_ref().is_err_and(Error::is_stopped),
+                "{removed:?}"
+            );
+            assert!(stopped.elapsed() < Duration::from_millis(1_500), "{what}");
+        }
         Ok(())
     }
 

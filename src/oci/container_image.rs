@@ -110,7 +110,8 @@ impl Client {
             Method::DELETE,
         )?
         .path("container/images")
-        .value(id);
+        .value(id)
+        .removing();
         self.done(&call).await
     }
 
@@ -130,7 +131,8 @@ impl Client {
         .value(id)
         .path("actions/removeVersion")
         .body(&RemoveVersion { version: tag })?
-        .with_retry_token();
+        .with_retry_token()
+        .removing();
         self.json(&call).await
     }
 

@@ -266,9 +266,16 @@ pub(super) mod code {
 pub(super) fn code_and_message(body: &[u8], scrub: impl Fn(&str) -> String) -> (String, String) {
     // What is cut off afterwards might else be half of a secret.
     let excerpt = || excerpt(&scrub(&transport::words(body)));
-    let Ok(Value::Object(members)) = serde_json::from_slice(body) else {
+    let Ok(Value::Object(mut members)) = serde_json::from_slice(body) else {
         return (String::new(), excerpt());
     };
+    // The registry's way, in which its token endpoint answers, too.
+    if let Some(Value::Array(errors)) = members.get_mut("errors")
+        && !errors.is_empty()
+        && let Value::Object(first) = errors.swap_remove(0)
+    {
+        members = first;
+    }
     let text = |name: &str| match members.get(name) {
         Some(Value::String(text)) => Some(scrub(text)),
         Some(Value::Number(number)) => Some(number.to_string()),

@@ -45,6 +45,50 @@ pub fn parse_host_overrides(text: &str) -> Result<BTreeMap<&'static str, String>
     Ok(overrides)
 }
 
+/// Names in `CLIENT_HOST_OVERRIDES` that are no client used here, and look like one
+/// that was meant: each with that one. What they were to lead elsewhere goes to
+/// Oracle's own address.
+pub fn misspelt_host_overrides(text: &str) -> Vec<(String, &'static str)> {
+    let entries = text.split(';').filter_map(|entry| entry.split_once('='));
+    let names = entries.map(|(name, _)| name.trim());
+    names
+        .filter(|name| CLIENTS.iter().all(|(known, _)| known != name))
+        .filter_map(|name| {
+            let meant = CLIENTS.iter().find(|(known, _)| is_like(name, known))?.0;
+            Some((name.to_owned(), meant))
+        })
+        .collect()
+}
+
+/// Whether somebody who wrote the one may have meant the other.
+fn is_like(written: &str, known: &str) -> bool {
+    let letters = |text: &str| -> Vec<char> {
+        let letters = text.chars().filter(|letter| letter.is_alphanumeric());
+        letters.flat_map(char::to_lowercase).take(100).collect()
+    };
+    let package = |name: &str| name.split('.').next().map(str::to_owned);
+    package(written) == package(known)
+        || distance(&letters(written), &letters(known)) <= MOST_MISTAKES
+}
+
+/// More are another word.
+const MOST_MISTAKES: usize = 3;
+
+/// How many letters have to be put in, left out or exchanged.
+fn distance(one: &[char], other: &[char]) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, letter) in one.iter().enumerate() {
+        let mut before = index;
+        row[0] = index + 1;
+        for (column, other) in other.iter().enumerate() {
+            let exchanged = before + usize::from(letter != other);
+            before = row[column + 1];
+            row[column + 1] = exchanged.min(before + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}
+
 /// Names of clients in Oracle's provider. It has none for the token endpoint,
 /// which is asked at the registry's own address anyway.
 const CLIENTS: &[(&str, Service)] = &[
@@ -124,6 +168,30 @@ mod tests {
         assert!(parse_host_overrides("")?.is_empty());
         assert!(parse_host_overrides(" ; ")?.is_empty());
         Ok(())
+    }
+
+    /// Names that somebody mistyped are found; those of other services are none.
+    #[test]
+    fn misspelt() {
+        let found = |name: &str| {
+            let found = misspelt_host_overrides(&format!("{name}=https://a.example"));
+            found.first().map(|(_, meant)| *meant)
+        };
+        let artifacts = Some("oci_artifacts.ArtifactsClient");
+        assert_eq!(found("oci_artifact.ArtifactsClient"), artifacts);
+        assert_eq!(found("oci_artifacts.artifactsclient"), artifacts);
+        assert_eq!(found("oci_artifacts.ContainerClient"), artifacts);
+        assert_eq!(found("ArtifactsClient"), None);
+        let storage = Some("oci_object_storage.ObjectStorageClient");
+        assert_eq!(found("oci_objectstorage.ObjectStorageClient"), storage);
+        for right in [
+            "oci_artifacts.ArtifactsClient",
+            "oci_core.ComputeClient",
+            "oci_identity_domains.IdentityDomainsClient",
+            "",
+        ] {
+            assert_eq!(found(right), None, "{right}");
+        }
     }
 
     /// A broken entry is named, without a password that may stand in it.

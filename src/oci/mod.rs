@@ -33,7 +33,7 @@ pub use container_repository::{
     FreeformTags, ListContainerRepositories, Readme, UpdateContainerRepository, new_retry_token,
 };
 pub use error::Error;
-pub use hosts::parse_host_overrides;
+pub use hosts::{misspelt_host_overrides, parse_host_overrides};
 pub use registry_login::registry_login;
 pub use registry_token::RegistryToken;
 pub use tenancy::{RegionSubscription, Tenancy};

@@ -37,6 +37,9 @@ pub struct Clients {
     unknown_argument: Option<&'static str>,
     control_plane: Once<oci::Client>,
     registry: Once<Registry>,
+    /// The registry as those see it who push to one repository, where Docker's
+    /// configuration has the logins.
+    repositories: Mutex<HashMap<String, Arc<Once<Registry>>>>,
     docker: registry::DockerConfig,
     sources: Sources,
     namespace: Once<String>,
@@ -63,6 +66,8 @@ pub(crate) struct Registry {
     pub(crate) oci: Option<oci::Client>,
     /// Who signs in otherwise.
     login: Arc<str>,
+    /// And with what.
+    credentials: registry::Credentials,
 }
 
 impl Registry {
@@ -135,6 +140,7 @@ impl Clients {
             unknown_argument,
             control_plane: Once::new("Nobody was signed in"),
             registry: Once::new("Nobody was signed in"),
+            repositories: Mutex::default(),
             namespace: Once::new("The namespace of the tenancy was not read"),
             loader: Arc::default(),
             taken_over: Mutex::default(),
@@ -190,6 +196,42 @@ impl Clients {
         Ok(Registry {
             client: registry.client.with_stop(cx.stop.clone()),
             ..registry
+        })
+    }
+
+    /// The registry for one of its repositories (with namespace): Docker's and podman's
+    /// configurations may have a login of its own for it.
+    pub(crate) async fn registry_for(&self, cx: &Context, path: &str) -> Result<Registry> {
+        let registry = self.registry(cx).await?;
+        if registry.oci.is_some() || registry.has_login {
+            return Ok(registry);
+        }
+        let repository = {
+            // A map is whole after every change.
+            let known = self.repositories.lock();
+            let mut known = known.unwrap_or_else(PoisonError::into_inner);
+            let make = || Arc::new(Once::new("Nobody was signed in"));
+            known.entry(path.to_owned()).or_insert_with(make).clone()
+        };
+        let look = || async {
+            let login = self.docker.login(registry.client.host(), path, &cx.stop);
+            Ok(match login.await {
+                Ok(Some(login)) if !login.is(&registry.credentials) => Registry {
+                    client: registry.client.signed_in_with(login.credentials.clone()),
+                    is_dockers: true,
+                    credentials: login.credentials,
+                    login: login.identity.into(),
+                    ..registry.clone()
+                },
+                Ok(_) => registry.clone(),
+                Err(error) => return Err(diagnose::docker_config(&error)),
+            })
+        };
+        let found = repository.get(&cx.stop, look).await;
+        let found = found.map_err(|failure| failure.diagnostics)?;
+        Ok(Registry {
+            client: found.client.with_stop(cx.stop.clone()),
+            ..found
         })
     }
 
@@ -378,7 +420,10 @@ impl Clients {
                 let hosts = oci.region().registry_hosts();
                 hosts.contains(&own.client.host().to_owned()) && hosts.contains(&host.to_owned())
             });
-        is_own.then_some(own)
+        match is_own {
+            true => self.registry_for(cx, name.repository()).await.ok(),
+            false => None,
+        }
     }
 
     /// `None` is a stop.
@@ -587,7 +632,7 @@ impl Clients {
                 },
                 host,
                 plain_http,
-                credentials,
+                credentials: credentials.clone(),
                 max_concurrent_uploads: settings.max_concurrent_uploads.unwrap_or(4),
                 retry: self.retry.clone(),
             }),
@@ -596,6 +641,7 @@ impl Clients {
             is_dockers,
             oci: own,
             login: login.into(),
+            credentials,
         })
     }
 
@@ -607,6 +653,23 @@ impl Clients {
             url::Url::parse(&address).is_ok_and(|url| url.authority() == host)
         });
         is_endpoint || is_oracles_registry(host)
+    }
+
+    /// What is configured and has no effect.
+    pub(super) fn warnings(&self) -> Vec<Diagnostic> {
+        let Some(Variable { name, value }) = &self.effective.host_overrides else {
+            return Vec::new();
+        };
+        let misspelt = oci::misspelt_host_overrides(value).into_iter();
+        misspelt
+            .map(|(written, meant)| {
+                let detail = format!(
+                    "The environment variable {name} names the client \"{written}\", which is not used here, so its address is not either, and \
+                     requests go where they would go without it. If \"{meant}\" is meant, write it like that."
+                );
+                Diagnostic::warning("Unknown client", detail)
+            })
+            .collect()
     }
 
     /// Base addresses of single services, from `CLIENT_HOST_OVERRIDES`.

@@ -155,7 +155,8 @@ pub(super) fn registry(
                 .at(Path::attribute("source"))
                 .into();
         }
-        error if error.is_name_unknown() => Path::attribute("repository"),
+        error if is_unknown_tenant(error) && error.is_not_found() => Path::attribute("namespace"),
+        error if error.is_name_unknown() && error.is_not_found() => Path::attribute("repository"),
         registry::Error::TagElsewhere { .. } => Path::attribute("if_exists"),
         _ => Path::root(),
     };
@@ -639,6 +640,26 @@ fn registry_advice(error: &registry::Error, right: &str, registry: &Registry) ->
             ),
         });
     }
+    if is_unknown_tenant(error) {
+        return Some(format!(
+            "{host} has no such namespace. Leave the argument \"namespace\" out, so that it is the tenancy's own, which is not the tenancy's name; \
+             and check that it is the registry of the tenancy's region."
+        ));
+    }
+    if is_immutable(error) {
+        return Some(
+            "Nobody can move a tag of an immutable repository, whatever policies say. Push under another tag, or set \"if_exists\" to \"adopt\" to \
+             accept what is there."
+                .to_owned(),
+        );
+    }
+    if error.status() == Some(413) && is_about_manifest(error) {
+        return Some(
+            "The registry, or a proxy or a gateway before it, takes no manifest of that size. Raise its limit, or build the image with fewer \
+             layers or annotations."
+                .to_owned(),
+        );
+    }
     if error.status() == Some(413) {
         return Some(
             "The registry, or a proxy or a gateway before it, takes no request of that size. Large layers are sent in parts where that helps. \
@@ -652,6 +673,35 @@ fn registry_advice(error: &registry::Error, right: &str, registry: &Registry) ->
              cleaning up in the repository at this moment; apply again."
                 .to_owned(),
         );
+    }
+    match error.code() {
+        "MANIFEST_INVALID" => {
+            return Some(
+                "The registry does not take images of this kind. The arguments \"format\" and \"compression\" write them in another way: \
+                 registries that know nothing else take \"docker\" and \"gzip\"."
+                    .to_owned(),
+            );
+        }
+        "DIGEST_INVALID" => {
+            return Some(
+                "The source was read again and has that digest, so the bytes change between here and the registry: look at proxies and gateways \
+                 on the way, and apply again."
+                    .to_owned(),
+            );
+        }
+        "BLOB_UPLOAD_UNKNOWN" | "BLOB_UPLOAD_INVALID" => {
+            return Some(
+                "The registry forgets uploads while they are under way, as one does whose requests are spread over several servers that share \
+                 nothing. Apply again; if it stays like this, it is the registry's operators who can help."
+                    .to_owned(),
+            );
+        }
+        "UNSUPPORTED" => {
+            return Some(format!(
+                "{host} takes no pushes. It may be a mirror, which only gives images out, or be set to read-only."
+            ));
+        }
+        _ => {}
     }
     // A registry sends a code with every message; an answer to HEAD has neither.
     if let registry::Error::Registry { code, message, .. } = error
@@ -686,7 +736,8 @@ fn registry_advice(error: &registry::Error, right: &str, registry: &Registry) ->
              gateway with a limit on sizes or times."
                 .to_owned(),
         ),
-        registry::Error::Transport { .. } => Some(UNREACHABLE.to_owned()),
+        registry::Error::Transport { .. } if registry.is_ocir => Some(UNREACHABLE.to_owned()),
+        registry::Error::Transport { .. } => Some(NOT_THERE.to_owned()),
         registry::Error::Digest { .. } => Some(
             "Apply again. If it stays like this, something between here and the registry changes what passes, or somebody else pushes \
              under the same tag."
@@ -712,6 +763,23 @@ fn registry_advice(error: &registry::Error, right: &str, registry: &Registry) ->
 /// Why a call that was stopped did not end.
 pub(super) const INTERRUPTED: &str = "the run was interrupted.";
 
+/// Whether OCIR says that it does not know the namespace.
+fn is_unknown_tenant(error: &registry::Error) -> bool {
+    matches!(error, registry::Error::Registry { message, .. } if message.starts_with("Tenant with name"))
+}
+
+/// Whether a tag was not moved since nobody may move it. No registry has the same
+/// code for that, and OCIR's is not known.
+fn is_immutable(error: &registry::Error) -> bool {
+    is_about_manifest(error)
+        && matches!(error, registry::Error::Registry { code, message, .. }
+            if format!("{code} {message}").to_lowercase().contains("immutable"))
+}
+
+fn is_about_manifest(error: &registry::Error) -> bool {
+    matches!(error, registry::Error::Registry { operation, .. } if operation.contains("of manifest "))
+}
+
 /// Whether a registry misses something that a manifest names.
 fn is_content_missing(error: &registry::Error) -> bool {
     matches!(error.code(), "MANIFEST_BLOB_UNKNOWN" | "BLOB_UNKNOWN")
@@ -721,6 +789,8 @@ const BROKEN: &str = "The service failed, not the request. Apply again later; if
 const CHANGED: &str = "Let whatever writes the source end before the run begins, then plan again.";
 const NOT_REACHED: &str =
     "Check how the host is written, the network, and whether a proxy is needed (HTTPS_PROXY).";
+const NOT_THERE: &str = "Check the network, the provider's argument \"registry.host\" (and \"plain_http\" there, for a registry without HTTPS), and whether a \
+                         proxy is needed (HTTPS_PROXY).";
 const NO_REGISTRY: &str = "Check how the host is written: what answers there may be something else, or a proxy in front of it.";
 const OWN_TOKENS: &str = "A user needs no policy for tokens of its own. Check that the user still exists and is active, and that an administrator has not \
                           switched off auth tokens for it (capability canUseAuthTokens).";

@@ -68,8 +68,12 @@ impl Provider for Ocir {
         config.validate()
     }
 
-    async fn configure(&self, _: &mut Context, config: config::Config) -> Result<Clients> {
-        Clients::new(config, self.environment.clone(), self.retry.clone())
+    async fn configure(&self, cx: &mut Context, config: config::Config) -> Result<Clients> {
+        let clients = Clients::new(config, self.environment.clone(), self.retry.clone())?;
+        for warning in clients.warnings() {
+            cx.warn(warning);
+        }
+        Ok(clients)
     }
 
     fn resources(&self) -> Vec<ResourceType<Clients>> {

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{
-    Error,
+    Cause, Error,
     client::{ANSWER_TIMEOUT, lock, read_body, say_waiting, send_within},
     error::{About, excerpt},
 };
@@ -138,6 +138,9 @@ impl Access {
     }
 }
 
+/// Nobody minds if an attempt to sign in that takes less is made once more.
+const LONG: Duration = Duration::from_secs(1);
+
 /// A header that lets a call pass.
 #[derive(Clone)]
 pub(super) struct Pass {
@@ -225,13 +228,53 @@ pub(super) struct Auth {
     credentials: Credentials,
     /// How the registry asked the last time.
     challenge: Mutex<Option<Challenge>>,
-    /// One pass per access. The inner lock is held during an exchange, so that
-    /// many waiters cause one.
-    passes: Mutex<HashMap<Option<Access>, Slot>>,
+    /// One desk per access. Its lock is held during an exchange, so that many
+    /// waiters cause one.
+    desks: Mutex<HashMap<Option<Access>, Arc<tokio::sync::Mutex<Desk>>>>,
     secrets: Secrets,
 }
 
-type Slot = Arc<tokio::sync::Mutex<Option<Pass>>>;
+/// Where passes for one access are given out.
+#[derive(Default)]
+struct Desk {
+    pass: Option<Pass>,
+    /// How the last attempt to get one failed.
+    failed: Option<Failed>,
+}
+
+struct Failed {
+    cause: Cause,
+    /// Until when it is the answer for everybody who asks.
+    until: Instant,
+}
+
+impl Desk {
+    fn fresh(&self, need: Duration) -> Option<Pass> {
+        let pass = self.pass.as_ref();
+        let fresh = pass.filter(|pass| pass.is_fresh(need, Instant::now()));
+        fresh.cloned()
+    }
+
+    /// Why there is no pass for somebody who asked at this time: two hundred who wait
+    /// for a token endpoint that is down do not wait two hundred times as long as one.
+    fn failure(&self, asked: Instant) -> Option<Cause> {
+        let failed = self.failed.as_ref()?;
+        (asked < failed.until).then(|| failed.cause.clone())
+    }
+
+    /// What an attempt that began then came to. Who waited for it is told the same;
+    /// and when it took long, so is who comes within as much time again.
+    fn fail(&mut self, began: Instant, cause: impl Into<Cause>) -> Cause {
+        let cause = cause.into();
+        let took = began.elapsed();
+        let took = Some(took).filter(|took| *took >= LONG).unwrap_or_default();
+        self.failed = Some(Failed {
+            cause: cause.clone(),
+            until: Instant::now() + took,
+        });
+        cause
+    }
+}
 
 impl Auth {
     pub(super) fn new(
@@ -254,7 +297,7 @@ impl Auth {
             secrets: Secrets::new([password, encoded.as_str()]),
             credentials,
             challenge: Mutex::default(),
-            passes: Mutex::default(),
+            desks: Mutex::default(),
         }
     }
 
@@ -270,24 +313,27 @@ impl Auth {
         access: &Access,
         need: Duration,
     ) -> Result<Option<Pass>, Error> {
+        let asked = Instant::now();
         if let Credentials::Token(source) = &self.credentials {
-            let slot = self.slot(None);
-            let mut slot = slot.lock().await;
-            if let Some(pass) = slot
-                .as_ref()
-                .filter(|pass| pass.is_fresh(need, Instant::now()))
-            {
-                return Ok(Some(pass.clone()));
+            let desk = self.desk(None);
+            let mut desk = desk.lock().await;
+            if let Some(pass) = desk.fresh(need) {
+                return Ok(Some(pass));
             }
-            let token = say_waiting(&self.host, "a token to sign in with", source.token())
-                .await
-                .map_err(|source| self.sign_in(source))?;
+            if let Some(failure) = desk.failure(asked) {
+                return Err(self.sign_in(failure));
+            }
+            let began = Instant::now();
+            let token = say_waiting(&self.host, "a token to sign in with", source.token()).await;
+            let token = token.map_err(|error| self.sign_in(desk.fail(began, error)))?;
             self.secrets.add(&token.token);
             let pass = Pass::new(&format!("Bearer {}", token.token), Some(token.expires_at))
                 .ok_or_else(|| {
-                    self.sign_in("the token has characters that no header may have".into())
+                    let cause: Box<dyn std::error::Error + Send + Sync> =
+                        "the token has characters that no header may have".into();
+                    self.sign_in(cause)
                 })?;
-            *slot = Some(pass.clone());
+            desk.pass = Some(pass.clone());
             return Ok(Some(pass));
         }
         let challenge = lock(&self.challenge).clone();
@@ -296,16 +342,13 @@ impl Auth {
             Some(Challenge::Basic) => return Ok(self.basic()),
             Some(Challenge::Bearer { realm, service, .. }) => (realm, service),
         };
-        let slot = self.slot(Some(access));
-        let mut slot = slot.lock().await;
-        if let Some(pass) = slot
-            .as_ref()
-            .filter(|pass| pass.is_fresh(need, Instant::now()))
-        {
-            return Ok(Some(pass.clone()));
+        let desk = self.desk(Some(access));
+        let mut desk = desk.lock().await;
+        if let Some(pass) = desk.fresh(need) {
+            return Ok(Some(pass));
         }
         let pass = self.exchange(&realm, service.as_deref(), access).await?;
-        *slot = Some(pass.clone());
+        desk.pass = Some(pass.clone());
         Ok(Some(pass))
     }
 
@@ -337,11 +380,12 @@ impl Auth {
                 Credentials::Token(_) => None,
                 _ => Some(access),
             };
-            let slot = self.slot(key);
-            let mut slot = slot.lock().await;
+            let desk = self.desk(key);
+            let mut desk = desk.lock().await;
             // Unless somebody else has renewed it in the meantime.
-            if slot.as_ref().is_some_and(|pass| pass.header == used.header) {
-                *slot = None;
+            let pass = desk.pass.as_ref();
+            if pass.is_some_and(|pass| pass.header == used.header) {
+                desk.pass = None;
             }
         }
         Refusal {
@@ -350,19 +394,34 @@ impl Auth {
         }
     }
 
-    fn slot(&self, access: Option<&Access>) -> Slot {
-        let mut passes = lock(&self.passes);
-        if passes.len() >= MOST_PASSES {
-            // Those that nobody looks at just now; they can be had again.
-            passes.retain(|_, slot| Arc::strong_count(slot) > 1);
-        }
-        passes.entry(access.cloned()).or_default().clone()
+    /// Whether tokens are made from an identity, whose policies are somebody else's.
+    pub(super) fn is_identity(&self) -> bool {
+        matches!(self.credentials, Credentials::Token(_))
     }
 
-    fn sign_in(&self, source: Box<dyn std::error::Error + Send + Sync>) -> Error {
+    /// What was obtained before then is not used any more.
+    pub(super) async fn renew(&self, then: Instant) {
+        let desk = self.desk(None);
+        let mut desk = desk.lock().await;
+        // Unless somebody else has renewed it in the meantime.
+        if desk.pass.as_ref().is_some_and(|pass| pass.obtained < then) {
+            desk.pass = None;
+        }
+    }
+
+    fn desk(&self, access: Option<&Access>) -> Arc<tokio::sync::Mutex<Desk>> {
+        let mut desks = lock(&self.desks);
+        if desks.len() >= MOST_PASSES {
+            // Those that nobody stands at just now; passes can be had again.
+            desks.retain(|_, desk| Arc::strong_count(desk) > 1);
+        }
+        desks.entry(access.cloned()).or_default().clone()
+    }
+
+    fn sign_in(&self, cause: impl Into<Cause>) -> Error {
         Error::SignIn {
             host: self.host.clone(),
-            source,
+            source: cause.into(),
         }
     }
 
@@ -798,12 +857,12 @@ mod tests {
             false,
             Credentials::Anonymous,
         );
-        let held = auth.slot(Some(&Access::pull("held")));
+        let held = auth.desk(Some(&Access::pull("held")));
         for number in 0..3 * MOST_PASSES {
-            auth.slot(Some(&Access::pull(&number.to_string())));
+            auth.desk(Some(&Access::pull(&number.to_string())));
         }
-        assert!(lock(&auth.passes).len() <= MOST_PASSES);
-        assert!(Arc::ptr_eq(&held, &auth.slot(Some(&Access::pull("held")))));
+        assert!(lock(&auth.desks).len() <= MOST_PASSES);
+        assert!(Arc::ptr_eq(&held, &auth.desk(Some(&Access::pull("held")))));
     }
 
     /// Scopes name what the call needs, our repository first.

@@ -287,6 +287,7 @@ impl Client {
         let response = self
             .expect(&about, response, &[StatusCode::ACCEPTED])
             .await?;
+        self.inner.uploads.opened(job.repository);
         Session::opened(&response).map_err(|problem| {
             if response.headers().contains_key("location") {
                 about.redirect(problem)

@@ -77,14 +77,16 @@ pub(super) struct Inner {
     base: Option<Url>,
     pub(super) retry: RetryPolicy,
     pub(super) auth: Auth,
-    pub(super) uploads: push::Uploads,
+    pub(super) uploads: Arc<push::Uploads>,
     /// Whether the registry has ever answered. A host that has not may be
     /// misspelt, and is not tried for long.
-    pub(super) reached: AtomicBool,
+    pub(super) reached: Arc<AtomicBool>,
     pub(super) patience: Patience,
+    plain_http: bool,
 }
 
 /// How long an upload may stand still.
+#[derive(Clone)]
 pub(super) struct Patience {
     /// The connection takes nothing.
     pub(super) peer: Duration,
@@ -125,13 +127,14 @@ impl Client {
                     config.plain_http,
                     config.credentials,
                 ),
-                uploads: push::Uploads::new(config.max_concurrent_uploads),
+                uploads: Arc::new(push::Uploads::new(config.max_concurrent_uploads)),
                 http: config.http,
                 host: config.host,
                 base,
                 retry: config.retry,
-                reached: AtomicBool::new(false),
+                reached: Arc::default(),
                 patience: Patience::default(),
+                plain_http: config.plain_http,
             }),
             stop: CancellationToken::new(),
         }
@@ -141,6 +144,30 @@ impl Client {
         Self {
             inner: self.inner.clone(),
             stop,
+        }
+    }
+    /// The same registry for somebody else, who may push to other repositories:
+    /// tokens are their own, uploads and the bound on them are shared.
+    pub fn signed_in_with(&self, credentials: Credentials) -> Self {
+        let inner = &self.inner;
+        Self {
+            inner: Arc::new(Inner {
+                auth: Auth::new(
+                    inner.http.clone(),
+                    inner.host.clone(),
+                    inner.plain_http,
+                    credentials,
+                ),
+                uploads: inner.uploads.clone(),
+                http: inner.http.clone(),
+                host: inner.host.clone(),
+                base: inner.base.clone(),
+                retry: inner.retry.clone(),
+                reached: inner.reached.clone(),
+                patience: inner.patience.clone(),
+                plain_http: inner.plain_http,
+            }),
+            stop: self.stop.clone(),
         }
     }
     /// Host and port.

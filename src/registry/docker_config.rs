@@ -81,6 +81,24 @@ pub enum Error {
     Stopped,
 }
 
+impl Login {
+    /// Whether it signs in with just these credentials.
+    pub fn is(&self, credentials: &Credentials) -> bool {
+        use Credentials::{Basic, Refresh};
+        match (&self.credentials, credentials) {
+            (Refresh(one), Refresh(other)) => one == other,
+            (
+                Basic { username, password },
+                Basic {
+                    username: other,
+                    password: secret,
+                },
+            ) => username == other && password == secret,
+            _ => false,
+        }
+    }
+}
+
 impl DockerConfig {
     /// What these variables, and this home directory, say.
     ///

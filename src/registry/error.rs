@@ -1,6 +1,6 @@
 //! What can go wrong, and the questions callers ask about it.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{error::Error as StdError, ops::Deref, sync::Arc, time::Duration};
 
 use reqwest::{StatusCode, header::HeaderMap};
 use serde::Deserialize;
@@ -129,7 +129,7 @@ pub enum Error {
         /// Where to.
         host: String,
         /// Why.
-        source: Box<dyn StdError + Send + Sync>,
+        source: Cause,
     },
     /// The user interrupted the run.
     #[error("interrupted")]
@@ -172,6 +172,25 @@ pub enum Error {
         /// Why; its text names no URL.
         source: reqwest::Error,
     },
+}
+
+/// Why several calls failed at once; stands for the error that it holds.
+#[derive(Clone, Debug)]
+pub struct Cause(Arc<dyn StdError + Send + Sync>);
+
+// It is no error itself: in a chain of causes it would say everything twice.
+impl Deref for Cause {
+    type Target = dyn StdError + Send + Sync;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+impl From<Box<dyn StdError + Send + Sync>> for Cause {
+    fn from(error: Box<dyn StdError + Send + Sync>) -> Self {
+        Self(error.into())
+    }
 }
 
 impl Error {

@@ -16,11 +16,12 @@ mod pull;
 mod push;
 mod reference;
 mod retry;
+mod slots;
 
 pub use auth::{Credentials, Token, TokenSource};
 pub use client::{Client, Config};
 pub use docker_config::{DockerConfig, Error as DockerConfigError, Login};
-pub use error::Error;
+pub use error::{Cause, Error};
 pub use manifest::{ManifestContent, ManifestDescriptor};
 pub use pull::{Pull, api_host, speaks_plain_http};
 pub use push::{Push, Pushed};

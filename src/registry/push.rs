@@ -15,9 +15,12 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
     Client, Error, ManifestContent, auth::Access, blob::Mount, client::lock, error::code,
-    retry::Attempts,
+    retry::Attempts, slots::Slots,
 };
-use crate::image::{Blob, Digest, Image, Manifest};
+use crate::{
+    image::{Blob, Digest, Image, Manifest},
+    transport::RetryPolicy,
+};
 
 /// What to push, and where.
 #[derive(Debug)]
@@ -84,7 +87,7 @@ impl Client {
     /// Pushes an image. Sends nothing when its tags point to it already, and no
     /// blob when one of them does.
     ///
-    /// Blobs go first, the largest at the head; manifests follow, children
+    /// Blobs go first, the largest at the head, also of several pushes; manifests follow, children
     /// before the index that names them; the tags are last. Whatever ends a push
     /// half-way leaves the tag as it was, and blobs that the next push finds.
     ///
@@ -130,7 +133,48 @@ impl Client {
             .map(drop)
     }
 
+    /// A denial of a repository that nothing was written to yet may be about a policy
+    /// that this very run has made: it is asked again for a while, with new tokens,
+    /// since a policy is not in those that are older.
     async fn push_image(&self, job: &Job<'_>, push: &Push<'_>) -> Result<Pushed, Error> {
+        let retry = &self.inner.retry;
+        let retry = RetryPolicy {
+            max_elapsed: retry.max_elapsed.min(POLICY_IS_YOUNG),
+            ..retry.clone()
+        };
+        let (start, mut made) = (Instant::now(), 1);
+        loop {
+            let error = match self.push_once(job, push).await {
+                Err(error) if self.may_be_too_early(job, &error) => error,
+                done => return done,
+            };
+            let denied = Instant::now();
+            let Some(delay) = retry.next(made, start.elapsed(), rand::random(), None) else {
+                return Err(error.after(made));
+            };
+            let delay = if retry.wait { delay } else { Duration::ZERO };
+            tracing::info!(
+                host = self.host(),
+                attempt = made,
+                wait_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+                reason = %error,
+                "Asking the registry again, in case that a policy is just being made"
+            );
+            tokio::time::sleep(delay).await;
+            self.inner.auth.renew(denied).await;
+            made += 1;
+        }
+    }
+
+    fn may_be_too_early(&self, job: &Job<'_>, error: &Error) -> bool {
+        let is_denied = error.is_denied() && !error.is_anonymous_denial();
+        is_denied
+            && self.inner.auth.is_identity()
+            && !self.inner.uploads.is_open(job.repository)
+            && !self.stop.is_cancelled()
+    }
+
+    async fn push_once(&self, job: &Job<'_>, push: &Push<'_>) -> Result<Pushed, Error> {
         let root = push.image.root();
         let tags = push.tags();
         let open = self.open_tags(job, push, &tags).await?;
@@ -290,7 +334,7 @@ impl Client {
                 return Ok(Outcome::Existing);
             }
         }
-        let _slot = permit(&uploads.slots).await?;
+        let _slot = uploads.slots.take(blob.size).await;
         let mut session = None;
         let known = uploads.other_repository(job.repository, &blob.digest);
         let is_known = known.is_some();
@@ -488,6 +532,10 @@ impl<'a> Job<'a> {
     }
 }
 
+/// No longer than this a denial is doubted. Mostly IAM takes some seconds until all
+/// know of a policy, and whoever lacks one wants to hear of it.
+const POLICY_IS_YOUNG: Duration = Duration::from_secs(60);
+
 const REPORT_EVERY: Duration = Duration::from_secs(5);
 
 /// How long after a stop the registry may still say that it has written the
@@ -497,13 +545,15 @@ const LAST_ANSWER: Duration = Duration::from_millis(800);
 /// What all pushes of a client have in common.
 pub(super) struct Uploads {
     /// Uploads at once.
-    slots: Semaphore,
+    slots: Slots,
     /// Small requests at once.
     checks: Semaphore,
     /// Blobs on their way: to a repository, or to any.
     flights: Mutex<HashMap<Route, Gate>>,
     /// Repositories that have a blob.
     known: Mutex<HashMap<Digest, Vec<String>>>,
+    /// Repositories that have let us write.
+    open: Mutex<HashSet<String>>,
     /// Whether the registry would not mount a blob that was there.
     mounts_refused: AtomicBool,
     /// Most bytes of a request when the registry would not take a whole blob; 0
@@ -537,10 +587,11 @@ impl Uploads {
     pub(super) fn new(at_once: usize) -> Self {
         let at_once = at_once.clamp(1, MOST_AT_ONCE);
         Self {
-            slots: Semaphore::new(at_once),
+            slots: Slots::new(at_once),
             checks: Semaphore::new(at_once.max(CHECKS_AT_ONCE)),
             flights: Mutex::default(),
             known: Mutex::default(),
+            open: Mutex::default(),
             mounts_refused: AtomicBool::new(false),
             chunk: AtomicU64::new(0),
         }
@@ -557,6 +608,16 @@ impl Uploads {
             route,
             gate,
         }
+    }
+    /// The repository let us write.
+    pub(super) fn opened(&self, repository: &str) {
+        let mut open = lock(&self.open);
+        if !open.contains(repository) {
+            open.insert(repository.to_owned());
+        }
+    }
+    fn is_open(&self, repository: &str) -> bool {
+        lock(&self.open).contains(repository)
     }
     fn mounts_work(&self) -> bool {
         !self.mounts_refused.load(Ordering::Relaxed)

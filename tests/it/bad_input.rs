@@ -270,6 +270,25 @@ async fn certificates_that_cannot_be_read() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// An address for a client whose name is mistyped is not used, and the run says so;
+/// one for a client of another service is not ours to judge.
+#[tokio::test]
+async fn misspelt_client() -> anyhow::Result<()> {
+    let trial = SignIn::new().await?;
+    let overrides =
+        "oci_artifact.ArtifactsClient=https://a.example;oci_core.ComputeClient=https://b.example";
+    let variables = [("CLIENT_HOST_OVERRIDES", overrides)];
+    let server = Server::new(Ocir::new(environment(&variables)));
+    let host = Host::start(server).await?;
+    let warnings = host.configure(arguments(&trial.cloud.emulator)).await?;
+    expect![[r#"
+        Warning: Unknown client
+
+        The environment variable CLIENT_HOST_OVERRIDES names the client "oci_artifact.ArtifactsClient", which is not used here, so its address is not either, and requests go where they would go without it. If "oci_artifacts.ArtifactsClient" is meant, write it like that."#]]
+    .assert_eq(&warnings.join("\n"));
+    Ok(())
+}
+
 /// A service with a certificate of a company's own is trusted when a variable says
 /// so, by the control plane and by the registry, and by nobody else.
 #[tokio::test]
@@ -1202,6 +1221,8 @@ async fn registry_that_fails() -> anyhow::Result<()> {
                 Error: Cannot push image
 
                 oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1". Upload of manifest 1 at HOST was answered 400 MANIFEST_INVALID: unknown media type.
+
+                The registry does not take images of this kind. The arguments "format" and "compression" write them in another way: registries that know nothing else take "docker" and "gzip".
 
                 Signed in as: user USER (API key FINGERPRINT, argument private_key)
                 Request id: ID"#]],

@@ -7,6 +7,7 @@ mod emulated;
 mod expiry;
 pub mod fake;
 mod log;
+mod patience;
 mod pulling;
 mod secrets;
 mod stopping;

@@ -433,3 +433,43 @@ async fn pushing_with_dockers_login() -> anyhow::Result<()> {
     host.resource("ocir_image_push").apply(config).await?;
     Ok(())
 }
+
+/// podman's configuration may have a login for one repository, or for a folder of
+/// them, beside another one for the registry: each push uses the nearest, as it does
+/// for an image that is read.
+#[tokio::test]
+async fn logins_of_single_repositories() -> anyhow::Result<()> {
+    let cloud = with_repository(Cloud::start().await?).await?;
+    let mut config = cloud.web();
+    config["display_name"] = json!("other/web");
+    cloud.host.resource("ocir_repository").apply(config).await?;
+    let authority = cloud.emulator.authority();
+    let namespace = &cloud.emulator.seed().namespace;
+    let (username, password) = login(&cloud.emulator).await?;
+    let auth = |username: &str, password: &str| json!({ "auth": STANDARD.encode(format!("{username}:{password}")) });
+    // The names of both users are the same: what counts is with what they sign in.
+    let auths = json!({ "auths": {
+        &authority: auth(&username, "hunter2"),
+        format!("{authority}/{namespace}/team"): auth(&username, &password),
+    } });
+    let home = docker_login(&authority, "", "")?;
+    fs::write(home.path().join(".docker/config.json"), auths.to_string())?;
+    let provider = json!({ "registry": { "host": authority, "plain_http": true } });
+    let host = host_of(&home, provider).await?;
+    let layout = Layout::of("one")?;
+    let config = json!({ "source": layout.source(), "namespace": namespace, "repository": "team/web", "tag": "1.0.0" });
+    let mut push = host.resource("ocir_image_push");
+    push.apply(config.clone()).await?;
+    push.expect_noop(config.clone()).await?;
+    assert_eq!(cloud.emulator.tags("team/web").len(), 1);
+
+    let mut elsewhere = config;
+    elsewhere["repository"] = json!("other/web");
+    let mut other = host.resource("ocir_image_push");
+    let refused = other.apply(elsewhere).await.expect_err("a wrong password");
+    let text = refused.to_string();
+    assert!(text.contains("Sign-in at"), "{text}");
+    assert!(text.contains("Signed in as: user"), "{text}");
+    push.destroy().await?;
+    Ok(())
+}

@@ -2,6 +2,7 @@
 
 mod existing;
 mod faults;
+mod refusals;
 mod sources;
 mod tags;
 mod upload;

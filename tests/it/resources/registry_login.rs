@@ -148,9 +148,9 @@ async fn the_registry_is_down() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot log in to the registry
 
-        No login for HOST could be opened. GetRegistryToken of service ocir at HOST was answered 503 Service Unavailable in the last of 8 attempts: {"errors":[{"code":"UNKNOWN","message":"Unknown error"}]}.
+        No login for HOST could be opened. GetRegistryToken of service ocir at HOST was answered 503 UNKNOWN in the last of 8 attempts: Unknown error.
 
-        A proxy or a gateway may have answered in the service's place. Check the argument "endpoint" of the provider if it is set, and HTTPS_PROXY and NO_PROXY.
+        The service failed, not the request. Apply again later; if it stays like this, give Oracle's support the request id.
 
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID"#]].assert_eq(&cloud.neutral(&problems.unwrap_err().to_string()));

@@ -499,7 +499,7 @@ fn in_time(cx: &Context, failed: Diagnostics) -> Diagnostics {
 impl ImagePush {
     /// What the tags of a state point to now.
     async fn refresh(&self, cx: &mut Context, mut state: State) -> Result<Option<State>> {
-        let registry = self.clients.registry(cx).await?;
+        let registry = self.clients.registry_for(cx, &state.path()).await?;
         let tag = state.tag.clone().known_or_default();
         let additional: Vec<String> = state.additional_tags().into_iter().collect();
         let looks = additional.iter().chain([&tag]);

@@ -97,10 +97,10 @@ impl ImagePush {
         {
             return Err(changed(&source, promised, &root).into());
         }
-        let registry = self.clients.registry(cx).await?;
         if !planned.namespace.is_known() {
             planned.namespace = Attr::Known(self.clients.namespace(cx).await?);
         }
+        let registry = self.clients.registry_for(cx, &planned.path()).await?;
         let mut next = Memory::default();
         next.learn(&image);
         let mut additional: Vec<String> = planned.additional_tags().into_iter().collect();
@@ -239,8 +239,14 @@ impl ImagePush {
             .digest
             .as_str()
             .and_then(|digest| digest.parse().ok());
+        let adopts = planned.if_exists.as_str() == Some("adopt");
         for tag in planned.all_tags() {
             match (before.tags.get(&tag), &digest) {
+                // It points to what the source holds, although we left it at something
+                // else: a run that was interrupted had it written after all.
+                (Some(_), Some(digest)) if !adopts && Attr::Known(tag.clone()) == planned.tag => {
+                    next.tags.insert(tag, digest.clone());
+                }
                 (Some(ours), _) => {
                     next.tags.insert(tag, ours.clone());
                 }

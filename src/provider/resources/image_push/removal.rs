@@ -58,7 +58,7 @@ impl ImagePush {
         if tags.is_empty() {
             return Ok(());
         }
-        let registry = self.clients.registry(cx).await?;
+        let registry = self.clients.registry_for(cx, &prior.path()).await?;
         let mut ours: BTreeMap<&Digest, BTreeSet<&str>> = BTreeMap::new();
         for (tag, digest) in tags {
             let what = cannot_remove(prior, tag);

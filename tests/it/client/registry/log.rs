@@ -31,7 +31,7 @@ impl Log {
         self.0.lock().unwrap().clone()
     }
     /// Lines at INFO with this in them.
-    fn about(&self, text: &str) -> Vec<String> {
+    pub fn about(&self, text: &str) -> Vec<String> {
         let mut lines = self.lines();
         lines.retain(|line| line.starts_with("INFO") && line.contains(text));
         lines

@@ -24,7 +24,11 @@ use super::{
     Act, Fake, INDEX, MANIFEST, SignIn, assert_pushed, blob, client, client_with, image, layer,
     password, push, web,
 };
-use crate::support::{images::Layout, provider::Cloud};
+use crate::support::{
+    core::Host,
+    images::Layout,
+    provider::{Cloud, arguments, server},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -453,6 +457,60 @@ async fn an_interrupted_apply_has_what_was_pushed() -> anyhow::Result<()> {
         assert_eq!(push.state()["digest"], json!(tags["1"]));
         assert_eq!(cloud.count("PutBlobUpload"), 3, "they are found again");
     }
+    Ok(())
+}
+
+/// The registry writes the tag after all, when nobody listens any more: the state has
+/// the image before it, a refresh sees ours, and the next run takes it for its own,
+/// without sending anything twice.
+#[tokio::test]
+async fn a_tag_that_is_written_after_the_stop() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let mut repository = cloud.host.resource("ocir_repository");
+    repository.apply(cloud.web()).await?;
+    let layout = Layout::of("one")?;
+    let config = json!({
+        "source": layout.source(), "repository": "team/web", "tag": "1",
+        "if_exists": "error", "on_destroy": "untag",
+    });
+    let mut push = cloud.host.resource("ocir_image_push");
+    push.apply(config.clone()).await?;
+    let before = push.state();
+    layout.show(&layout.image("two")?)?;
+    let plan = push.plan(config.clone()).await?;
+    let late = Fault::delay(20 * SECOND);
+    cloud.emulator.fail_always("PutManifest", late);
+    cloud.emulator.clear_requests();
+    let stop = async {
+        while cloud.emulator.begun("PutManifest") == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        cloud.host.stop().await
+    };
+    let (applied, stopped) = tokio::join!(push.apply_planned(&plan), stop);
+    stopped?;
+    assert!(applied.is_err());
+    assert_eq!(push.state(), before);
+
+    // What the registry does then, somebody else does here.
+    cloud.emulator.clear_faults();
+    let host = Host::start(server()).await?;
+    host.configure(arguments(&cloud.emulator)).await?;
+    let mut other = json!({ "source": layout.source(), "repository": "team/web", "tag": "2" });
+    host.resource("ocir_image_push").apply(other.take()).await?;
+    let ours = cloud.emulator.tags("team/web")["2"].clone();
+    cloud.emulator.move_tag("team/web", "1", &ours);
+
+    cloud.emulator.clear_requests();
+    let mut next = host.resource("ocir_image_push");
+    next.take_over(&push);
+    let state = next.apply(config.clone()).await?;
+    assert_eq!(state["digest"], json!(ours));
+    for operation in ["PostBlobUpload", "PutManifest"] {
+        assert_eq!(cloud.count(operation), 0, "{operation}");
+    }
+    next.destroy().await?;
+    assert!(!cloud.emulator.tags("team/web").contains_key("1"));
     Ok(())
 }
 

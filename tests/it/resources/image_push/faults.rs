@@ -99,7 +99,7 @@ async fn odd_answers() -> anyhow::Result<()> {
 
                 oci:LAYOUT could not be pushed to repository "ns/team/web" under tag "1.0.0". Upload of manifest 1.0.0 at REGISTRY was answered 413 Payload Too Large: 413 Request Entity Too Large.
 
-                The registry, or a proxy or a gateway before it, takes no request of that size. Large layers are sent in parts where that helps. Raise its limit, or build the image of smaller layers.
+                The registry, or a proxy or a gateway before it, takes no manifest of that size. Raise its limit, or build the image with fewer layers or annotations.
 
                 Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured, and no configuration of Docker or podman has a login for it"#]],
         ),
@@ -166,6 +166,8 @@ async fn odd_answers() -> anyhow::Result<()> {
                 Error: Cannot push image
 
                 oci:LAYOUT could not be pushed to repository "ns/team/web" under tag "1.0.0". Start of the upload of blob sha256:… at REGISTRY was answered 405 UNSUPPORTED: The operation is unsupported.
+
+                REGISTRY takes no pushes. It may be a mirror, which only gives images out, or be set to read-only.
 
                 Signed in as: nobody: neither "registry.username" nor an identity of this registry's own is configured, and no configuration of Docker or podman has a login for it"#]],
         ),

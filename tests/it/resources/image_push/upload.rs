@@ -155,3 +155,45 @@ async fn another_process_looks_once() -> anyhow::Result<()> {
     .assert_debug_eq(&cloud.operations());
     Ok(())
 }
+
+/// Fifty images that share their base, in one run: each blob is sent once, whichever
+/// of them sends it, and never more than four at once.
+#[tokio::test]
+async fn fifty_images_of_one_base() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let base = vec![7; 400_000];
+    let mut pushes = Vec::new();
+    let mut layouts = Vec::new();
+    for number in 0..50 {
+        let layout = Layout::new()?;
+        let own = format!("application {number}");
+        layout.show(&layout.image_of(&[&base, own.as_bytes()])?)?;
+        let mut push = cloud.host.resource("ocir_image_push");
+        let config = with(&web(layout.source()), "tag", format!("app-{number}"));
+        let plan = push.plan(config).await?;
+        pushes.push((push, plan));
+        layouts.push(layout);
+    }
+    cloud.emulator.clear_requests();
+    let applies = pushes
+        .iter_mut()
+        .map(|(push, plan)| push.apply_planned(plan));
+    futures_util::future::try_join_all(applies).await?;
+    assert_eq!(cloud.emulator.tags("team/web").len(), 50);
+    let requests = cloud.emulator.requests();
+    let sent: Vec<u64> = requests
+        .iter()
+        .filter(|request| request.operation == "PutBlobUpload")
+        .map(|request| request.body_bytes)
+        .collect();
+    let bases = sent.iter().filter(|bytes| **bytes == 400_000).count();
+    assert_eq!(bases, 1, "{sent:?}");
+    let distinct: BTreeSet<&str> = requests
+        .iter()
+        .filter(|request| request.operation == "PutBlobUpload")
+        .filter_map(|request| request.path.split("digest=").nth(1))
+        .collect();
+    assert_eq!(distinct.len(), sent.len(), "nothing is sent twice");
+    assert_eq!(cloud.count("GetRegistryToken"), 1);
+    Ok(())
+}

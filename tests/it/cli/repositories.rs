@@ -188,7 +188,7 @@ fn stand_in_for_oracles_provider(mirror: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-const PREAMBLE: &str = r#"
+pub(super) const PREAMBLE: &str = r#"
 terraform {
   required_providers {
     ocir = { source = "motando/ocir" }
@@ -315,7 +315,7 @@ async fn killed_before_the_answer() -> anyhow::Result<()> {
 
 /// The process of this name among those that a process started, directly or not.
 #[cfg(target_os = "linux")]
-fn child_of(ancestor: u32, name: &str) -> Option<u32> {
+pub(super) fn child_of(ancestor: u32, name: &str) -> Option<u32> {
     // Names are cut after 15 letters.
     let name = &name[..name.len().min(15)];
     let processes: Vec<(u32, u32, String)> = fs::read_dir("/proc")

@@ -28,6 +28,8 @@ pub(super) struct Call {
     pub(super) repeat: Repeat,
     /// The retry token of an earlier call that this one repeats.
     retry_token: Option<String>,
+    /// The `etag` that the object must still have.
+    if_match: Option<HeaderValue>,
     /// It changes nothing, so that it may be dropped half way.
     pub(super) reads: bool,
     /// It makes nothing, and the next run finds what it took away, so that nobody has
@@ -105,6 +107,7 @@ impl Call {
             path: String::new(),
             query: Vec::new(),
             retry_token: None,
+            if_match: None,
             page: None,
             body: None,
             check: None,
@@ -148,6 +151,13 @@ impl Call {
         })?;
         self.body = Some(body.into());
         Ok(self)
+    }
+
+    /// Is refused with 412 when the object is not what it was when it had this `etag`.
+    /// `None`, and what cannot stand in a header, is not sent.
+    pub(super) fn if_match(mut self, etag: Option<&str>) -> Self {
+        self.if_match = etag.and_then(|etag| HeaderValue::from_str(etag).ok());
+        self
     }
 
     /// Carries a retry token, so it may be sent again.
@@ -280,6 +290,9 @@ impl Request<'_> {
             let token =
                 HeaderValue::from_str(token).expect("hexadecimal digits can stand in a header");
             headers.insert("opc-retry-token", token);
+        }
+        if let Some(etag) = &self.call.if_match {
+            headers.insert(header::IF_MATCH, etag.clone());
         }
         if retries && self.call.repeat != Repeat::Unheard {
             headers.insert("opc-client-retries", HeaderValue::from_static("true"));

@@ -611,6 +611,12 @@ impl Answer {
         unreadable(operation, request_id(&self.headers), why)
     }
 
+    /// What the object's next change can be tied to.
+    pub(super) fn etag(&self) -> Option<String> {
+        let etag = self.headers.get(header::ETAG)?.to_str().ok()?;
+        (!etag.is_empty()).then(|| etag.to_owned())
+    }
+
     /// By how many seconds our clock is ahead of the service's.
     pub(super) fn clock_skew(&self) -> Option<i64> {
         self.clock_skew
@@ -840,6 +846,7 @@ mod tests {
                     is_public: Some(true),
                     ..UpdateContainerRepository::default()
                 },
+                None,
             )
             .await?;
         let host = service.url.trim_start_matches("http://").to_owned();
@@ -927,7 +934,10 @@ mod tests {
     async fn repeated_delete_meets_404() -> anyhow::Result<()> {
         let gone = || refusal(404, "NotAuthorizedOrNotFound");
         let service = FakeService::start([cut(), gone()]).await?;
-        service.client()?.delete_container_repository("a").await?;
+        service
+            .client()?
+            .delete_container_repository("a", None)
+            .await?;
         assert_eq!(service.requests().len(), 2);
 
         // Nor is it success after an attempt that was turned away.
@@ -935,7 +945,7 @@ mod tests {
             let service = FakeService::start(answers).await?;
             let error = service
                 .client()?
-                .delete_container_repository("a")
+                .delete_container_repository("a", None)
                 .await
                 .err();
             assert!(error.is_some_and(|error| error.is_not_found()));
@@ -1197,7 +1207,7 @@ mod tests {
         expect!["GET /20160918/container/repositories/a%2F..%2Fb%3Fc%23d%20%C3%A9%252e HTTP/1.1"]
             .assert_eq(&service.lines());
         for id in ["", ".", ".."] {
-            let error = client.delete_container_repository(id).await.err();
+            let error = client.delete_container_repository(id, None).await.err();
             assert_eq!(
                 error.map(|error| error.to_string()),
                 Some(format!(
@@ -1605,7 +1615,7 @@ mod tests {
             client.get_container_repository("a").await.err(),
             client.get_container_image("a").await.err(),
             client.lookup_container_image_by_uri("a").await.err(),
-            client.delete_container_repository("a").await.err(),
+            client.delete_container_repository("a", None).await.err(),
             client.delete_auth_token("a", "b").await.err(),
         ];
         for error in errors {

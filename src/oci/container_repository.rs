@@ -44,6 +44,9 @@ pub struct ContainerRepository {
     pub lifecycle_state: String,
     #[serde(default)]
     pub time_created: Option<String>,
+    /// Of an answer to a get: what a change can be tied to.
+    #[serde(skip)]
+    pub etag: Option<String>,
 }
 
 /// What a person reads about a repository.
@@ -146,7 +149,12 @@ impl Client {
         let call = call(self, "GetContainerRepository", Method::GET)?
             .value(id)
             .question();
-        self.json(&call).await
+        let answer = self.send(&call).await?;
+        let repository: ContainerRepository = answer.json(call.operation)?;
+        Ok(ContainerRepository {
+            etag: answer.etag(),
+            ..repository
+        })
     }
 
     /// ListContainerRepositories, all pages.
@@ -164,21 +172,30 @@ impl Client {
         self.pages(call, |page: Collection| page.items).await
     }
 
-    /// UpdateContainerRepository.
+    /// UpdateContainerRepository; with an `etag` only of the repository that had it.
     pub async fn update_container_repository(
         &self,
         id: &str,
         body: &UpdateContainerRepository,
+        etag: Option<&str>,
     ) -> Result<ContainerRepository, Error> {
         let call = call(self, "UpdateContainerRepository", Method::PUT)?
             .value(id)
+            .if_match(etag)
             .body(body)?;
         self.json(&call).await
     }
 
-    /// DeleteContainerRepository. A retry that meets 404 succeeded.
-    pub async fn delete_container_repository(&self, id: &str) -> Result<(), Error> {
-        let call = call(self, "DeleteContainerRepository", Method::DELETE)?.value(id);
+    /// DeleteContainerRepository; with an `etag` only of the repository that had it. A
+    /// retry that meets 404 succeeded.
+    pub async fn delete_container_repository(
+        &self,
+        id: &str,
+        etag: Option<&str>,
+    ) -> Result<(), Error> {
+        let call = call(self, "DeleteContainerRepository", Method::DELETE)?
+            .value(id)
+            .if_match(etag);
         self.done(&call).await
     }
 
@@ -267,6 +284,7 @@ mod tests {
                 time_created: Some(
                     "2026-01-02T03:04:05.678Z",
                 ),
+                etag: None,
             }
         "##]]
         .assert_debug_eq(&repository);

@@ -99,6 +99,11 @@ impl Error {
         self.status() == Some(409) && self.code() == Some(code::NAMESPACE_CONFLICT)
     }
 
+    /// The object is not what it was when it had the `etag` that was sent.
+    pub fn is_stale(&self) -> bool {
+        self.status() == Some(412)
+    }
+
     /// 409, whatever the code.
     pub fn is_conflict(&self) -> bool {
         self.status() == Some(409)
@@ -415,6 +420,7 @@ mod tests {
         assert!(refusal(409, &body("NAMESPACE_CONFLICT")).is_name_conflict());
         assert!(refusal(409, &body("NAMESPACE_CONFLICT")).is_conflict());
         assert!(!refusal(409, &body("Conflict")).is_name_conflict());
+        assert!(refusal(412, &body("NoEtagMatch")).is_stale());
         assert!(refusal(429, &body("TooManyRequests")).is_throttled());
         assert!(refusal(401, &body("NotAuthenticated")).is_unauthenticated());
         for status in [400, 409] {

@@ -3,6 +3,7 @@
 mod repositories;
 
 mod pipelines;
+mod stopped;
 mod tokens;
 
 mod pushes;

@@ -97,7 +97,7 @@ async fn ask(name: &str, client: &Client, url: &str) -> Result<()> {
                 ..UpdateContainerRepository::default()
             };
             client
-                .update_container_repository(REPOSITORY, &body)
+                .update_container_repository(REPOSITORY, &body, None)
                 .await?;
         }
         "repo-change-compartment" => {
@@ -105,7 +105,7 @@ async fn ask(name: &str, client: &Client, url: &str) -> Result<()> {
                 .change_container_repository_compartment(REPOSITORY, COMPARTMENT)
                 .await?;
         }
-        "repo-delete" => client.delete_container_repository(REPOSITORY).await?,
+        "repo-delete" => client.delete_container_repository(REPOSITORY, None).await?,
         "repo-404" => match client.get_container_image("x").await {
             Err(error) if error.is_not_found() => {}
             other => bail!("not the recorded 404: {other:?}"),

@@ -101,6 +101,7 @@ async fn repository() -> anyhow::Result<()> {
                 freeform_tags: Some([("team".into(), "web".into())].into()),
                 ..UpdateContainerRepository::default()
             },
+            None,
         )
         .await?;
     assert_eq!(updated.is_public, Some(true));
@@ -126,7 +127,9 @@ async fn repository() -> anyhow::Result<()> {
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].id, created.id);
 
-    client.delete_container_repository(&created.id).await?;
+    client
+        .delete_container_repository(&created.id, None)
+        .await?;
     match client.get_container_repository(&created.id).await {
         Ok(repository) => assert_eq!(repository.lifecycle_state, "DELETED"),
         Err(error) => assert!(error.is_not_found(), "{error}"),
@@ -228,7 +231,9 @@ async fn delete_survives_a_lost_answer() -> anyhow::Result<()> {
     let client = client(&emulator).await?;
     let created = client.create_container_repository(&web(&emulator)).await?;
     emulator.fail_next("DeleteContainerRepository", Fault::cut_answer());
-    client.delete_container_repository(&created.id).await?;
+    client
+        .delete_container_repository(&created.id, None)
+        .await?;
     assert_eq!(emulator.repositories().len(), 0);
     Ok(())
 }

@@ -7,6 +7,7 @@ mod moved;
 mod scale;
 mod tags;
 mod timeouts;
+mod writers;
 
 use expect_test::expect;
 use ocir::emulator::{Emulator, Fault, Permission};

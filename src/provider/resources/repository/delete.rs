@@ -10,6 +10,17 @@ use crate::{
     },
 };
 
+/// A repository that may be deleted.
+enum Found {
+    /// It is, or is being.
+    Gone,
+    /// It holds nothing.
+    Empty {
+        /// What it looked like then.
+        etag: Option<String>,
+    },
+}
+
 impl Repository {
     /// Deletes the repository. One that is gone, or being deleted, is as good.
     pub(super) async fn remove(&self, cx: &mut Context, state: &State) -> Result<()> {
@@ -29,12 +40,30 @@ impl Repository {
             return Ok(());
         }
         let oci = self.clients.oci(cx).await?;
-        if state.force_delete != Attr::Known(true) && self.refuse_images(cx, &oci, state).await? {
-            return Ok(());
-        }
-        let Err(error) = oci.delete_container_repository(&id).await else {
-            return Ok(());
+        let (mut rounds, mut refused) = (0, None);
+        let error = loop {
+            rounds += 1;
+            // An image that somebody pushes after the look must not be deleted unseen.
+            let etag = match state.force_delete {
+                Attr::Known(true) => None,
+                _ => match self.refuse_images(cx, &oci, state).await? {
+                    Found::Gone => return Ok(()),
+                    Found::Empty { etag } => etag.filter(|etag| refused.as_ref() != Some(etag)),
+                },
+            };
+            match oci.delete_container_repository(&id, etag.as_deref()).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_stale() && etag.is_some() && rounds < super::MOST_ROUNDS => {
+                    tracing::debug!(id, "The repository was changed meanwhile; looking again");
+                    refused = etag;
+                }
+                Err(error) => break error,
+            }
         };
+        if error.is_stale() {
+            let what = format!("Repository {} could not be deleted", name_or_id(state));
+            return Err(super::changes_all_the_time(CANNOT_DELETE, &what, &error, &oci).into());
+        }
         let attempt = Attempt {
             summary: CANNOT_DELETE,
             what: &format!("Repository {} could not be deleted", name_or_id(state)),
@@ -43,9 +72,9 @@ impl Repository {
         prove_absence(cx, &oci, state, attempt, &error).await
     }
 
-    /// The service deletes a repository with everything in it, without asking.
-    /// Says whether it is gone already.
-    async fn refuse_images(&self, cx: &Context, oci: &oci::Client, state: &State) -> Result<bool> {
+    /// The service deletes a repository with everything in it, without asking. An
+    /// error when there is something in it.
+    async fn refuse_images(&self, cx: &Context, oci: &oci::Client, state: &State) -> Result<Found> {
         let what = &format!(
             "Whether repository {} holds images could not be found out, so it was not deleted",
             name_or_id(state)
@@ -54,7 +83,9 @@ impl Repository {
         // moved out of since the last refresh there would be none.
         let id = state.id.clone().known_or_default();
         let repository = match oci.get_container_repository(&id).await {
-            Ok(repository) if absence::is_deleted(&repository.lifecycle_state) => return Ok(true),
+            Ok(repository) if absence::is_deleted(&repository.lifecycle_state) => {
+                return Ok(Found::Gone);
+            }
             Ok(repository) => repository,
             Err(error) => {
                 let attempt = Attempt {
@@ -64,7 +95,7 @@ impl Repository {
                 };
                 return prove_absence(cx, oci, state, attempt, &error)
                     .await
-                    .map(|()| true);
+                    .map(|()| Found::Gone);
             }
         };
         let compartment_id = repository.compartment_id.clone();
@@ -79,7 +110,9 @@ impl Repository {
         })?;
         let images: Vec<_> = images.iter().filter(|image| !image.is_deleted()).collect();
         if images.is_empty() {
-            return Ok(false);
+            return Ok(Found::Empty {
+                etag: repository.etag,
+            });
         }
         let tags: Vec<&str> = images
             .iter()

@@ -60,7 +60,8 @@ pub(crate) struct State {
     /// Labels by `Namespace.Key`, whose case does not count. Leaving the argument
     /// out clears them. Tags that Oracle or a tag default adds when the repository is
     /// made, and those in the provider's `ignore_defined_tags`, are neither shown nor
-    /// removed.
+    /// removed. After an import or a move nobody can tell what a tag default added: what
+    /// the configuration leaves out is planned to be removed, with a warning.
     #[tf(optional, validate = validate::defined_tags)]
     defined_tags: Attr<BTreeMap<String, String>>,
     /// Whether a destroy deletes the repository with the images in it. Otherwise a
@@ -133,6 +134,13 @@ impl Resource for Repository {
             && tags::same_but_for_case(prior, config)
         {
             plan.planned.defined_tags = Attr::Known(prior.clone());
+        }
+        if let Some(prior) = plan.prior {
+            let planned = &plan.planned.defined_tags;
+            let keys = tags::unexplained(&cx.private, &prior.defined_tags, planned);
+            if !keys.is_empty() {
+                cx.warn(tags_go(prior, &keys));
+            }
         }
         let planned = &mut plan.planned;
         if planned.repository_url.is_unknown() && self.clients.is_known() {
@@ -284,25 +292,14 @@ impl Repository {
             if planned.is_immutable == Attr::Known(true) && refuses_immutability(&error) {
                 return immutability_refused(what, &error, oci);
             }
-            let place = Place::Compartment(planned.compartment_id.as_str().unwrap_or_default());
-            failed(
-                cx,
-                "Cannot update container repository",
-                what,
-                place,
-                &error,
-                oci,
-            )
-        };
-        let defined_tags = match tags::changed(&prior.defined_tags, &planned.defined_tags) {
-            None => None,
-            Some(ours) => {
-                let current = oci.get_container_repository(id).await.map_err(cannot)?;
-                let others = self.others(cx).beside(&planned.defined_tags);
-                Some(others.with(&current.defined_tags, &ours))
+            if error.is_stale() {
+                return changes_all_the_time(CANNOT_UPDATE, what, &error, oci).into();
             }
+            let place = Place::Compartment(planned.compartment_id.as_str().unwrap_or_default());
+            failed(cx, CANNOT_UPDATE, what, place, &error, oci)
         };
-        let body = oci::UpdateContainerRepository {
+        let own_tags = tags::changed(&prior.defined_tags, &planned.defined_tags);
+        let mut body = oci::UpdateContainerRepository {
             is_public: changed(&prior.is_public, &planned.is_public).and_then(Attr::into_known),
             is_immutable: changed(&prior.is_immutable, &planned.is_immutable)
                 .and_then(Attr::into_known),
@@ -310,13 +307,36 @@ impl Repository {
             readme: changed(&prior.readme, &planned.readme)
                 .map(|readme| readme.known().map_or_else(Readme::empty, Readme::to_wire)),
             freeform_tags: tags::changed(&prior.freeform_tags, &planned.freeform_tags),
-            defined_tags,
+            defined_tags: None,
         };
-        if body == oci::UpdateContainerRepository::default() {
-            return Ok(None);
+        let (mut rounds, mut refused) = (0, None);
+        loop {
+            rounds += 1;
+            let mut etag = None;
+            if let Some(ours) = &own_tags {
+                // The member replaces all tags, so those of others are read and sent
+                // back, and what they write meanwhile must not be undone by that. What
+                // else is sent is what is planned, whatever it was a moment before.
+                let current = oci.get_container_repository(id).await.map_err(cannot)?;
+                let others = self.others(cx).beside(&planned.defined_tags);
+                body.defined_tags = Some(others.with(&current.defined_tags, ours));
+                // Who refuses what it has just said knows no such tags.
+                etag = current.etag.filter(|etag| refused.as_ref() != Some(etag));
+            }
+            if body == oci::UpdateContainerRepository::default() {
+                return Ok(None);
+            }
+            match oci
+                .update_container_repository(id, &body, etag.as_deref())
+                .await
+            {
+                Err(error) if error.is_stale() && etag.is_some() && rounds < MOST_ROUNDS => {
+                    tracing::debug!(id, "The repository was changed meanwhile; reading it again");
+                    refused = etag;
+                }
+                updated => return updated.map(Some).map_err(cannot),
+            }
         }
-        let updated = oci.update_container_repository(id, &body).await;
-        updated.map(Some).map_err(cannot)
     }
 
     /// The state that shows `repository`; `known` is what was known of it before,
@@ -420,6 +440,23 @@ impl Readme {
 /// that no other has.
 const ADOPTED: &str = "adopted";
 
+/// How often a change is tried that is tied to what was read before, until nobody
+/// comes between.
+const MOST_ROUNDS: u32 = 5;
+
+const CANNOT_UPDATE: &str = "Cannot update container repository";
+
+/// The last of these tries has failed as well.
+fn changes_all_the_time(
+    summary: &str,
+    what: &str,
+    error: &oci::Error,
+    oci: &oci::Client,
+) -> Diagnostic {
+    let advice = "Something else changes the repository at the same time, again and again. This was not done; find out what it is, and apply again.";
+    diagnose::refusal(summary, what, error, oci, advice)
+}
+
 /// A control plane's error, in a call that may have run out of time.
 fn failed(
     cx: &Context,
@@ -463,6 +500,22 @@ fn name_or_id(state: &State) -> String {
         (Some(name), None) => format!("\"{name}\""),
         (None, id) => id.cloned().unwrap_or_default(),
     }
+}
+
+/// What a plan says that removes tags which came with the repository.
+fn tags_go(prior: &State, keys: &[String]) -> Diagnostic {
+    let keys = keys.iter().map(|key| format!("\"{key}\""));
+    let keys = keys.collect::<Vec<_>>().join(", ");
+    Diagnostic::warning(
+        "Defined tags will be removed",
+        format!(
+            "Repository {} has defined tags that the configuration does not set, and the plan removes them: {keys}. It came here by an \
+             import or from another provider, so whether a tag default or a person set them is not known.\n\nTo leave them to whoever set \
+             them, name them in the provider block:\n    ignore_defined_tags = [{keys}]\nTo manage them here, set them in defined_tags.",
+            name_or_id(prior)
+        ),
+    )
+    .at(Path::attribute("defined_tags"))
 }
 
 /// The service's refusal of `isImmutable: true`.

@@ -108,9 +108,29 @@ pub(super) fn remember_added(
     remember(private, ADDED, added);
 }
 
-/// Remembers which tags the configuration sets.
+/// Remembers which tags the configuration sets, also that it sets none: from then on
+/// what else there is came from somebody else.
 pub(super) fn remember_configured(private: &mut Private, configured: &Attr<Tags>) {
-    remember(private, CONFIGURED, folded(configured));
+    private.set(CONFIGURED, joined(folded(configured)));
+}
+
+/// The keys that a plan removes from a repository that an import or a move brought
+/// here, and that no configuration has been applied to. Whether they were written by a
+/// tag default or by the one who made the repository, nobody can tell.
+pub(super) fn unexplained(
+    private: &Private,
+    prior: &Attr<Tags>,
+    planned: &Attr<Tags>,
+) -> Vec<String> {
+    if private.get(CONFIGURED).is_some() || planned.is_unknown() {
+        return Vec::new();
+    }
+    let kept = folded(planned);
+    let prior = prior.known().into_iter().flatten();
+    prior
+        .map(|(key, _)| key.clone())
+        .filter(|key| !kept.contains(&key.to_lowercase()))
+        .collect()
 }
 
 /// The tags of the configuration as the service wants them.
@@ -164,11 +184,16 @@ fn insert(nested: &mut oci::DefinedTags, key: &str, value: &str) {
 }
 
 fn remember(private: &mut Private, name: &str, keys: impl IntoIterator<Item = String>) {
-    let keys: Vec<String> = keys.into_iter().collect();
+    let keys = joined(keys);
     match keys.is_empty() {
         true => private.remove(name),
-        false => private.set(name, keys.join("\n")),
+        false => private.set(name, keys),
     }
+}
+
+fn joined(keys: impl IntoIterator<Item = String>) -> String {
+    let keys: Vec<String> = keys.into_iter().collect();
+    keys.join("\n")
 }
 
 fn keys(private: &Private, name: &str) -> BTreeSet<String> {

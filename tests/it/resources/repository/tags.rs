@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::with;
 use crate::support::{
-    core::{Action, Host, unknown},
+    core::{Action, Host, Resource, unknown},
     provider::{Cloud, arguments, server},
 };
 
@@ -117,6 +117,130 @@ async fn ignored_tags() -> anyhow::Result<()> {
     let mut imported = cloud.host.resource("ocir_repository");
     let state = imported.import(id.as_str().unwrap_or_default()).await?;
     assert_eq!(state["defined_tags"], Json::Null);
+    Ok(())
+}
+
+/// A repository with tags, a readme and labels that somebody else made, and how it comes
+/// here: by an import, or from Oracle's provider.
+async fn arrived(cloud: &Cloud, moved: bool) -> anyhow::Result<Resource> {
+    let mut theirs = cloud.host.resource("ocir_repository");
+    theirs.apply(cloud.web()).await?;
+    let members = json!({
+        "freeformTags": { "team": "web" },
+        "definedTags": {
+            "Finance": { "Cost": "unassigned" },
+            "Ops": { "Owner": "ana" },
+            "Oracle-Tags": { "CreatedBy": "ana" },
+        },
+    });
+    cloud.emulator.edit_repository("team/web", members);
+    let id = cloud.repository("team/web")["id"].clone();
+    let mut repository = cloud.host.resource("ocir_repository");
+    if moved {
+        let state = json!({
+            "id": id,
+            "compartment_id": cloud.compartment(),
+            "display_name": "team/web",
+            "freeform_tags": { "team": "web" },
+            "defined_tags": { "Finance.Cost": "unassigned", "Ops.Owner": "ana", "Oracle-Tags.CreatedBy": "ana" },
+        });
+        let theirs = "oci_artifacts_container_repository";
+        repository
+            .move_from("registry.terraform.io/oracle/oci", theirs, 0, &state)
+            .await?;
+    } else {
+        repository.import(id.as_str().unwrap_or_default()).await?;
+    }
+    Ok(repository)
+}
+
+/// After an import or a move nobody can tell whether a tag default or a person wrote a
+/// tag. What the configuration names plans nothing; what it leaves out is planned to go, as
+/// it would be for any other repository, and a warning says so before it is too late, with
+/// both ways out.
+#[tokio::test]
+async fn tags_that_came_along() -> anyhow::Result<()> {
+    for moved in [false, true] {
+        let cloud = Cloud::start().await?;
+        let mut repository = arrived(&cloud, moved).await?;
+        let labels = json!({ "freeform_tags": { "team": "web" } });
+        let config = |tags: Json| with(tagged(&cloud, tags), labels.clone());
+        let all = config(json!({ "ops.owner": "ana", "Finance.Cost": "unassigned" }));
+        repository.expect_noop(all).await?;
+        assert_eq!(repository.take_warnings(), Vec::<String>::new());
+
+        let bare = with(cloud.web(), labels.clone());
+        let plan = repository.plan(bare.clone()).await?;
+        assert_eq!(plan.action, Action::Update);
+        expect![[r#"
+            Warning: Defined tags will be removed
+
+            Repository "team/web" (ocid1.containerrepo.OCID) has defined tags that the configuration does not set, and the plan removes them: "Finance.Cost", "Ops.Owner". It came here by an import or from another provider, so whether a tag default or a person set them is not known.
+
+            To leave them to whoever set them, name them in the provider block:
+                ignore_defined_tags = ["Finance.Cost", "Ops.Owner"]
+            To manage them here, set them in defined_tags.
+              with defined_tags"#]].assert_eq(&cloud.neutral(&plan.warnings.join("\n")));
+        let plan = repository
+            .plan(config(json!({ "OPS.Owner": "eva" })))
+            .await?;
+        let warning = plan.warnings.join("\n");
+        assert!(
+            warning.contains("removes them: \"Finance.Cost\"."),
+            "{warning}"
+        );
+        repository.apply_planned(&plan).await?;
+        let tags = cloud.repository("team/web")["definedTags"].clone();
+        let left = json!({ "OPS": { "Owner": "eva" }, "Oracle-Tags": { "CreatedBy": "ana" } });
+        assert_eq!(tags, left);
+
+        // From here on it is known who wrote what: tags of ours that are given up are
+        // removed without a word, and so are those that somebody adds.
+        let plan = repository.plan(bare).await?;
+        assert_eq!(plan.action, Action::Update);
+        assert_eq!(plan.warnings, Vec::<String>::new());
+    }
+    Ok(())
+}
+
+/// The way out that the warning shows: with the tags of the tag default ignored, the plan
+/// after an import or a move is empty, and no later change removes them.
+#[tokio::test]
+async fn tags_that_came_along_and_are_ignored() -> anyhow::Result<()> {
+    for moved in [false, true] {
+        let emulator = Emulator::builder().start().await?;
+        let ignored = json!({ "ignore_defined_tags": ["Finance.Cost", "Ops.Owner"] });
+        let arguments = with(arguments(&emulator), ignored);
+        let cloud = Cloud::configured(emulator, arguments).await?;
+        let mut repository = arrived(&cloud, moved).await?;
+        let config = with(cloud.web(), json!({ "freeform_tags": { "team": "web" } }));
+        repository.expect_noop(config.clone()).await?;
+        assert_eq!(repository.take_warnings(), Vec::<String>::new());
+        let before = cloud.repository("team/web")["definedTags"].clone();
+        repository
+            .apply(with(config, json!({ "is_public": true })))
+            .await?;
+        assert_eq!(cloud.repository("team/web")["definedTags"], before);
+    }
+    Ok(())
+}
+
+/// Labels are nobody's but the configuration's: left out of it they are planned to go, and
+/// the plan shows them.
+#[tokio::test]
+async fn labels_that_came_along() -> anyhow::Result<()> {
+    for moved in [false, true] {
+        let cloud = Cloud::start().await?;
+        let mut repository = arrived(&cloud, moved).await?;
+        let tags = json!({ "Ops.Owner": "ana", "Finance.Cost": "unassigned" });
+        let plan = repository.plan(tagged(&cloud, tags)).await?;
+        assert_eq!(plan.action, Action::Update);
+        assert_eq!(plan.before["freeform_tags"], json!({ "team": "web" }));
+        assert_eq!(plan.after["freeform_tags"], Json::Null);
+        assert_eq!(plan.warnings, Vec::<String>::new());
+        repository.apply_planned(&plan).await?;
+        assert_eq!(cloud.repository("team/web")["freeformTags"], json!({}));
+    }
     Ok(())
 }
 

@@ -70,6 +70,8 @@ fn summaries_are_found() {
         [
             "By a name",
             "Cannot take",
+            "In a \"member\"",
+            "Interrupted",
             "Over lines",
             "Plain error",
             "Through a helper"

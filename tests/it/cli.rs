@@ -269,7 +269,7 @@ fn find<'a>(state: &'a serde_json::Value, kind: &str) -> &'a serde_json::Value {
     &found.expect("the resource is in the state")["instances"][0]["attributes"]
 }
 
-fn make_images(directory: &Path) -> anyhow::Result<()> {
+pub(crate) fn make_images(directory: &Path) -> anyhow::Result<()> {
     let output = Command::new("python3")
         .arg(root().join("tools/images.py"))
         .arg(directory)

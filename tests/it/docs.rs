@@ -8,6 +8,7 @@ mod markdown;
 mod readme;
 mod rules;
 mod snippets;
+mod stories;
 mod summaries;
 
 use std::{

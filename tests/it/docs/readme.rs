@@ -45,7 +45,7 @@ fn dependencies_are_listed() -> anyhow::Result<()> {
                 && line
                     .split('|')
                     .nth(2)
-                    .is_none_or(|job| job.trim().len() < 5)
+                    .is_none_or(|job| job.trim().is_empty())
         });
         assert_eq!(without_a_job, None, "{file}");
     }
@@ -161,6 +161,60 @@ fn commands_exist() -> anyhow::Result<()> {
         }
     }
     assert!(count >= 5, "only {count} commands were found");
+    Ok(())
+}
+
+/// A policy statement on a page is one that Oracle can read, and gives a right that the provider
+/// asks for, as its own errors name them.
+#[test]
+fn policies_are_the_providers() -> anyhow::Result<()> {
+    let source = fs::read_to_string(root().join("src/provider/policy.rs"))?;
+    let rights: BTreeSet<(String, String)> = source
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("right("))
+        .filter_map(|line| {
+            let parts: Vec<&str> = line.split(", ").collect();
+            let verb = parts.get(2)?.trim_matches('"');
+            let resource = parts.get(3)?.trim_end_matches("),").trim_matches('"');
+            Some((verb.to_owned(), resource.to_lowercase()))
+        })
+        .collect();
+    assert!(
+        rights.contains(&("manage".to_owned(), "repos".to_owned())),
+        "{rights:?}"
+    );
+    let mut count = 0;
+    for page in all_pages()? {
+        for fence in page.fences() {
+            for line in fence.text.lines().filter(|line| line.starts_with("Allow ")) {
+                let place = format!("{}:{}: {line}", page.path.display(), fence.line);
+                let (statement, condition) = line.split_once(" where ").unwrap_or((line, ""));
+                let words: Vec<&str> = statement.split(' ').collect();
+                let (subject, rest) = match words[1] {
+                    "any-user" => (1, &words[2..]),
+                    "group" | "dynamic-group" => (2, &words[3..]),
+                    _ => panic!("{place}: who is allowed?"),
+                };
+                assert!(
+                    subject == 2 || condition.contains("request.principal"),
+                    "{place}: everybody is allowed"
+                );
+                let ["to", verb, resource, "in", scope @ ..] = rest else {
+                    panic!("{place}: what is allowed?");
+                };
+                assert!(
+                    matches!(scope, ["tenancy"] | ["compartment", _]),
+                    "{place}: where?"
+                );
+                assert!(
+                    rights.contains(&((*verb).to_owned(), (*resource).to_owned())),
+                    "{place}: the provider asks for no such right"
+                );
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 10, "only {count} statements were found");
     Ok(())
 }
 

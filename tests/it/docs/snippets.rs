@@ -52,7 +52,7 @@ async fn wrong_snippets_fail() -> anyhow::Result<()> {
     };
     let wrong = [
         (
-            "compartment = var.compartment_id\n  display_name = \"a\"",
+            "compartment  = var.compartment_id\n  display_name = \"a\"",
             "An argument named \"compartment\" is not expected here",
         ),
         (

@@ -227,7 +227,7 @@ struct Guide {
     description: String,
 }
 
-/// The guides, in the order of their file names.
+/// The guides, as the first page lists them.
 fn guides() -> anyhow::Result<Vec<Guide>> {
     let mut guides = Vec::new();
     for entry in fs::read_dir(root().join("docs/guides"))? {
@@ -244,7 +244,9 @@ fn guides() -> anyhow::Result<Vec<Guide>> {
             description: page.front_matter("description").unwrap_or_default(),
         });
     }
-    guides.sort_by(|one, other| one.stem.cmp(&other.stem));
+    // Who begins, begins there; the others are in the order of their file names.
+    let first = |guide: &Guide| !guide.stem.starts_with("getting-started");
+    guides.sort_by(|one, other| (first(one), &one.stem).cmp(&(first(other), &other.stem)));
     Ok(guides)
 }
 
@@ -283,21 +285,27 @@ fn render(page: &Page<'_>) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// The ways to import, the newest last, as the registries' tooling orders them.
+/// The ways to import, under each name, the newest way last, as the registries' tooling orders them.
 fn import_section(page: &Page<'_>) -> anyhow::Result<String> {
-    let folder = folder(page, page.names[0]);
+    let each = |remark: &str, language: &str, file: &str| -> anyhow::Result<String> {
+        let blocks = page.names.iter().map(|name| {
+            let code = code(language, &folder(page, name).join(file))?;
+            Ok(format!("{remark}{code}"))
+        });
+        Ok(blocks.collect::<anyhow::Result<Vec<_>>>()?.join("\n\n"))
+    };
     let mut text = "\n## Import\n\n".to_owned();
     writeln!(
         text,
         "From Terraform 1.5 and OpenTofu 1.6 on, an [`import` block](https://developer.hashicorp.com/terraform/language/import) takes the \
          `id`, and the plan shows what the import would do:\n\n{}\n",
-        code("terraform", &folder.join(IMPORT_BLOCK))?
+        each("", "terraform", IMPORT_BLOCK)?
     )?;
     if let Some(identity) = page.identity {
         writeln!(
             text,
-            "From Terraform and OpenTofu 1.12 on, it takes the `identity` instead:\n\n<!-- needs 1.12 -->\n{}\n",
-            code("terraform", &folder.join(IMPORT_IDENTITY))?
+            "From Terraform and OpenTofu 1.12 on, it takes the `identity` instead:\n\n{}\n",
+            each("<!-- needs 1.12 -->\n", "terraform", IMPORT_IDENTITY)?
         )?;
         writeln!(text, "### Identity Schema")?;
         for (title, mode) in [("Required", Mode::Required), ("Optional", Mode::Optional)] {
@@ -328,7 +336,7 @@ fn import_section(page: &Page<'_>) -> anyhow::Result<String> {
     writeln!(
         text,
         "The [command `import`](https://developer.hashicorp.com/terraform/cli/commands/import) takes the `id` as well:\n\n{}",
-        code("shell", &folder.join(IMPORT_COMMAND))?
+        each("", "shell", IMPORT_COMMAND)?
     )?;
     Ok(text)
 }

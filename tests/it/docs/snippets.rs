@@ -8,7 +8,7 @@
 //! - `required_providers` is added when there is none.
 //! - Names that are given up (`from` in `moved` and `removed`) are left alone.
 //!
-//! A first line `# NAME.tftest.hcl` or `# NAME.tfrc` says that the snippet is a file of its own kind: a test of
+//! A first line `# NAME.tftest.hcl`, `# NAME.tfrc` or `# ~/.terraformrc` says that the snippet is a file of its own kind: a test of
 //! what the page declares so far, or the CLI's configuration. A remark before the fence makes an exception, and says why:
 //!
 //! - `<!-- needs 1.12 -->`: an older CLI does not know this; validated by newer ones.
@@ -101,7 +101,7 @@ fn completion() -> anyhow::Result<()> {
     let fences = page.fences();
     let names: Vec<BTreeSet<String>> = (0..3)
         .map(|index| {
-            let completed = complete(&page, &fences, index, &types())?;
+            let completed = complete(&page, &fences, &[index], &types())?;
             Ok(declarations(&completed).into_keys().collect())
         })
         .collect::<anyhow::Result<_>>()?;
@@ -159,93 +159,161 @@ impl Checker {
 
     /// How many snippets a page has, and what is wrong with them.
     async fn check(&self, page: &Page) -> anyhow::Result<(usize, Vec<String>)> {
-        let fences: Vec<Fence> = page.fences();
+        let fences = page.fences();
+        let snippets: Vec<usize> = (0..fences.len())
+            .filter(|index| is_configuration(&fences[*index]))
+            .collect();
+        let unformatted = self.unformatted(&fences, &snippets).await?;
         let mut problems = Vec::new();
-        let mut count = 0;
-        for (index, fence) in fences.iter().enumerate() {
-            if !is_configuration(fence) {
-                continue;
-            }
-            count += 1;
+        let mut groups: Vec<(BTreeSet<String>, Vec<usize>)> = Vec::new();
+        for &index in &snippets {
+            let fence = &fences[index];
             let place = format!("{}:{}", page.path.display(), fence.line);
-            for entry in fs::read_dir(self.workspace.path())? {
-                let path = entry?.path();
-                if path.is_file()
-                    && path.extension().is_some_and(|extension| {
-                        extension != "hcl" || path.to_string_lossy().ends_with(".tftest.hcl")
-                    })
-                {
-                    fs::remove_file(path)?;
+            match (unformatted.get(&index), self.exception(fence)) {
+                (Some(difference), _) => {
+                    problems.push(format!("{place}: not formatted\n{difference}"))
                 }
-            }
-            self.workspace.write("snippet.tf", &fence.text)?;
-            let run = self
-                .workspace
-                .run(&["fmt", "-check", "-diff", "snippet.tf"])
-                .await?;
-            if run.status != 0 {
-                problems.push(format!("{place}: not formatted\n{}", run.text));
-                continue;
-            }
-            if let Some(remark) = &fence.remark {
-                if let Some(reason) = remark.strip_prefix("not validated:") {
-                    if reason.trim().is_empty() {
-                        problems.push(format!("{place}: the remark \"{remark}\" does not say why"));
-                    }
-                    continue;
-                }
-                let needs = remark.strip_prefix("needs ").and_then(|needs| {
-                    let (major, minor) = needs.split_once('.')?;
-                    Some((major.parse().ok()?, minor.parse().ok()?))
-                });
-                match needs {
-                    Some(needs) if self.version < needs => {
-                        let (major, minor) = self.version;
-                        eprintln!(
-                            "{place}: {remark}, and the CLI is {major}.{minor}: not validated"
-                        );
-                        continue;
-                    }
-                    Some(_) => {}
-                    None => {
-                        problems.push(format!("{place}: the remark \"{remark}\" means nothing"));
-                        continue;
+                (None, Err(problem)) => problems.push(format!("{place}: {problem}")),
+                (None, Ok(Some(reason))) => eprintln!("{place}: {reason}"),
+                (None, Ok(None)) => {
+                    let names = occupied(fence);
+                    let fits = |group: &&mut (BTreeSet<String>, Vec<usize>)| {
+                        file_kind(fence).is_none() && group.0.is_disjoint(&names)
+                    };
+                    match groups.iter_mut().find(fits) {
+                        Some((taken, members)) => {
+                            taken.extend(names);
+                            members.push(index);
+                        }
+                        None => groups.push((names, vec![index])),
                     }
                 }
-            }
-            let kind = file_kind(fence);
-            if kind == Some("tfrc") {
-                fs::remove_file(self.workspace.path().join("snippet.tf"))?;
-                problems.extend(self.cli_configuration(&place, &fence.text).await?);
-                continue;
-            }
-            let rest = match complete(page, &fences, index, &self.types) {
-                Ok(rest) => rest,
-                Err(error) => {
-                    problems.push(format!("{place}: {error}"));
-                    continue;
-                }
-            };
-            if kind == Some("tftest.hcl") {
-                fs::remove_file(self.workspace.path().join("snippet.tf"))?;
-                self.workspace.write("snippet.tftest.hcl", &fence.text)?;
-            }
-            let own = [&fence.text, &rest]
-                .iter()
-                .any(|text| text.contains("required_providers"));
-            self.workspace.write("completion.tf", &rest)?;
-            self.workspace
-                .write("preamble.tf", if own { "" } else { PREAMBLE })?;
-            let run = self.workspace.run(&["validate"]).await?;
-            if run.status != 0 {
-                problems.push(format!("{place}: {}", run.text));
             }
         }
-        Ok((count, problems))
+        // What can be together is validated together, for the CLI takes its time to start. When something is
+        // wrong, each tells whether it is the one.
+        for (_, members) in groups {
+            if self.invalid(page, &fences, &members).await?.is_none() {
+                continue;
+            }
+            for index in members {
+                if let Some(problem) = self.invalid(page, &fences, &[index]).await? {
+                    problems.push(format!(
+                        "{}:{}: {problem}",
+                        page.path.display(),
+                        fences[index].line
+                    ));
+                }
+            }
+        }
+        Ok((snippets.len(), problems))
+    }
+
+    /// Which snippets `fmt` would write otherwise, and how.
+    async fn unformatted(
+        &self,
+        fences: &[Fence],
+        snippets: &[usize],
+    ) -> anyhow::Result<BTreeMap<usize, String>> {
+        let mut differences = BTreeMap::new();
+        if snippets.is_empty() {
+            return Ok(differences);
+        }
+        let folder = self.workspace.path().join("../fmt");
+        fs::create_dir(&folder)?;
+        for &index in snippets {
+            fs::write(folder.join(format!("{index}.tf")), &fences[index].text)?;
+        }
+        // One start of the CLI for a page as it should be.
+        if self
+            .workspace
+            .run(&["fmt", "-check", "../fmt"])
+            .await?
+            .status
+            != 0
+        {
+            for &index in snippets {
+                let file = format!("../fmt/{index}.tf");
+                let run = self
+                    .workspace
+                    .run(&["fmt", "-check", "-diff", &file])
+                    .await?;
+                if run.status != 0 {
+                    differences.insert(index, run.text);
+                }
+            }
+        }
+        fs::remove_dir_all(folder)?;
+        Ok(differences)
+    }
+
+    /// Why a snippet is not validated, when its remark says so and may.
+    fn exception(&self, fence: &Fence) -> Result<Option<String>, String> {
+        let Some(remark) = &fence.remark else {
+            return Ok(None);
+        };
+        if let Some(reason) = remark.strip_prefix("not validated:") {
+            return match reason.trim() {
+                "" => Err(format!("the remark \"{remark}\" does not say why")),
+                _ => Ok(Some(remark.clone())),
+            };
+        }
+        let needs = remark.strip_prefix("needs ").and_then(|needs| {
+            let (major, minor) = needs.split_once('.')?;
+            Some((major.parse().ok()?, minor.parse().ok()?))
+        });
+        let (major, minor) = self.version;
+        match needs {
+            Some(needs) if needs > self.version => {
+                let reason = format!("not validated: {remark}, and the CLI is {major}.{minor}");
+                Ok(Some(reason))
+            }
+            Some(_) => Ok(None),
+            None => Err(format!("the remark \"{remark}\" means nothing")),
+        }
+    }
+
+    /// What the CLI has against some snippets of a page, completed.
+    async fn invalid(
+        &self,
+        page: &Page,
+        fences: &[Fence],
+        members: &[usize],
+    ) -> anyhow::Result<Option<String>> {
+        let first = &fences[members[0]];
+        let kind = file_kind(first);
+        if kind == Some("tfrc") {
+            return self.cli_configuration(&first.text).await;
+        }
+        let rest = match complete(page, fences, members, &self.types) {
+            Ok(rest) => rest,
+            Err(problem) => return Ok(Some(problem.to_string())),
+        };
+        // The lock file and the installed provider stay.
+        for entry in fs::read_dir(self.workspace.path())? {
+            let path = entry?.path();
+            let name = path.to_string_lossy();
+            if name.ends_with(".tf") || name.ends_with(".tftest.hcl") {
+                fs::remove_file(&path)?;
+            }
+        }
+        let mut whole = rest.contains("required_providers");
+        for index in members {
+            let ending = kind.unwrap_or("tf");
+            let text = &fences[*index].text;
+            self.workspace
+                .write(&format!("snippet{index}.{ending}"), text)?;
+            whole |= text.contains("required_providers");
+        }
+        self.workspace.write("completion.tf", &rest)?;
+        self.workspace
+            .write("preamble.tf", if whole { "" } else { PREAMBLE })?;
+        let run = self.workspace.run(&["validate"]).await?;
+        Ok((run.status != 0).then_some(run.text))
     }
 
     /// A configuration of the CLI itself is read by the CLI, which warns of what it does not know.
-    async fn cli_configuration(&self, place: &str, text: &str) -> anyhow::Result<Option<String>> {
+    async fn cli_configuration(&self, text: &str) -> anyhow::Result<Option<String>> {
         let file = self.workspace.path().join("../snippet.tfrc");
         fs::write(&file, text)?;
         let mut command = self.workspace.command(&["version"]);
@@ -253,7 +321,7 @@ impl Checker {
         let output = tokio::task::spawn_blocking(move || command.output()).await??;
         let stderr = String::from_utf8_lossy(&output.stderr);
         let good = output.status.success() && stderr.trim().is_empty();
-        Ok((!good).then(|| format!("{place}: {stderr}")))
+        Ok((!good).then(|| stderr.into_owned()))
     }
 }
 
@@ -264,12 +332,13 @@ fn is_configuration(fence: &Fence) -> bool {
 /// What kind of file the first line names, if it is not an ordinary one.
 fn file_kind(fence: &Fence) -> Option<&'static str> {
     let name = fence.text.lines().next()?.strip_prefix("# ")?.trim();
-    let kinds = ["tftest.hcl", "tfrc"];
-    kinds.into_iter().find(|kind| {
-        name.ends_with(&format!(".{kind}"))
-            || name == format!("~/.{kind}")
-            || name == "~/.terraformrc" && *kind == "tfrc"
-    })
+    let kinds = [
+        ("tftest.hcl", ".tftest.hcl"),
+        ("tfrc", ".tfrc"),
+        ("tfrc", ".terraformrc"),
+    ];
+    let kind = kinds.into_iter().find(|(_, end)| name.ends_with(end));
+    kind.map(|(kind, _)| kind)
 }
 
 /// Whether a snippet declares things for others on its page.
@@ -281,26 +350,48 @@ fn declares(fence: &Fence) -> bool {
     is_configuration(fence) && file_kind(fence).is_none() && !excepted
 }
 
-/// What a snippet lacks to be whole.
+/// What a snippet takes in a configuration, so that no other may have it beside it.
+fn occupied(fence: &Fence) -> BTreeSet<String> {
+    let mut names: BTreeSet<String> = declarations(&fence.text).into_keys().collect();
+    // What is given up may not be there.
+    for line in fence.text.lines() {
+        if let Some((word, address)) = line.trim().split_once(" = ")
+            && ["from", "to"].contains(&word.trim())
+        {
+            names.insert(format!(
+                "{}{address}",
+                if word.trim() == "to" { "to " } else { "" }
+            ));
+        }
+    }
+    names
+}
+
+/// What some snippets of a page lack to be whole.
 fn complete(
     page: &Page,
     fences: &[Fence],
-    index: usize,
+    members: &[usize],
     types: &BTreeSet<String>,
 ) -> anyhow::Result<String> {
-    let here = &fences[index].text;
-    let is_test = file_kind(&fences[index]) == Some("tftest.hcl");
-    let mut have: BTreeSet<String> = match is_test {
-        true => BTreeSet::new(),
-        false => declarations(here).into_keys().collect(),
-    };
+    let first = members[0];
+    let is_test = file_kind(&fences[first]) == Some("tftest.hcl");
+    let mut have = BTreeSet::new();
+    let mut wanted = Vec::new();
     let mut rest = String::new();
-    let mut wanted: Vec<String> = references(here, types).into_iter().collect();
+    for index in members {
+        let text = &fences[*index].text;
+        wanted.extend(references(text, types));
+        if !is_test {
+            have.extend(declarations(text).into_keys());
+        }
+    }
     if is_test {
         // A test is one of the whole configuration that was shown before it.
-        for fence in fences[..index].iter().filter(|fence| declares(fence)) {
+        for fence in fences[..first].iter().filter(|fence| declares(fence)) {
             for (name, block) in declarations(&fence.text) {
-                if have.insert(name) {
+                // A block of locals comes once for each of its names.
+                if have.insert(name) && !rest.contains(&block) {
                     wanted.extend(references(&block, types));
                     rest.push_str(&block);
                 }
@@ -313,7 +404,7 @@ fn complete(
         if have.contains(&name) {
             continue;
         }
-        let (before, behind) = fences.split_at(index);
+        let (before, behind) = fences.split_at(first);
         let block = before
             .iter()
             .rev()
@@ -323,10 +414,12 @@ fn complete(
         let block = match (block, name.strip_prefix("var.")) {
             (Some(block), _) => block,
             (None, Some(variable)) => format!("variable \"{variable}\" {{}}\n"),
-            (None, None) => anyhow::bail!(
-                "nothing on the page declares {name} (in {})",
-                page.path.display()
-            ),
+            (None, None) => {
+                anyhow::bail!(
+                    "nothing on the page declares {name} (in {})",
+                    page.path.display()
+                )
+            }
         };
         // A block of locals declares several things.
         have.extend(declarations(&block).into_keys());
@@ -366,11 +459,16 @@ fn declarations(text: &str) -> BTreeMap<String, String> {
             }
             ("module", [name]) => vec![format!("module.{name}")],
             ("variable", [name]) => vec![format!("var.{name}")],
-            ("provider", [name]) => whole
-                .lines()
-                .filter_map(|line| line.trim().strip_prefix("alias")?.split('"').nth(1))
-                .map(|alias| format!("{name}.{alias}"))
-                .collect(),
+            (keyword @ ("output" | "check"), [name]) => vec![format!("{keyword} {name}")],
+            ("terraform", _) => vec!["terraform".to_owned()],
+            ("provider", [name]) => {
+                let alias = whole
+                    .lines()
+                    .find_map(|line| line.trim().strip_prefix("alias")?.split('"').nth(1));
+                vec![alias.map_or(format!("provider {name}"), |alias| {
+                    format!("{name}.{alias}")
+                })]
+            }
             ("locals", _) => whole
                 .lines()
                 .filter_map(|line| {

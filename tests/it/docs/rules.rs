@@ -181,15 +181,19 @@ fn sections() -> anyhow::Result<()> {
 /// being indented instead.
 #[test]
 fn code_says_its_language() -> anyhow::Result<()> {
-    const KNOWN: [&str; 8] = [
-        "terraform",
+    const KNOWN: [&str; 12] = [
+        "console",
         "hcl",
+        "json",
+        "make",
+        "python",
+        "rust",
         "sh",
         "shell",
+        "terraform",
         "text",
+        "toml",
         "yaml",
-        "json",
-        "rust",
     ];
     const BLOCKS: [&str; 9] = [
         "resource ",

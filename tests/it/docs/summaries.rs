@@ -139,7 +139,7 @@ fn used_as_summary(code: &str, at: usize) -> bool {
     let handed_on = |call: &&str| {
         flat.contains(&format!("{call}{name},")) || flat.contains(&format!("{call} {name},"))
     };
-    CALLS.iter().any(|call| handed_on(call))
+    CALLS.iter().any(handed_on)
 }
 
 /// A few words, with a capital and without a period.

@@ -111,7 +111,11 @@ async fn import_by_what_the_cli_knows() -> anyhow::Result<()> {
                 "ocir_repository" => (text("id"), format!("id = \"{}\"", text("id"))),
                 _ => (
                     format!("users/{}/authTokens/{}", text("user_id"), text("id")),
-                    format!("user_id = \"{}\"\n id = \"{}\"", text("user_id"), text("id")),
+                    format!(
+                        "user_id = \"{}\"\n id = \"{}\"",
+                        text("user_id"),
+                        text("id")
+                    ),
                 ),
             };
             let by = match by_identity {

@@ -551,7 +551,7 @@ impl Run {
 }
 
 impl Workspace {
-    fn apply(&self) -> Result<Run> {
+    pub(crate) fn apply(&self) -> Result<Run> {
         self.run(&["apply", "-auto-approve"], &[])
     }
 

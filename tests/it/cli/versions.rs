@@ -230,7 +230,9 @@ async fn a_query_is_refused_in_words() -> anyhow::Result<()> {
 
 fn identity(state: &Json, kind: &str) -> Json {
     let resources = state["resources"].as_array().into_iter().flatten();
-    let found = resources.filter(|resource| resource["type"] == kind).next_back();
+    let found = resources
+        .filter(|resource| resource["type"] == kind)
+        .next_back();
     found.map_or(Json::Null, |resource| {
         resource["instances"][0]["identity"].clone()
     })

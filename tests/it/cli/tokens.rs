@@ -12,7 +12,10 @@ use ocir::emulator::{Emulator, Fault};
 use serde_json::{Value as Json, json};
 
 use super::{make_images, root};
-use crate::support::cli::{Workspace, copy_files};
+use crate::support::{
+    self, Feature,
+    cli::{Workspace, copy_files},
+};
 
 /// A scenario in a folder of its own, signed in. `None` without a CLI.
 async fn scenario(name: &str, emulator: &Emulator) -> anyhow::Result<Option<Workspace>> {
@@ -211,6 +214,9 @@ async fn too_old_between_plan_and_apply() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn short_lived_login() -> anyhow::Result<()> {
     let emulator = Emulator::builder().start().await?;
+    if support::terraform().is_none() || !support::knows(Feature::EphemeralResources)? {
+        return Ok(());
+    }
     let Some(mut workspace) = scenario("short-lived-login", &emulator).await? else {
         return Ok(());
     };

@@ -8,6 +8,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value as Json, json};
 
 use super::{Run, Workspace, signal};
+use crate::support::{Feature, knows};
 
 /// What the probe's login gives.
 const PASSWORD: &str = "correct horse battery staple";
@@ -39,7 +40,7 @@ fn a_login_is_opened_used_and_closed() -> Result<()> {
     else {
         return Ok(());
     };
-    if !workspace.knows("ephemeral resources", (1, 10), (1, 11))? {
+    if !knows(Feature::EphemeralResources)? {
         return Ok(());
     }
     let plan = workspace.run(&["plan", "-out=plan"], &[("TF_LOG_PROVIDER", "TRACE")])?;
@@ -105,7 +106,7 @@ fn a_login_waits_for_what_is_unknown() -> Result<()> {
         else {
             return Ok(());
         };
-        if !workspace.knows("ephemeral resources", (1, 10), (1, 11))? {
+        if !knows(Feature::EphemeralResources)? {
             return Ok(());
         }
         workspace.run(&["plan", "-out=plan"], &[])?.success()?;
@@ -131,7 +132,7 @@ fn a_login_that_fails_is_explained() -> Result<()> {
         else {
             return Ok(());
         };
-        if !workspace.knows("ephemeral resources", (1, 10), (1, 11))? {
+        if !knows(Feature::EphemeralResources)? {
             return Ok(());
         }
         let run = workspace.run(&["plan"], &[])?;
@@ -156,7 +157,7 @@ fn identities_are_kept_and_lead_to_objects() -> Result<()> {
     assert!(plan.text.contains("Plan: 1 to add"), "{}", plan.text);
     assert!(!plan.text.contains("Failed"), "{}", plan.text);
     workspace.apply()?.success()?;
-    if !workspace.knows("resource identity", (1, 12), (1, 12))? {
+    if !knows(Feature::Identity)? {
         // It is absent, without an error.
         assert_eq!(workspace.object()?["identity"], Json::Null);
         return Ok(());
@@ -240,7 +241,7 @@ fn generated_configuration_plans_empty() -> Result<()> {
     };
     workspace.apply()?.success()?;
     std::fs::remove_file(workspace.path("terraform.tfstate"))?;
-    let by = match workspace.knows("resource identity", (1, 12), (1, 12))? {
+    let by = match knows(Feature::Identity)? {
         true => r#"identity = { id = "record-plain" }"#,
         false => r#"id = "record-plain""#,
     };
@@ -279,7 +280,7 @@ fn objects_of_another_provider_move_here() -> Result<()> {
         else {
             return Ok(());
         };
-        if !workspace.knows("moves between types", (1, 8), (1, 10))? {
+        if !knows(Feature::Moves)? {
             return Ok(());
         }
         workspace.apply()?.success()?;
@@ -320,7 +321,7 @@ fn objects_of_another_provider_move_here() -> Result<()> {
         let object = workspace.object()?;
         assert_eq!(object["attributes"]["timeouts"]["create"], "1h30m");
         assert_eq!(object["private"], Json::Null);
-        if workspace.knows("resource identity", (1, 12), (1, 12))? {
+        if knows(Feature::Identity)? {
             assert_eq!(object["identity"], json!({ "id": "record-a" }));
         }
         workspace.expect_noop()?;
@@ -550,7 +551,7 @@ impl Run {
 }
 
 impl Workspace {
-    fn apply(&self) -> Result<Run> {
+    pub(crate) fn apply(&self) -> Result<Run> {
         self.run(&["apply", "-auto-approve"], &[])
     }
 
@@ -583,28 +584,6 @@ impl Workspace {
     /// The same, for the only object in it.
     fn edit_state(&self, change: impl FnOnce(&mut Json) -> Option<()>) -> Result<()> {
         self.edit(|state| change(state.pointer_mut("/resources/0/instances/0")?))
-    }
-
-    /// Whether this CLI is new enough; says what is skipped when it is not.
-    fn knows(&self, what: &str, terraform: (u64, u64), opentofu: (u64, u64)) -> Result<bool> {
-        let run = self.run(&["version"], &[])?;
-        let line = run.text.lines().find(|line| line.contains(" v"));
-        let line = line.context("a version")?;
-        let (name, version) = line.split_once(" v").context("a version")?;
-        let mut numbers = version.split('.').map(str::parse);
-        let version = (
-            numbers.next().context("a major version")??,
-            numbers.next().context("a minor version")??,
-        );
-        let since = if name.contains("OpenTofu") {
-            opentofu
-        } else {
-            terraform
-        };
-        if version < since {
-            eprintln!("skipped: {line} has no {what}");
-        }
-        Ok(version >= since)
     }
 
     /// Applies, and sends Ctrl-C when the file is there.

@@ -6,10 +6,12 @@
   pack     one archive of a binary that exists
   finish   manifest, SBOM, checksums and, with a key, their signature, for the archives that are there
   layout   the archives as an image layout, as OpenTofu's `oci_mirror` reads them from a registry
+  mirror   the archives as a folder that is a filesystem mirror, and a network mirror where a web server hands it out
   notes    what the changelog says of the version
 """
 
 import argparse
+import base64
 import hashlib
 import json
 import os
@@ -24,6 +26,7 @@ from pathlib import Path
 
 import release_sbom
 from common import PROVIDER, ROOT, Failure, go_platform, main, target_directory, version
+from mirror import HOSTS, SOURCE
 
 # What is published, as Terraform names it, and what Rust calls it. Linux is linked statically, with musl: such a binary
 # runs on every distribution, Alpine and empty images included.
@@ -263,8 +266,8 @@ def registry_manifest():
 
 
 def sign(path, signature, key):
-    """A detached binary signature by gpg. The passphrase, if there is one, comes on standard input of nobody: from gpg's
-    agent, or from the file that OCIR_RELEASE_PASSPHRASE_FILE names."""
+    """A detached binary signature by gpg, verified. A passphrase comes from gpg's agent, or from the file that
+    OCIR_RELEASE_PASSPHRASE_FILE names, and so is in no list of processes."""
     if not shutil.which("gpg"):
         raise Failure("a key was given, but there is no gpg")
     command = ["gpg", "--batch", "--yes", "--no-tty", "--local-user", key, "--digest-algo", "SHA512",
@@ -336,6 +339,36 @@ def layout(out, directory):
     return directory
 
 
+# Mirrors
+
+
+def mirror(out, directory):
+    """A tree as `terraform providers mirror` makes it; returns the folder."""
+    archives = sorted(out.glob(f"{stem()}_*.zip"))
+    if not archives:
+        raise Failure(f"{out} has no archives of version {version()}")
+    for host in HOSTS:
+        folder = directory / host / SOURCE
+        folder.mkdir(parents=True, exist_ok=True)
+        entries = {}
+        for archive in archives:
+            shutil.copyfile(archive, folder / archive.name)
+            entries[archive.stem[len(stem()) + 1:]] = {
+                "hashes": [h1(archive), f"zh:{sha256(archive)}"], "url": archive.name}
+        (folder / f"{version()}.json").write_bytes(compact({"archives": entries}))
+        # Versions that are there already stay.
+        there = sorted(path.stem for path in folder.glob("*.json") if path.name != "index.json")
+        (folder / "index.json").write_bytes(compact({"versions": {each: {} for each in there}}))
+    return directory
+
+
+def h1(archive):
+    """The hash of what is in an archive, as Go's modules have it and lock files repeat it."""
+    with zipfile.ZipFile(archive) as content:
+        lines = [f"{hashlib.sha256(content.read(name)).hexdigest()}  {name}\n" for name in sorted(content.namelist())]
+    return "h1:" + base64.b64encode(hashlib.sha256("".join(lines).encode()).digest()).decode()
+
+
 # The changelog
 
 
@@ -404,6 +437,8 @@ def run():
     command("finish", "out", "key")
     image = command("layout", "out")
     image.add_argument("--layout", type=Path, default=None, help="default: layout beside the archives")
+    tree = command("mirror", "out")
+    tree.add_argument("--mirror", type=Path, default=None, help="default: mirror beside the archives")
     command("notes")
 
     arguments = parser.parse_args()
@@ -420,6 +455,8 @@ def run():
         print(*finish(arguments.out, arguments.key), sep="\n")
     elif arguments.command == "layout":
         print(layout(arguments.out, arguments.layout or arguments.out / "layout"))
+    elif arguments.command == "mirror":
+        print(mirror(arguments.out, arguments.mirror or arguments.out / "mirror"))
     else:
         sys.stdout.write(notes(read(ROOT / "CHANGELOG.md"), version()))
     return None

@@ -7,6 +7,7 @@
   finish   manifest, SBOM, checksums and, with a key, their signature, for the archives that are there
   layout   the archives as an image layout, as OpenTofu's `oci_mirror` reads them from a registry
   mirror   the archives as a folder that is a filesystem mirror, and a network mirror where a web server hands it out
+  twice    compiles and packs this commit in two folders and compares; with --quick without optimisation
   notes    what the changelog says of the version
 """
 
@@ -20,6 +21,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -62,6 +64,27 @@ def build(arguments):
     for path in finish(out, arguments.key):
         print(path)
     print(layout(out, out / "layout"))
+
+
+def twice(platform, target, quick):
+    """Whether the same commit makes the same archive in two folders, whose names have different lengths."""
+    check_tree(False)
+    if quick:
+        os.environ.update(CARGO_PROFILE_RELEASE_LTO="off", CARGO_PROFILE_RELEASE_OPT_LEVEL="0",
+                          CARGO_PROFILE_RELEASE_CODEGEN_UNITS="16")
+    with tempfile.TemporaryDirectory(prefix="ocir-twice-") as scratch:
+        archives = []
+        for name in ("a", "another-folder"):
+            checkout = Path(scratch).resolve() / name / "checkout"
+            git("clone", "--quiet", str(ROOT), str(checkout))
+            binary = compile_for(platform, target, root=checkout, target_dir=checkout.parent / "target")
+            archives.append(pack(binary, platform, checkout.parent / "dist"))
+            # Two target folders at once are a lot of disk.
+            shutil.rmtree(checkout.parent / "target")
+        sums = [sha256(archive) for archive in archives]
+        if sums[0] != sums[1]:
+            raise Failure("one commit made two archives: " + " and ".join(sums))
+        print(f"{sums[0]}  {archives[0].name}, twice")
 
 
 # Before anything is made
@@ -431,6 +454,10 @@ def run():
     one = command("compile")
     one.add_argument("--platform", choices=PLATFORMS, default=None)
     one.add_argument("--target")
+    both = command("twice")
+    both.add_argument("--platform", choices=PLATFORMS, default=None)
+    both.add_argument("--target")
+    both.add_argument("--quick", action="store_true", help="without optimisation, in a quarter of the time")
     archive = command("pack", "out")
     archive.add_argument("--platform", choices=PLATFORMS, required=True)
     archive.add_argument("--binary", type=Path, required=True)
@@ -449,6 +476,8 @@ def run():
     check_version(arguments.version, arguments.tag)
     if arguments.command == "compile":
         print(compile_for(arguments.platform or go_platform(), arguments.target))
+    elif arguments.command == "twice":
+        twice(arguments.platform or go_platform(), arguments.target, arguments.quick)
     elif arguments.command == "pack":
         print(pack(arguments.binary, arguments.platform, arguments.out))
     elif arguments.command == "finish":

@@ -10,6 +10,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use anyhow::{Context as _, ensure};
@@ -56,18 +57,39 @@ fn refused(command: &mut Command) -> anyhow::Result<String> {
 /// The archive, the sums and the rest, of the provider that the tests run.
 struct Release {
     directory: tempfile::TempDir,
+    _packed: Arc<tempfile::TempDir>,
 }
+
+/// What all releases of this run are copies of, as long as one of them is there: to compress
+/// a debug build takes seconds.
+static PACKED: Mutex<Weak<tempfile::TempDir>> = Mutex::new(Weak::new());
 
 impl Release {
     fn new() -> anyhow::Result<Self> {
+        let packed = Self::packed()?;
         let release = Self {
             directory: tempfile::tempdir()?,
+            _packed: Arc::clone(&packed),
         };
+        crate::support::cli::copy_files(packed.path(), release.path())?;
+        Ok(release)
+    }
+
+    fn packed() -> anyhow::Result<Arc<tempfile::TempDir>> {
+        // A test that failed in here has said why; the next one tries again.
+        let mut shared = PACKED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(packed) = shared.upgrade() {
+            return Ok(packed);
+        }
+        let packed = Arc::new(tempfile::tempdir()?);
         let program = env!("CARGO_BIN_EXE_terraform-provider-ocir");
         let platform = crate::support::cli::platform();
-        release.run(&["pack", "--platform", &platform, "--binary", program])?;
-        release.run(&["finish"])?;
-        Ok(release)
+        let pack = ["pack", "--platform", &platform, "--binary", program];
+        for arguments in [&pack[..], &["finish"]] {
+            succeeded(tool(root(), arguments).arg("--out").arg(packed.path()))?;
+        }
+        *shared = Arc::downgrade(&packed);
+        Ok(packed)
     }
 
     /// Runs a command of the release tool over this release.

@@ -100,16 +100,16 @@ async fn an_exchanged_archive() -> anyhow::Result<()> {
     }
     let release = Release::new()?;
     release.run(&["mirror"])?;
-    let platform = platform();
+    // The same name, with another program in it.
     for host in ["registry.terraform.io", "registry.opentofu.org"] {
-        let path =
-            format!("mirror/{host}/motando/ocir/terraform-provider-ocir_{VERSION}_{platform}.zip");
-        let path = release.path().join(path);
-        let mut content = fs::read(&path)?;
-        // The comment at the end of an archive: it stays a valid one.
-        let end = content.len() - 2;
-        content.splice(end.., [1, 0, b'!']);
-        fs::write(path, content)?;
+        let folder = release
+            .path()
+            .join("mirror")
+            .join(host)
+            .join("motando/ocir");
+        let mut command = super::tool(super::root(), &["pack", "--platform", &platform()]);
+        command.arg("--binary").arg(super::root().join("LICENSE"));
+        succeeded(command.arg("--out").arg(folder))?;
     }
     let web = Web::start(release.path(), |_| BTreeMap::new()).await?;
     let Some(mut workspace) = Workspace::new(CONFIGURATION)? else {

@@ -108,7 +108,10 @@ async fn permissions_are_few() -> anyhow::Result<()> {
                     other => panic!("{file}: {name} has {what}: {other:?}"),
                 }
             }
-            assert!(job["timeout-minutes"].is_number(), "{file}: {name} has no end");
+            assert!(
+                job["timeout-minutes"].is_number(),
+                "{file}: {name} has no end"
+            );
             for step in job["steps"].as_array().context("no steps")? {
                 let is_checkout = step["uses"]
                     .as_str()
@@ -120,7 +123,10 @@ async fn permissions_are_few() -> anyhow::Result<()> {
             }
         }
     }
-    assert_eq!(names, BTreeSet::from(["advisories.yml", "ci.yml", "release.yml"]));
+    assert_eq!(
+        names,
+        BTreeSet::from(["advisories.yml", "ci.yml", "release.yml"])
+    );
     expect_test::expect![[r#"
         {
             "release.yml publish attestations",
@@ -146,7 +152,10 @@ async fn secrets_stay_secret() -> anyhow::Result<()> {
         assert!(workflow["env"].is_null(), "{file}: every job would have it");
         for (name, job) in workflow["jobs"].as_object().context("no jobs")? {
             let guarded = job["environment"] == "release";
-            assert!(guarded || !job.to_string().contains("secrets."), "{file}: {name}");
+            assert!(
+                guarded || !job.to_string().contains("secrets."),
+                "{file}: {name}"
+            );
             for step in job["steps"].as_array().context("no steps")? {
                 let Some(run) = step["run"].as_str() else {
                     continue;
@@ -154,11 +163,17 @@ async fn secrets_stay_secret() -> anyhow::Result<()> {
                 commands += 1;
                 for expression in run.split("${{").skip(1) {
                     let expression = expression.split("}}").next().unwrap_or_default().trim();
-                    assert!(expression.starts_with("matrix."), "{file}: {name}: {expression}");
+                    assert!(
+                        expression.starts_with("matrix."),
+                        "{file}: {name}: {expression}"
+                    );
                 }
                 let secrets = step["env"].as_object().into_iter().flatten();
                 for (variable, value) in secrets {
-                    if !value.as_str().is_some_and(|value| value.contains("secrets.")) {
+                    if !value
+                        .as_str()
+                        .is_some_and(|value| value.contains("secrets."))
+                    {
                         continue;
                     }
                     let shown = format!("${variable}");
@@ -168,7 +183,10 @@ async fn secrets_stay_secret() -> anyhow::Result<()> {
                         assert!(hidden, "{file}: {name} shows a secret: {line}");
                     }
                 }
-                assert!(!run.contains("set -x") && !run.contains("printenv"), "{file}: {run}");
+                assert!(
+                    !run.contains("set -x") && !run.contains("printenv"),
+                    "{file}: {run}"
+                );
             }
         }
     }
@@ -183,10 +201,14 @@ async fn all_platforms() -> anyhow::Result<()> {
     let Some(workflows) = parse().await? else {
         return Ok(());
     };
-    let known = succeeded(Command::new("python3").current_dir(root().join("tools")).args([
-        "-c",
-        "import json, release; print(json.dumps(release.PLATFORMS))",
-    ]))?;
+    let known = succeeded(
+        Command::new("python3")
+            .current_dir(root().join("tools"))
+            .args([
+                "-c",
+                "import json, release; print(json.dumps(release.PLATFORMS))",
+            ]),
+    )?;
     let known: Json = serde_json::from_str(&known)?;
     for (file, job) in [("ci.yml", "platforms"), ("release.yml", "archive")] {
         let workflow = workflows.iter().find(|(name, _)| name == file);

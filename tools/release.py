@@ -423,7 +423,7 @@ def sha256(path):
 
 def read(path):
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise Failure(f"cannot read {path}: {error.strerror}") from None
 

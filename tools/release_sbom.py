@@ -165,7 +165,7 @@ def licence_texts(target):
         if not files:
             without.append(f"{title}: {package['repository'] or package['homepage'] or 'no address'}")
         for path in files:
-            text = path.read_text(errors="replace").replace("\r\n", "\n").strip()
+            text = path.read_text(encoding="utf-8", errors="replace").replace("\r\n", "\n").strip()
             if text:
                 texts.setdefault(text, []).append(title)
     libraries = "Rust's standard library (MIT OR Apache-2.0, https://github.com/rust-lang/rust)"
@@ -191,7 +191,7 @@ def _metadata(target):
 def _hashes():
     """The checksums in Cargo.lock, by name and version."""
     hashes = {}
-    for block in (ROOT / "Cargo.lock").read_text().split("[[package]]")[1:]:
+    for block in (ROOT / "Cargo.lock").read_text(encoding="utf-8").split("[[package]]")[1:]:
         members = dict(re.findall(r'^(name|version|checksum) = "([^"]*)"$', block, re.M))
         if "checksum" in members:
             hashes[members["name"], members["version"]] = members["checksum"]

@@ -25,10 +25,10 @@ def bring():
             return program
     print(f"deny.py: compiling cargo-deny {VERSION} into {own}, this once", file=sys.stderr)
     command = ["cargo", "install", "--quiet", "--locked", "--root", str(own), f"cargo-deny@{VERSION}"]
-    # Neither our settings for builds nor our target folder are for a tool.
+    # The settings for our builds are not for a tool.
     environment = {name: value for name, value in os.environ.items()
                    if name not in ("RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_TARGET_DIR")}
-    if subprocess.run(command, cwd=target_directory(), env=environment, stdout=sys.stderr).returncode != 0:
+    if subprocess.run(command, cwd=ROOT, env=environment, stdout=sys.stderr).returncode != 0:
         raise Failure(f"cargo-deny {VERSION} could not be installed; "
                       f"install it yourself: cargo install --locked cargo-deny@{VERSION}")
     return own / "bin" / "cargo-deny"

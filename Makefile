@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 
-.PHONY: help build check test test-versions test-hosts test-peers docs debug demo install bench
+.PHONY: help build check test test-versions test-hosts test-peers docs debug demo install bench release release-check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,3 +48,10 @@ install: build ## the provider into the plugin directory of this user
 
 bench: build ## figures beside the limits, and beside skopeo if it is installed
 	$(PYTHON) tools/bench.py
+
+release: ## the archives of VERSION for this machine, with sums, SBOM and OpenTofu's image, in target/dist
+	@test -n "$(VERSION)" || { echo "which version? make release VERSION=X.Y.Z" >&2; exit 1; }
+	$(PYTHON) tools/release.py build --version "$(VERSION)"
+
+release-check: ## this commit, compiled in two folders as for a release, is the same archive twice
+	$(PYTHON) tools/release.py twice

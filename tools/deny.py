@@ -1,132 +1,58 @@
 #!/usr/bin/env python3
-"""Checks the licences, names and sources of all dependencies against deny.toml.
+"""Checks the dependencies against deny.toml with cargo-deny: licences, bans and sources, or what is named.
 
-The part of cargo-deny that this project needs, in a second and without compiling some hundred crates for it.
+Takes the cargo-deny on the PATH if it is the version below, and otherwise compiles that one into target/tools, once:
+two to three minutes on two cores. `advisories` needs the internet, so `make check` leaves them to the workflow.
 """
 
-import json
-import re
+import argparse
+import os
+import shutil
 import subprocess
 import sys
-from pathlib import Path
 
-from common import ROOT, Failure, main
+from common import ROOT, Failure, main, target_directory
 
-# How cargo writes the default registry in Cargo.lock, without the host it is served from.
-DEFAULT_REGISTRY = re.compile(r"^(registry|sparse)\+https://[^ ]+/crates\.io-index/?$")
+VERSION = "0.20.2"
+CHECKS = ("advisories", "bans", "licenses", "sources")
+
+
+def bring():
+    """The path of cargo-deny."""
+    own = target_directory() / "tools" / f"cargo-deny-{VERSION}"
+    for program in (shutil.which("cargo-deny"), own / "bin" / "cargo-deny"):
+        if program and runs(program):
+            return program
+    print(f"deny.py: compiling cargo-deny {VERSION} into {own}, this once", file=sys.stderr)
+    command = ["cargo", "install", "--quiet", "--locked", "--root", str(own), f"cargo-deny@{VERSION}"]
+    # The settings for our builds are not for a tool.
+    environment = {name: value for name, value in os.environ.items()
+                   if name not in ("RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_TARGET_DIR")}
+    if subprocess.run(command, cwd=ROOT, env=environment, stdout=sys.stderr).returncode != 0:
+        raise Failure(f"cargo-deny {VERSION} could not be installed; "
+                      f"install it yourself: cargo install --locked cargo-deny@{VERSION}")
+    return own / "bin" / "cargo-deny"
+
+
+def runs(program):
+    """Whether this is the cargo-deny we want: another version may judge otherwise."""
+    try:
+        answer = subprocess.run([str(program), "--version"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    except OSError:
+        return False
+    return answer.stdout.decode(errors="replace").split() == ["cargo-deny", VERSION]
 
 
 def run():
-    settings = read_settings((ROOT / "deny.toml").read_text())
-    allowed = set(settings["licenses"]["allow"])
-    banned = set(settings["bans"]["deny"])
-
-    command = ["cargo", "metadata", "--locked", "--all-features", "--format-version", "1"]
-    answer = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=False)
-    if answer.returncode != 0:
-        raise Failure("cargo metadata failed")
-    metadata = json.loads(answer.stdout)
-
-    complaints = []
-    used = set()
-    for package in metadata["packages"]:
-        name = f"{package['name']} {package['version']}"
-        if package["name"] in banned:
-            complaints.append(f"{name} is banned")
-        complaint = source_complaint(package, metadata["workspace_root"])
-        if complaint:
-            complaints.append(f"{name} {complaint}")
-        if not package["license"]:
-            complaints.append(f"{name} names no licence")
-            continue
-        try:
-            chosen = permitted(package["license"], allowed)
-        except ValueError as error:
-            complaints.append(f"{name} has a licence that cannot be read: {error}")
-            continue
-        if chosen is None:
-            complaints.append(f"{name} is under {package['license']}, which is not allowed")
-        else:
-            used |= chosen
-    for complaint in complaints:
-        print(f"deny.py: {complaint}", file=sys.stderr)
-    if complaints:
-        return 1
-    print(f"deny: {len(metadata['packages'])} packages, licences {', '.join(sorted(used))}")
-    return 0
-
-
-def source_complaint(package, workspace):
-    """What is wrong with where a package comes from, if anything is."""
-    source = package["source"]
-    if source is None:
-        inside = Path(workspace) in Path(package["manifest_path"]).parents
-        return None if inside else "comes from a folder outside of this workspace"
-    return None if DEFAULT_REGISTRY.match(source) else f"comes from {source}, not from the default registry"
-
-
-def permitted(expression, allowed):
-    """The licences that satisfy an SPDX expression, all of them allowed; None when there are none."""
-    # Old manifests write "MIT/Apache-2.0" for OR.
-    tokens = re.findall(r"[()]|[A-Za-z0-9.+-]+", expression.replace("/", " OR "))
-
-    def alternatives():
-        choices = [conjunction()]
-        while tokens[:1] == ["OR"]:
-            tokens.pop(0)
-            choices.append(conjunction())
-        return next((choice for choice in choices if choice is not None), None)
-
-    def conjunction():
-        parts = [licence()]
-        while tokens[:1] == ["AND"]:
-            tokens.pop(0)
-            parts.append(licence())
-        return None if None in parts else set().union(*parts)
-
-    def licence():
-        if not tokens or tokens[0] in (")", "AND", "OR", "WITH"):
-            raise ValueError(expression)
-        name = tokens.pop(0)
-        if name == "(":
-            inner = alternatives()
-            if tokens[:1] != [")"]:
-                raise ValueError(expression)
-            tokens.pop(0)
-            return inner
-        if tokens[:1] == ["WITH"]:
-            name = f"{name} WITH {tokens[1]}" if len(tokens) > 1 else ""
-            del tokens[:2]
-        return {name} if name in allowed else None
-
-    result = alternatives()
-    if tokens:
-        raise ValueError(expression)
-    return result
-
-
-def read_settings(text):
-    """The tables of deny.toml: strings, booleans and lists of strings. (Python reads TOML by itself only since 3.11.)"""
-    settings = {}
-    table = settings
-    pending = ""
-    for line in text.splitlines():
-        line = re.sub(r'^((?:[^"#]|"[^"]*")*)#.*$', r"\1", line).strip()
-        if not line:
-            continue
-        header = re.match(r"^\[([a-z]+)\]$", line)
-        if header and not pending:
-            table = settings.setdefault(header.group(1), {})
-            continue
-        pending += line
-        if pending.count("[") > pending.count("]"):
-            continue
-        key, _, value = pending.partition("=")
-        table[key.strip()] = json.loads(re.sub(r",\s*\]", "]", value))
-        pending = ""
-    if pending:
-        raise Failure(f"deny.toml: cannot read {pending}")
-    return settings
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"of {', '.join(CHECKS)} (default: all but the first)")
+    checks = parser.parse_args().checks or CHECKS[1:]
+    strange = [check for check in checks if check not in CHECKS]
+    if strange:
+        raise Failure(f"cargo-deny does not check {', '.join(strange)}, but {', '.join(CHECKS)}")
+    # --locked: a check never changes Cargo.lock.
+    command = [str(bring()), "--locked", "--all-features", "check", "--hide-inclusion-graph", *checks]
+    return subprocess.run(command, cwd=ROOT).returncode
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ mod layers;
 mod network;
 mod peers;
 mod protocol;
+mod release;
 mod resources;
 mod schema;
 mod sign_in;

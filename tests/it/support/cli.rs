@@ -218,7 +218,8 @@ pub fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn platform() -> String {
+/// This machine, as Terraform names it.
+pub fn platform() -> String {
     let system = match std::env::consts::OS {
         "macos" => "darwin",
         system => system,

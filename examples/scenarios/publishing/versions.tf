@@ -1,0 +1,14 @@
+terraform {
+  required_version = ">= 1.5"
+
+  required_providers {
+    ocir = {
+      source  = "motando/ocir"
+      version = "~> 0.1"
+    }
+  }
+}
+
+provider "ocir" {
+  region = var.region
+}

@@ -36,5 +36,5 @@ demo: ## the motando scenario, applied by a real CLI against the emulator
 install: build ## the provider into the plugin directory of this user
 	$(PYTHON) tools/mirror.py
 
-bench: build ## figures beside the limits, and beside skopeo if it is installed
+bench: build ## figures beside their limits, and beside other programs where they are installed
 	$(PYTHON) tools/bench.py

@@ -1,6 +1,8 @@
 # What a developer does every day; CI runs the same. Every recipe works from a fresh clone.
 
 PYTHON ?= python3
+# What `make bench` is to do, such as --quick
+BENCH ?=
 
 .PHONY: help build check test test-peers docs demo install bench
 
@@ -37,4 +39,4 @@ install: build ## the provider into the plugin directory of this user
 	$(PYTHON) tools/mirror.py
 
 bench: build ## figures beside their limits, and beside other programs where they are installed
-	$(PYTHON) tools/bench.py
+	$(PYTHON) tools/bench.py $(BENCH)

@@ -78,7 +78,7 @@ class Oras(Rival):
         if kind != "oci":
             return None
         trust = ["--to-ca-file", str(registry.tls.authority)] if registry.tls else ["--to-plain-http"]
-        return ["oras", "cp", "--no-tty", *trust, "--from-oci-layout", path, target]
+        return ["oras", "cp", *trust, "--from-oci-layout", path, target]
 
 
 class Regctl(Rival):

@@ -12,6 +12,7 @@ import platform
 import resource
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -128,8 +129,8 @@ class Bench:
 
     def run(self):
         machine = self.machine()
-        self.table.note(f"{machine['cli']}, {machine['cores']} cores of {machine['machine']}, load {machine['load']:.1f} at the start. "
-                        f"Medians of {self.runs} runs; the second column of figures is from the smallest to the largest.")
+        self.table.note(f"{machine['cli']}, {machine['cores']} cores of {machine['machine']}, load {machine['load']:.1f} at the "
+                        f"start. Medians of {self.runs} runs.")
         wanted = self.options.only
         if "start" in wanted:
             self.table.section("Starting and planning")
@@ -358,6 +359,8 @@ def options():
 def run():
     arguments = options()
     table = Table()
+    # Whoever ends this wants the registries ended and their folders gone.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     target_directory().mkdir(exist_ok=True)
     # Under target/, since /tmp may be in memory, which the registries need.
     with tempfile.TemporaryDirectory(prefix="bench-", dir=target_directory()) as folder:

@@ -131,8 +131,10 @@ class Pushes:
         self.table.section(f"Small image, {self.small.size / 1e6:.0f} MB, cold")
         for kind in (DockerRegistry, EmulatorRegistry):
             for tls in (self.tls, None):
-                self._cold(f"layout, {kind.title}, {'TLS' if tls else 'plain'}", kind, tls, f"oci:{self.small.layout}:1", {}, small=True)
-        self._cold("docker-archive, docker-registry, plain", DockerRegistry, None, f"docker-archive:{self.small.archive}", {}, small=True)
+                self._cold(f"layout, {kind.title}, {'TLS' if tls else 'plain'}", kind, tls, f"oci:{self.small.layout}:1", {},
+                           small=True)
+        self._cold("docker-archive, docker-registry, plain", DockerRegistry, None, f"docker-archive:{self.small.archive}", {},
+                   small=True)
 
     def unchanged(self):
         """What is asked, and how long it takes, when there is nothing to send."""
@@ -260,7 +262,7 @@ class Pushes:
                         (folder / "terraform.tfstate").unlink()
                         base = self._nothing()
                         registry.forget()
-                        usage = self._usage(lambda: self.bench.cli_run(folder, environment, "apply", "-input=false", "-auto-approve"))
+                        usage = self._usage(self._apply_again)
                         usages.append((usage.seconds - base.seconds) * 1000)
                     # Each further tag is looked at, too.
                     self._requests(f"{title}, {what}, {len(tags)} tags: requests", registry, 2 + len(tags) - 1)
@@ -271,7 +273,7 @@ class Pushes:
                 self._apply(registry, source)
                 (self.last[0] / "terraform.tfstate").unlink()
                 registry.forget()
-                self.bench.cli_run(*self.last, "apply", "-input=false", "-auto-approve")
+                self._apply_again()
                 self._requests(f"{title}, there, not in the state, one tag: requests", registry, 2)
             for rival in self.rivals:
                 rival.forget()
@@ -286,7 +288,7 @@ class Pushes:
             self._forget()
             with self._registry(kind) as registry:
                 self._apply(registry, source, wrapped=True)
-                self._provider(lambda: self.bench.cli_run(*self.last, "apply", "-input=false", "-auto-approve"))
+                self._provider(self._apply_again)
 
     def _distant(self, kind, delay):
         source = f"oci:{self.small.layout}:1"
@@ -407,7 +409,8 @@ class Pushes:
         peak, processor = self.bench.observed(work)
         if turns and "skopeo" in turns:
             theirs = median(it.processor for it in turns["skopeo"])
-            self.table.row("  provider's own processor time, of skopeo's", processor / theirs, "×", None, (), ([processor, theirs], "s"))
+            self.table.row("  provider's own processor time, of skopeo's", processor / theirs, "×", None, (),
+                           ([processor, theirs], "s"))
         self.table.row("  provider's peak memory", peak, "MiB", MEMORY_LIMIT)
 
     def _peak_of(self, rival, registry, source):
@@ -430,7 +433,11 @@ class Pushes:
         """Ours: an apply of a configuration in a folder of its own, or in the last one."""
         if not keep:
             self.last = self._workspace(registry, image, configuration or ONE % ", ".join(f'"{tag}"' for tag in tags[1:]), wrapped)
-        return self._usage(lambda: self.bench.cli_run(*self.last, "apply", "-input=false", "-auto-approve"))
+        return self._usage(self._apply_again)
+
+    def _apply_again(self):
+        """An apply of what the last folder has."""
+        self.bench.cli_run(*self.last, "apply", "-input=false", "-auto-approve")
 
     def _workspace(self, registry, image, configuration, wrapped):
         plugins = self.bench.measuring_mirror() if wrapped else self.bench.plain_mirror()
@@ -458,7 +465,8 @@ class Pushes:
         """An apply in which we have no part."""
         folder, environment = self._nothing_workspace(count)
         (folder / "terraform.tfstate").unlink(missing_ok=True)
-        return self._usage(lambda: self.bench.cli_run(folder, environment, "apply", "-input=false", "-auto-approve"))
+        return self._usage(
+            lambda: self.bench.cli_run(folder, environment, "apply", "-input=false", "-auto-approve"))
 
     def _nothing_workspace(self, count=1):
         folder = self.bench.folder / f"nothing-{count}"
@@ -482,7 +490,7 @@ class Pushes:
             return self._usage(lambda: bench_rivals.run(command, environment))
         except Failure as failure:
             self.rivals = [it for it in self.rivals if it is not rival]
-            self.table.note(f"Left out from here on: {failure}")
+            self.table.note(f"{rival.name} was left out when it failed. {str(failure).strip()}", below=True)
             return None
 
     def _floor(self, kind, tls, source):

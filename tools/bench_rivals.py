@@ -86,7 +86,8 @@ class Regctl(Rival):
 
     def command(self, registry, source, target):
         kind, path = _source(source)
-        words = ["regctl", "--verbosity", "error", "--host", f"reg={registry.authority},tls={'enabled' if registry.tls else 'disabled'}"]
+        host = f"reg={registry.authority},tls={'enabled' if registry.tls else 'disabled'}"
+        words = ["regctl", "--verbosity", "error", "--host", host]
         if kind == "oci":
             return [*words, "image", "copy", f"ocidir://{path}", target]
         return [*words, "image", "import", target, path]
@@ -176,8 +177,8 @@ class Curl:
         lines = "\nnext\n".join("\n".join([*common, *request]) for request in requests)
         file = self.folder / "requests"
         file.write_text(lines + "\n")
-        run(["curl", "--disable", "--no-progress-meter", "--parallel", "--parallel-immediate", "--parallel-max", "4", "--config", str(file)],
-            clean_environment())
+        run(["curl", "--disable", "--no-progress-meter", "--parallel", "--parallel-immediate", "--parallel-max", "4",
+             "--config", str(file)], clean_environment())
 
 
 def run(command, environment):

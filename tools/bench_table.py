@@ -15,8 +15,10 @@ class Table:
     def __init__(self):
         self.sections = []
         self.notes = []
+        self._waiting = []
 
     def section(self, title):
+        self._flush()
         self.sections.append({"title": title, "rows": []})
         print(f"\n### {title}\n")
         _line(HEAD)
@@ -45,13 +47,21 @@ class Table:
             ", ".join(_figure(it, detail_unit) for it in values),
         ))
 
-    def note(self, text):
-        """Something to know beside the figures, above all what was left out."""
+    def note(self, text, below=False):
+        """Something to know beside the figures, above all what was left out; here, or below the table that is being written."""
         self.notes.append(text)
-        print(f"\n{text}", flush=True)
+        self._waiting.append(text)
+        if not below:
+            self._flush()
+
+    def _flush(self):
+        for text in self._waiting:
+            print(f"\n{text}", flush=True)
+        self._waiting.clear()
 
     def summary(self):
         """How many figures have a limit, and which are over theirs."""
+        self._flush()
         rows = [(section["title"], row) for section in self.sections for row in section["rows"] if row["limit"] is not None]
         over, figure = [], ""
         for section in self.sections:

@@ -1,6 +1,8 @@
 # What a developer does every day; CI runs the same. Every recipe works from a fresh clone.
 
 PYTHON ?= python3
+# What `make bench` is to do, such as --quick
+BENCH ?=
 
 .PHONY: help build check test test-versions test-hosts test-peers docs debug demo install bench release release-check
 
@@ -46,8 +48,8 @@ demo: ## the motando scenario, applied by a real CLI against the emulator
 install: build ## the provider into the plugin directory of this user
 	$(PYTHON) tools/mirror.py
 
-bench: build ## figures beside the limits, and beside skopeo if it is installed
-	$(PYTHON) tools/bench.py
+bench: build ## figures beside their limits, and beside other programs where they are installed
+	$(PYTHON) tools/bench.py $(BENCH)
 
 release: ## the archives of VERSION for this machine, with sums, SBOM and OpenTofu's image, in target/dist
 	@test -n "$(VERSION)" || { echo "which version? make release VERSION=X.Y.Z" >&2; exit 1; }

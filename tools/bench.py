@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""Measures the release build against the limits that were set for it, and beside skopeo if that is installed.
+"""Measures the release build against the limits that were set for it, and beside other programs where they are installed.
 
-A figure is the median of several runs. What is compared runs in pairs, one after the other, because two minutes
-later a shared machine is another machine. Nothing here fails because of a figure: read the table.
+A figure is the median of several runs. What is compared takes turns, because two minutes later a shared machine is another
+machine. Nothing here fails because of a figure: read the table, whose last lines name what is over its limit.
 """
 
 import argparse
-import base64
 import json
 import os
+import platform
+import resource
 import select
 import shutil
-import statistics
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,9 +20,9 @@ import time
 from pathlib import Path
 
 import bench_push
-import images
 import mirror
 import terraform
+from bench_table import Table, median
 from common import EMULATOR, PROVIDER, ROOT, Failure, binary, clean_environment, main, target_directory
 from emulator import Emulator
 
@@ -49,9 +50,9 @@ FDtwVKMXKfbf1Q==
 """,
 }
 
-# Runs the provider in its place and writes down the most memory it held: the CLI starts providers itself, several a
-# plan, and each lives for some milliseconds.
-MEMORY_WRAPPER = """\
+# Runs the provider in its place and writes down the most memory it held and the processor time it took: the CLI starts
+# providers itself, several a plan, and each lives for some milliseconds.
+WRAPPER = """\
 #!{python} -IS
 import sys
 sys.path.insert(0, {tools!r})
@@ -98,64 +99,64 @@ resource "terraform_data" "this" {
 }
 """
 
-PUSH = REQUIRED + """
-variable "compartment_id" {}
-
-variable "layout" {}
-
-resource "ocir_repository" "this" {
-  compartment_id = var.compartment_id
-  display_name   = "bench"
-}
-
-resource "ocir_image_push" "this" {
-  source     = "oci:${var.layout}"
-  repository = ocir_repository.this.display_name
-  tag        = "1"
-}
-"""
+SECTIONS = ("start", "scale", "layout", "archive", "small", "unchanged", "latency", "many")
 
 
 class Bench:
-    def __init__(self, folder, runs, pushes, megabytes, repositories, images_at_once):
+    def __init__(self, folder, table, options):
         self.folder = folder
-        self.images_at_once = images_at_once
-        self.runs = runs
-        self.pushes = pushes
-        self.megabytes = megabytes
-        self.repositories = repositories
+        self.table = table
+        self.options = options
+        self.runs = options.runs
         self.provider = binary(PROVIDER, release=True)
         self.emulator = binary(EMULATOR, release=True)
-        self.cli = terraform.bring(lambda message: print(message, file=sys.stderr))
-        self.record = folder / "memory"
+        self.cli = terraform.bring(self.say)
+        # Images take minutes to make.
+        self.kept = target_directory() / "bench-images"
+        self.record = folder / "record"
         self.emulators = 0
 
-    def run(self):
+    @staticmethod
+    def say(message):
+        """What is going on, for whoever waits."""
+        print(message, file=sys.stderr, flush=True)
+
+    def machine(self):
         version = json.loads(subprocess.run([self.cli, "version", "-json"], env=clean_environment(),
                                             stdout=subprocess.PIPE, check=True).stdout)["terraform_version"]
-        print(f"{self.cli.name} {version}, {os.cpu_count()} cores, medians of {self.runs} runs "
-              f"({self.pushes} of a push)\n", flush=True)
-        print(f"{'':52} {'measured':>12} {'limit':>10}")
-        self.size()
-        self.handshake()
-        self.plans()
-        if self.repositories:
-            self.many()
-        if self.pushes:
-            self.push()
+        return {"cli": f"{self.cli.name} {version}", "cores": os.cpu_count(), "system": platform.system(),
+                "machine": platform.machine(), "load": os.getloadavg()[0], "when": time.strftime("%Y-%m-%d %H:%M")}
+
+    def run(self):
+        machine = self.machine()
+        self.table.note(f"{machine['cli']}, {machine['cores']} cores of {machine['machine']}, load {machine['load']:.1f} at the "
+                        f"start. Medians of {self.runs} runs.")
+        wanted = self.options.only
+        if "start" in wanted:
+            self.table.section("Starting and planning")
+            self.size()
+            self.handshake()
+            self.plans()
+        if "scale" in wanted and self.options.repositories:
+            self.scale()
+        pushes = [name for name in wanted if name not in ("start", "scale")]
+        if pushes and self.options.pushes:
             missing = bench_push.programs()
             if missing:
-                print(f"pushes beside skopeo are left out: {', '.join(missing)} is not installed", flush=True)
+                self.table.note(f"Pushes are left out: {' and '.join(missing)} not installed "
+                                f"(on Debian: apt-get install {' '.join(missing)}).")
             else:
-                bench_push.Pushes(self, row, self.megabytes, self.pushes, self.images_at_once).run()
+                bench_push.Pushes(self, self.table, self.options).run(pushes)
+        self.table.summary()
+        return machine
 
     def size(self):
-        row("release binary", self.provider.stat().st_size / 1e6, "MB", 12)
+        self.table.row("release binary", self.provider.stat().st_size / 1e6, "MB", 12)
 
     def handshake(self):
         environment = {**clean_environment(), **HOST_ENVIRONMENT}
-        times = [self.until_handshake(environment) for _ in range(self.runs + 2)][2:]
-        row("start to handshake line", statistics.median(times) * 1000, "ms", 10)
+        times = [self.until_handshake(environment) * 1000 for _ in range(self.runs + 2)][2:]
+        self.table.row("start to handshake line", median(times), "ms", 10, times)
 
     def until_handshake(self, environment):
         started = time.perf_counter()
@@ -175,34 +176,32 @@ class Bench:
         return seconds
 
     def plans(self):
-        plugins = self.folder / "mirror"
-        mirror.install(self.provider, plugins)
         emulator = self.start_emulator()
         try:
-            environment = self.cli_environment(emulator, plugins)
+            environment = self.cli_environment(emulator, self.plain_mirror())
             base = self.workspace("base", BASE, environment)
             silent = self.workspace("silent", NOTHING_ASKED, environment)
             asking = self.workspace("asking", NAMESPACE_ASKED, environment)
             for title, folder, limit in (("nothing asked", silent, 2.6), ("namespace fetched", asking, 3.2)):
-                pairs = [(self.plan(base, environment), self.plan(folder, environment)) for _ in range(self.runs + 2)]
-                pairs = pairs[2:]
-                row(f"plan with one ocir_repository, {title}", statistics.median(b / a for a, b in pairs), "×", limit)
-                row("  in milliseconds", statistics.median(b for _, b in pairs) * 1000, "ms")
-                row("  the same plan with terraform_data only", statistics.median(a for a, _ in pairs) * 1000, "ms")
+                pairs = [(self.plan(base, environment), self.plan(folder, environment)) for _ in range(self.runs + 2)][2:]
+                ratios = [ours / theirs for theirs, ours in pairs]
+                self.table.row(f"plan of a repository, {title}, of terraform_data's", median(ratios), "×", limit, ratios,
+                               ([median(ours for _, ours in pairs) * 1000, median(theirs for theirs, _ in pairs) * 1000], "ms"))
 
             environment = self.cli_environment(emulator, self.measuring_mirror())
             watched = self.workspace("watched", NAMESPACE_ASKED, environment)
-            peaks = [self.peak(lambda: self.plan(watched, environment)) for _ in range(min(self.runs, 5))]
-            row("provider's peak memory in that plan", median(peaks), "MiB", 16)
+            peaks = [self.observed(lambda: self.plan(watched, environment))[0] for _ in range(min(self.runs, 5))]
+            self.table.row("  provider's peak memory", median(peaks), "MiB", 16, [it for it in peaks if it is not None])
         finally:
             emulator.stop()
 
     def plan(self, folder, environment):
         return self.cli_run(folder, environment, "plan", "-input=false")
 
-    def many(self):
+    def scale(self):
         """Many repositories and as many terraform_data, ten at a time as a CLI does by itself: each phase once."""
-        count = self.repositories
+        count = self.options.repositories
+        self.table.section(f"{count} repositories, parallelism 10, emulator; beside as many terraform_data")
         emulator = self.start_emulator()
         try:
             environment = self.cli_environment(emulator, self.measuring_mirror())
@@ -212,64 +211,14 @@ class Bench:
                                  ("destroy", ("destroy", "-auto-approve"))):
                 words = (*words, "-input=false", "-parallelism=10")
                 seconds = []
-                peak = self.peak(lambda: seconds.append(self.cli_run(ours, environment, *words)))
-                row(f"{count} repositories, {title}", seconds[0], "s")
-                row("  as many terraform_data", self.cli_run(floor, environment, *words), "s")
-                row("  provider's peak memory", peak, "MiB", 32)
+                peak, processor = self.observed(lambda: seconds.append(self.cli_run(ours, environment, *words)))
+                least = self.cli_run(floor, environment, *words)
+                self.table.row(title, seconds[0], "s", None, (), ([seconds[0], least], "s"))
+                self.table.row("  of as many terraform_data", seconds[0] / least, "×")
+                self.table.row("  provider's own processor time", processor, "s")
+                self.table.row("  provider's peak memory", peak, "MiB", 32)
         finally:
             emulator.stop()
-
-    def push(self):
-        print(f"\nmaking a layout of {self.megabytes} MB", file=sys.stderr, flush=True)
-        layout = images.worker(self.folder, self.megabytes)
-        skopeo = shutil.which("skopeo")
-        ours, peaks, theirs, their_peaks = [], [], [], []
-        for _ in range(self.pushes):
-            self.with_emulator(lambda emulator: self.push_ours(emulator, layout, ours, peaks))
-            if skopeo:
-                self.with_emulator(lambda emulator: self.push_skopeo(emulator, layout, theirs, their_peaks))
-        row(f"apply that pushes {self.megabytes} MB: provider's peak memory", median(peaks), "MiB", 64)
-        row("  the whole apply, planned and read as well", statistics.median(ours), "s")
-        if skopeo:
-            row("  skopeo's peak memory", median(their_peaks), "MiB")
-            row("  skopeo copy", statistics.median(theirs), "s")
-
-    def push_ours(self, emulator, layout, seconds, peaks):
-        environment = self.cli_environment(emulator, self.measuring_mirror())
-        environment["TF_VAR_layout"] = str(layout)
-        folder = self.workspace("push", PUSH, environment)
-        peaks.append(self.peak(
-            lambda: seconds.append(self.cli_run(folder, environment, "apply", "-input=false", "-auto-approve"))))
-
-    def push_skopeo(self, emulator, layout, seconds, peaks):
-        def call(*words):
-            return json.loads(subprocess.run([self.emulator, "call", "--config", emulator.config, *words],
-                                             env=emulator.environment, stdout=subprocess.PIPE, check=True).stdout)
-
-        repository = call("POST", "/20160918/container/repositories",
-                          json.dumps({"compartmentId": emulator.compartment, "displayName": "bench"}))
-        token = call("GET", "/20180419/docker/token")["token"]
-        login = base64.b64encode(f"BEARER_TOKEN:{token}".encode()).decode()
-        authfile = self.folder / "auth.json"
-        authfile.write_text(json.dumps({"auths": {emulator.authority: {"auth": login}}}))
-        started = time.perf_counter()
-        status, peak = watched(["skopeo", "--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false",
-                                "--authfile", str(authfile), f"oci:{layout}",
-                                f"docker://{emulator.authority}/{repository['namespace']}/bench:1"])
-        if status != 0:
-            raise Failure("skopeo copy failed")
-        seconds.append(time.perf_counter() - started)
-        peaks.append(peak)
-
-    def with_emulator(self, work):
-        """An emulator of one's own that keeps blobs in a folder, so that nothing is there before the push."""
-        data = self.folder / "data"
-        emulator = self.start_emulator("--data", data)
-        try:
-            work(emulator)
-        finally:
-            emulator.stop()
-            shutil.rmtree(data, ignore_errors=True)
 
     def start_emulator(self, *arguments):
         self.emulators += 1
@@ -292,22 +241,41 @@ class Bench:
         return {**clean_environment(), "TF_CLI_CONFIG_FILE": str(configuration), "HOME": str(home),
                 "OCI_METADATA_BASE_URL": "http://127.0.0.1:1/opc/v2"}
 
-    def measuring_mirror(self):
-        """A mirror whose provider writes down what memory it needed."""
-        plugins = self.folder / "watched-mirror"
-        wrapper = self.folder / "wrapper"
-        wrapper.write_text(MEMORY_WRAPPER.format(python=sys.executable, tools=str(ROOT / "tools"),
-                                                 provider=str(self.provider), record=str(self.record)))
-        wrapper.chmod(0o755)
-        mirror.install(wrapper, plugins)
+    def plain_mirror(self):
+        """A mirror with the provider as it is."""
+        plugins = self.folder / "mirror"
+        if not plugins.is_dir():
+            mirror.install(self.provider, plugins)
         return plugins
 
-    def peak(self, work):
-        """The most memory in MiB that any provider held during some work, or None where it cannot be known."""
+    def measuring_mirror(self):
+        """A mirror whose provider writes down what memory and what processor time it needed."""
+        plugins = self.folder / "watched-mirror"
+        if not plugins.is_dir():
+            wrapper = self.folder / "wrapper"
+            wrapper.write_text(WRAPPER.format(python=sys.executable, tools=str(ROOT / "tools"), provider=str(self.provider),
+                                              record=str(self.record)))
+            wrapper.chmod(0o755)
+            mirror.install(wrapper, plugins)
+        return plugins
+
+    def observed(self, work):
+        """The most memory in MiB that any provider held during some work, None where it cannot be known, and the seconds of
+        processors that all of them took together. The provider has to come from the measuring mirror.
+        """
         self.record.write_text("")
         work()
-        peaks = [float(line) for line in self.record.read_text().split()]
-        return max(peaks) if peaks else None
+        lines = [line.split() for line in self.record.read_text().splitlines()]
+        peaks = [float(peak) for peak, _ in lines if peak != "-"]
+        return (max(peaks) if peaks else None), sum(float(seconds) for _, seconds in lines)
+
+    @staticmethod
+    def peak_of(command, environment):
+        """The most memory in MiB that a program held."""
+        status, peak = watched(command, environment)
+        if status != 0:
+            raise Failure(f"{' '.join(command[:3])} failed")
+        return peak
 
     def workspace(self, name, configuration, environment):
         folder = self.folder / name
@@ -327,9 +295,9 @@ class Bench:
         return seconds
 
 
-def watched(command):
+def watched(command, environment=None):
     """Runs a command; returns its status and its peak memory in MiB, if the system tells."""
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, env=environment)
     started = time.monotonic()
     peak = None
     while True:
@@ -350,40 +318,55 @@ def watched(command):
 def watch(command, record):
     """What the wrapper does: runs the provider and adds a line to the record."""
     status, peak = watched(command)
-    if peak is not None:
-        with open(record, "a") as file:
-            file.write(f"{peak}\n")
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with open(record, "a") as file:
+        file.write(f"{'-' if peak is None else peak} {usage.ru_utime + usage.ru_stime}\n")
     return status
 
 
-def median(values):
-    known = [value for value in values if value is not None]
-    return statistics.median(known) if known else None
-
-
-def row(title, value, unit, limit=None, detail=""):
-    measured = "not known" if value is None else f"{value:.{2 if unit == '×' else 1}f} {unit}"
-    allowed = "" if limit is None else f"{limit} {unit}"
-    verdict = "" if limit is None or value is None else ("  ok" if value <= limit else "  OVER")
-    print(f"{title:52} {measured:>12} {allowed:>10}{verdict}{'   ' + detail if detail else ''}".rstrip(), flush=True)
+def options():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    full = {"runs": 15, "pushes": 5, "megabytes": 1100, "repositories": 1000, "images": 50}
+    quick = {"runs": 5, "pushes": 1, "megabytes": 150, "repositories": 50, "images": 10}
+    meanings = {"runs": "runs of everything small", "pushes": "turns of each push", "megabytes": "size of the big image, raw, "
+                "which is then of this machine's files", "repositories": "repositories at once",
+                "images": "images that share their base"}
+    for name, meaning in meanings.items():
+        parser.add_argument(f"--{name}", type=int, metavar="N",
+                            help=f"{meaning} (default: {full[name]}, with --quick {quick[name]})")
+    parser.add_argument("--delay", type=int, default=25, metavar="MS", help="what a distant registry adds (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="small and few: whether it works, not what it costs")
+    parser.add_argument("--only", metavar="SECTION,…", help=f"some of: {', '.join(SECTIONS)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    arguments = parser.parse_args()
+    # Asked for a size, we make an image of that size.
+    arguments.debian = arguments.megabytes is None and not arguments.quick
+    for name, default in (quick if arguments.quick else full).items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, default)
+    arguments.only = arguments.only.split(",") if arguments.only else list(SECTIONS)
+    unknown = [name for name in arguments.only if name not in SECTIONS]
+    if unknown:
+        raise Failure(f"there is no section {' or '.join(unknown)}; there are {', '.join(SECTIONS)}")
+    if min(arguments.runs, arguments.megabytes, arguments.images) < 1 or min(arguments.pushes, arguments.repositories,
+                                                                            arguments.delay) < 0:
+        raise Failure("--runs, --megabytes and --images need at least 1, --pushes, --repositories and --delay at least 0")
+    if arguments.json and not arguments.json.absolute().parent.is_dir():
+        raise Failure(f"{arguments.json.absolute().parent} is not a folder")
+    return arguments
 
 
 def run():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    for option, default, meaning in (("--runs", 15, "runs of everything small"), ("--pushes", 3, "pushes of the big image"),
-                                     ("--megabytes", 1000, "size of the big image"),
-                                     ("--repositories", 1000, "repositories at once"),
-                                     ("--images", 50, "images that share their base")):
-        parser.add_argument(option, type=int, default=default, metavar="N", help=f"{meaning} (default: %(default)s)")
-    arguments = parser.parse_args()
-    if arguments.runs < 1 or arguments.pushes < 0 or arguments.megabytes < 1 or arguments.repositories < 0:
-        raise Failure("--runs and --megabytes need at least 1, --pushes and --repositories at least 0")
+    arguments = options()
+    table = Table()
+    # Whoever ends this wants the registries ended and their folders gone.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     target_directory().mkdir(exist_ok=True)
-    # Under target/, since /tmp may be in memory and the big image is written there twice.
+    # Under target/, since /tmp may be in memory, which the registries need.
     with tempfile.TemporaryDirectory(prefix="bench-", dir=target_directory()) as folder:
-        Bench(
-            Path(folder), arguments.runs, arguments.pushes, arguments.megabytes, arguments.repositories, arguments.images
-        ).run()
+        machine = Bench(Path(folder), table, arguments).run()
+    if arguments.json:
+        table.write(arguments.json, machine)
 
 
 if __name__ == "__main__":

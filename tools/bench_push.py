@@ -1,31 +1,34 @@
-"""Pushes of big images beside skopeo: the same image, to the same kind of registry, in the same run.
+"""Pushes beside other programs: the same image, to the same kind of registry, in the same run.
 
-The registry is docker-registry from Debian, started empty for what is cold. What is ours is a whole `terraform apply` (plan, reading,
-compressing and sending together), what is skopeo's one `skopeo copy`. Processor time counts the program and what it started.
+What is ours is a whole `terraform apply`: Terraform itself, plan, reading, compressing and sending together. What the others do
+is one command. So each figure is given twice: as it is, and less what an apply costs in which our provider has no part (a
+`terraform_data`; that the provider has to be started stays with us). Processor time is the program's with all that it started.
+
+Who is compared takes turns: ours, theirs, ours, theirs. A ratio is the median of the ratios of the turns.
 """
 
-import gzip
-import hashlib
-import io
-import json
 import os
 import resource
 import shutil
-import socket
-import statistics
-import subprocess
-import tarfile
 import time
 from pathlib import Path
 
+import bench_image
+import bench_rivals
+from bench_registry import NAMESPACE, DockerRegistry, EmulatorRegistry, Tls, in_a_row, place
+from bench_table import median
 from common import Failure
 
-LAYERS = 7
-GZIP_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
-CONFIG = "application/vnd.oci.image.config.v1+json"
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+MEMORY_LIMIT = 40
+TAGS = ("1", "1.0", "stable")
 
-ONE = """
+# Who is compared with, as it reads after "of".
+NAMES = {"skopeo cold": "skopeo's push of the first", "floor": "the floor", "skopeo copies": "as many skopeo copies",
+         **{name: f"{name}'s" for name in ("skopeo", "crane", "oras", "regctl", "docker", "curl")}}
+
+NOTHING = 'resource "terraform_data" "this" {\n  count = %d\n  input = count.index\n}\n'
+
+PROVIDER = """
 terraform {
   required_providers {
     ocir = { source = "motando/ocir" }
@@ -33,24 +36,19 @@ terraform {
 }
 
 variable "image" {}
+"""
 
+ONE = PROVIDER + """
 resource "ocir_image_push" "this" {
-  source     = var.image
-  namespace  = "bench"
-  repository = "web"
-  tag        = "1"
+  source          = var.image
+  namespace       = "bench"
+  repository      = "web"
+  tag             = "1"
+  additional_tags = [%s]
 }
 """
 
-MANY = """
-terraform {
-  required_providers {
-    ocir = { source = "motando/ocir" }
-  }
-}
-
-variable "image" {}
-
+MANY = PROVIDER + """
 resource "ocir_image_push" "this" {
   count      = %d
   source     = "${var.image}:${count.index}"
@@ -62,348 +60,472 @@ resource "ocir_image_push" "this" {
 
 
 class Usage:
-    """What some work took: seconds, and seconds of processors."""
+    """What some work took: seconds, seconds of processors, and the bytes that the registry had afterwards."""
 
-    def __init__(self, seconds, processor):
-        self.seconds = seconds
-        self.processor = processor
-
-
-class Registry:
-    """A docker-registry in a folder, empty, on loopback."""
-
-    def __init__(self, folder, tls=None):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.authority = f"127.0.0.1:{probe.getsockname()[1]}"
-        self.tls = tls
-        http = {"addr": self.authority}
-        if tls:
-            http["tls"] = {"certificate": str(tls.certificate), "key": str(tls.key)}
-        configuration = {"version": 0.1, "log": {"level": "error", "accesslog": {"disabled": True}},
-                         "storage": {"filesystem": {"rootdirectory": str(folder / "data")}}, "http": http}
-        # JSON is YAML.
-        (folder / "config.yml").write_text(json.dumps(configuration))
-        self.folder = folder
-        self.process = subprocess.Popen(["docker-registry", "serve", str(folder / "config.yml")], stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self._wait()
-
-    def _wait(self):
-        host, port = self.authority.split(":")
-        deadline = time.monotonic() + 15
-        while time.monotonic() < deadline:
-            try:
-                socket.create_connection((host, int(port)), 1).close()
-                return
-            except OSError:
-                time.sleep(0.05)
-        raise Failure("docker-registry does not answer")
-
-    def stored(self):
-        """Bytes of the blobs that it has."""
-        return sum(file.stat().st_size for file in self.folder.glob("data/docker/registry/v2/blobs/sha256/*/*/data"))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-class Tls:
-    """A certificate of an authority of our own."""
-
-    def __init__(self, folder):
-        folder.mkdir()
-        self.authority, self.certificate, self.key = folder / "ca.crt", folder / "server.crt", folder / "server.key"
-        (folder / "server.ext").write_text("subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
-
-        def openssl(*words):
-            done = subprocess.run(["openssl", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-            if done.returncode != 0:
-                raise Failure(f"openssl {words[0]} failed:\n{done.stdout.decode(errors='replace')}")
-
-        curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-        openssl("req", "-x509", *curve, "-keyout", folder / "ca.key", "-out", self.authority, "-subj", "/CN=bench", "-days", 2)
-        openssl("req", *curve, "-keyout", self.key, "-out", folder / "server.csr", "-subj", "/CN=127.0.0.1")
-        openssl("x509", "-req", "-in", folder / "server.csr", "-CA", self.authority, "-CAkey", folder / "ca.key",
-                "-CAcreateserial", "-extfile", folder / "server.ext", "-out", self.certificate, "-days", 2)
-        # What skopeo takes a directory of.
-        self.directory = folder / "trusted"
-        self.directory.mkdir()
-        shutil.copy(self.authority, self.directory / "ca.crt")
+    def __init__(self, seconds, processor, stored=None):
+        self.seconds, self.processor, self.stored = seconds, processor, stored
 
 
 class Pushes:
     """The cases. `bench` brings CLI, provider, and folders."""
 
-    def __init__(self, bench, row, megabytes, runs, images):
+    def __init__(self, bench, table, options):
         self.bench = bench
-        self.row = row
-        self.megabytes = megabytes
-        self.runs = runs
-        self.images = images
+        self.table = table
+        self.runs = options.pushes
+        self.count = options.images
+        self.options = options
         self.folder = bench.folder / "pushes"
         self.folder.mkdir()
         self.cache = self.folder / "cache"
-        self.skopeo_cache = self.folder / "skopeo-cache"
         self.tls = Tls(self.folder / "tls")
+        self.curl = bench_rivals.Curl(self.folder) if shutil.which("curl") else None
+        self.rivals = []
+        missing = [] if self.curl else ["curl is not installed"]
+        for rival in (kind(self.folder) for kind in bench_rivals.ALL):
+            if rival.missing():
+                missing.append(rival.missing())
+            else:
+                self.rivals.append(rival)
+        if missing:
+            table.note(f"Not compared: {'; '.join(missing)}.")
 
-    def run(self):
-        print(f"\n{'pushes to docker-registry, beside skopeo':52} {'ours/skopeo':>12} {'limit':>10}   ours, skopeo: wall s, CPU s",
-              flush=True)
-        self.archive, self.changed = self._archives()
-        self.layout = self._as_layout()
-        self.base = self._base()
-        for title, tls, limits in (("layout, cold, TLS", self.tls, (0.65, 0.5)), ("layout, cold, plain", None, (None, None))):
-            self._cold(title, f"oci:{self.layout}", f"oci:{self.layout}:1", tls, limits)
-        self._cold("raw docker-archive, cold", f"docker-archive:{self.archive}", f"docker-archive:{self.archive}", None, (0.55, 0.5))
+    def run(self, wanted):
+        """The sections that are wanted."""
+        self.small = bench_image.small(self.bench.kept, self.bench.say)
+        self.place, kept = place(2 * self.small.size, self.folder)
+        sections = {"layout": self.layouts, "archive": self.archives, "small": self.smalls, "unchanged": self.unchanged,
+                    "latency": self.latency, "many": self.many}
+        if set(wanted) & {"layout", "archive", "unchanged", "many"}:
+            self.big = bench_image.big(self.bench.kept, self.options.megabytes, self.options.debian, self.bench.say)
+            self.place, kept = place(4 * self.big.raw, self.folder)
+            self.name = f"{self.big.raw / 1e9:.1f} GB"
+            self.table.note(f"The big image: {self.big.title}, {len(self.big.layers)} layers, {self.big.raw / 1e6:.0f} MB raw, "
+                            f"{self.big.size / 1e6:.0f} MB as gzip. The small one: {self.small.size / 1e6:.1f} MB.")
+        self.table.note(f"Registries on loopback, their storage {kept}. Medians of {self.runs} turns.")
+        for name in wanted:
+            if name in sections:
+                sections[name]()
+
+    # The sections.
+
+    def layouts(self):
+        """A layout with gzip layers, to an empty registry."""
+        self.table.section(f"Image layout, {self.name} (as gzip {self.big.size / 1e6:.0f} MB), cold")
+        beside_tls = {"skopeo": (0.65, 0.5), "crane": (0.8, 0.8)}
+        for kind in (DockerRegistry, EmulatorRegistry):
+            self._cold(f"{kind.title}, TLS", kind, self.tls, f"oci:{self.big.layout}:1", beside_tls)
+            self._cold(f"{kind.title}, plain", kind, None, f"oci:{self.big.layout}:1", {"curl": (1.05, None)})
+
+    def archives(self):
+        """A `docker save` archive with raw layers: cold, with one layer changed, and as it was."""
+        self.table.section(f"docker-archive with raw layers, {self.name}")
+        limits = {"skopeo": (0.55, 0.5)}
+        source = f"docker-archive:{self.big.archive}"
+        self._cold("docker-registry, plain, cold (goal 0.4)", DockerRegistry, None, source, limits)
+        self._cold("emulator, TLS, cold (goal 0.4)", EmulatorRegistry, self.tls, source, limits)
         self._after_a_change()
+
+    def smalls(self):
+        """Five megabytes, where the programs' own start counts most."""
+        self.table.section(f"Small image, {self.small.size / 1e6:.0f} MB, cold")
+        for kind in (DockerRegistry, EmulatorRegistry):
+            for tls in (self.tls, None):
+                self._cold(f"layout, {kind.title}, {'TLS' if tls else 'plain'}", kind, tls, f"oci:{self.small.layout}:1", {},
+                           small=True)
+        self._cold("docker-archive, docker-registry, plain", DockerRegistry, None, f"docker-archive:{self.small.archive}", {},
+                   small=True)
+
+    def unchanged(self):
+        """What is asked, and how long it takes, when there is nothing to send."""
+        for kind in (DockerRegistry, EmulatorRegistry):
+            self.table.section(f"Nothing to send, {self.name}, {kind.title}")
+            self._warm(kind)
+
+    def latency(self):
+        """A distant registry."""
+        delay = self.options.delay
+        self.table.section(f"Small image, {self.small.size / 1e6:.0f} MB, layout, plain, {delay} ms added to every request")
+        for kind in (DockerRegistry, EmulatorRegistry):
+            self._distant(kind, delay / 1000)
+
+    def many(self):
+        """Many images with one base in one apply."""
+        self.table.section(f"{self.count} images that share {self.name} of base, docker-registry, plain")
         self._many()
-
-    # What is pushed.
-
-    def _archives(self):
-        """Archives as `docker save` writes them, of files of this machine: one, and one whose last layer differs."""
-        first, second = self.folder / "image.tar", self.folder / "changed.tar"
-        each = self.megabytes * 1_000_000 // LAYERS
-        paths, layers = _files(), []
-        for number in range(LAYERS + 1):
-            path = self.folder / f"layer-{number}.tar"
-            with tarfile.open(path, "w") as archive:
-                size = 0
-                while size < each:
-                    source = next(paths, None)
-                    if source is None:
-                        raise Failure("this machine has too few files for an image of that size; see --megabytes")
-                    archive.add(source, arcname=str(source).lstrip("/"), recursive=False)
-                    size += source.stat().st_size
-            layers.append(path)
-        _docker_save(first, layers[:LAYERS])
-        _docker_save(second, layers[:LAYERS - 1] + layers[LAYERS:])
-        for layer in layers:
-            layer.unlink()
-        return first, second
-
-    def _as_layout(self):
-        layout = self.folder / "layout"
-        self._checked(["skopeo", "--insecure-policy", "copy", "--quiet", f"docker-archive:{self.archive}", f"oci:{layout}:1"])
-        return layout
-
-    def _shared_layout(self):
-        """A layout of many images that have all their layers but a small one in common."""
-        layout = self.folder / "shared"
-        blobs = layout / "blobs" / "sha256"
-        blobs.mkdir(parents=True)
-        base = [_layer(blobs, f"base-{number}", 8_000_000) for number in range(5)]
-        manifests = []
-        for number in range(self.images):
-            layers = [*base, _layer(blobs, f"app-{number}", 100_000)]
-            configuration = json.dumps({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {
-                "type": "layers", "diff_ids": [diff_id for _, diff_id in layers]}}).encode()
-            manifest = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": _blob(blobs, CONFIG, configuration),
-                                   "layers": [descriptor for descriptor, _ in layers]}).encode()
-            manifests.append({**_blob(blobs, MANIFEST, manifest),
-                              "annotations": {"org.opencontainers.image.ref.name": str(number)}})
-        (layout / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
-        (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": manifests}))
-        return layout
 
     # The cases.
 
-    def _cold(self, title, ours, theirs, tls, limits):
+    def _cold(self, title, kind, tls, source, limits, small=False):
         """To an empty registry, without anything that was kept."""
-        pairs = []
-        for _ in range(self.runs):
+        def ours(wrapped=False):
             self._forget()
-            with Registry(self.folder / "registry", tls) as registry:
-                us = self._apply(registry, ONE, ours)
-                sent = registry.stored()
-            with Registry(self.folder / "registry", tls) as registry:
-                them = self._copy(registry, theirs, "web:1")
-                their_sent = registry.stored()
-            pairs.append((us, them))
-        self._ratio(title, pairs, *limits)
-        self.skopeo_cold = _median(them.seconds for _, them in pairs)
-        self.row("  bytes sent, of skopeo's", sent / their_sent, "×", 1.03)
-        self._forget()
-        with Registry(self.folder / "registry", tls) as registry:
-            self._peak(lambda wrapped: self._apply(registry, ONE, ours, wrapped))
+            with self._registry(kind, tls) as registry:
+                usage = self._apply(registry, source, wrapped=wrapped)
+                usage.stored = registry.stored()
+            return usage
+
+        def theirs(rival):
+            rival.forget()
+            with self._registry(kind, tls) as registry:
+                usage = self._push(rival, registry, source)
+                if usage:
+                    usage.stored = registry.stored()
+            return usage
+
+        contenders = {"nothing": self._nothing, "ours": ours}
+        contenders.update((rival.name, lambda rival=rival: theirs(rival)) for rival in self.rivals)
+        if "curl" in limits and self.curl:
+            contenders["curl"] = lambda: self._floor(kind, tls, source)
+        turns = self._turns(contenders, self.runs * (3 if small else 1))
+        self._compare(title, turns, limits, "ms" if small else "s", processor=not small, bytes_limit=None if small else 1.03)
+        self._provider(lambda: ours(wrapped=True), None if small else turns)
+        if not small:
+            for rival in self.rivals:
+                rival.forget()
+                with self._registry(kind, tls) as registry:
+                    self._peak_of(rival, registry, source)
 
     def _after_a_change(self):
-        """The archive is pushed, and again: as it is, then with one layer of seven changed."""
+        """The archive is pushed; planned again as it is; pushed again with one layer of seven changed."""
         source = self.folder / "current.tar"
-        pairs, plans, fresh, again = [], [], [], []
-        for _ in range(self.runs):
+        ours, again, cold, nothing = [], [], [], []
+        plans = {"unchanged": [], "fresh machine: no cache": [], "fresh machine: no cache, no state": []}
+
+        def first(registry, wrapped=False):
             self._forget()
-            _place(self.archive, source)
-            with Registry(self.folder / "registry") as registry:
-                self._apply(registry, ONE, f"docker-archive:{source}")
-                # Changes of a file are told from what it was two seconds later only.
-                time.sleep(2)
-                self._plan()
-                plans.append(self._plan())
+            _place(self.big.archive, source)
+            # A file that was written less than two seconds ago may have changed since without showing it.
+            time.sleep(2.1)
+            self._apply(registry, f"docker-archive:{source}", wrapped=wrapped)
+
+        skopeo = next((rival for rival in self.rivals if rival.name == "skopeo"), None)
+        for _ in range(self.runs):
+            with self._registry(DockerRegistry) as registry:
+                first(registry)
+                plans["unchanged"].append(self._plan_over_nothing())
                 shutil.rmtree(self.cache)
-                fresh.append(self._plan())
-                again.append(self._plan())
-                _place(self.changed, source)
-                us = self._apply(registry, ONE, f"docker-archive:{source}", keep=True)
-            with Registry(self.folder / "registry") as registry:
-                self._copy(registry, f"docker-archive:{self.archive}", "web:1")
-                them = self._copy(registry, f"docker-archive:{self.changed}", "web:1")
-            pairs.append((us, them))
-        self._ratio("raw docker-archive, one layer of seven changed", pairs, None, None)
-        base = self.base
-        self.row("  unchanged: plan, less a plan without provider", statistics.median(plans) * 1000 - base * 1000, "ms", 200)
-        self.row("  the same without the cache", statistics.median(fresh) * 1000 - base * 1000, "ms", 200)
-        self.row("  to skopeo's cold push of the archive", _median(us.seconds for us, _ in pairs) / self.skopeo_cold, "×", 0.2)
+                plans["fresh machine: no cache"].append(self._plan_over_nothing())
+                with self._without_state():
+                    shutil.rmtree(self.cache, ignore_errors=True)
+                    plans["fresh machine: no cache, no state"].append(self._plan_over_nothing())
+            with self._registry(DockerRegistry) as registry:
+                first(registry)
+                nothing.append(self._nothing())
+                _place(self.big.changed, source)
+                ours.append(self._apply(registry, f"docker-archive:{source}", keep=True))
+            if skopeo:
+                skopeo.forget()
+                with self._registry(DockerRegistry) as registry:
+                    cold.append(self._push(skopeo, registry, f"docker-archive:{self.big.archive}"))
+                    again.append(self._push(skopeo, registry, f"docker-archive:{self.big.changed}"))
+        title = "one layer of seven changed"
+        if skopeo:
+            self._compare(title, {"nothing": nothing, "ours": ours, "skopeo cold": cold}, {"skopeo cold": (0.2, None)}, "s")
+            self._compare(f"{title}, after both pushed the first", {"nothing": nothing, "ours": ours, "skopeo": again}, {}, "s")
+        with self._registry(DockerRegistry) as registry:
+            first(registry, wrapped=True)
+            _place(self.big.changed, source)
+            self._provider(lambda: self._apply(registry, f"docker-archive:{source}", keep=True, wrapped=True))
+        for what, seconds in plans.items():
+            self.table.row(f"plan, {what}; over an empty plan", median(seconds) * 1000, "ms", 200, [it * 1000 for it in seconds])
+        with self._registry(DockerRegistry) as registry:
+            first(registry, wrapped=True)
+            shutil.rmtree(self.cache)
+            with self._without_state():
+                self._provider(lambda: self._plan(exact=False))
+        source.unlink(missing_ok=True)
+
+    def _warm(self, kind):
+        """Requests, counted by the registry, and time when the image is there."""
+        tags = TAGS
+        for title, source in (("layout", f"oci:{self.big.layout}:1"), ("archive", f"docker-archive:{self.big.archive}")):
+            self._forget()
+            with self._registry(kind, proxy_delay=0) as registry:
+                self._apply(registry, source, tags=tags)
+                folder, environment = self.last
+                registry.forget()
+                usages = []
+                for _ in range(self.runs):
+                    base = self._plan_and_apply(*self._nothing_workspace())
+                    usage = self._plan_and_apply(folder, environment)
+                    usages.append((usage.seconds - base.seconds) * 1000)
+                self._requests(f"{title}, nothing changed, {len(tags)} tags: requests of refresh, plan, apply", registry, len(tags),
+                               runs=self.runs)
+                self.table.row("  wall, over the same without our provider", median(usages), "ms", None, usages)
+
+                for what, forgets_cache in (("there, not in the state", False), ("there, not in the state, no cache", True)):
+                    usages = []
+                    for _ in range(self.runs):
+                        if forgets_cache:
+                            shutil.rmtree(self.cache, ignore_errors=True)
+                        (folder / "terraform.tfstate").unlink()
+                        base = self._nothing()
+                        registry.forget()
+                        usage = self._usage(self._apply_again)
+                        usages.append((usage.seconds - base.seconds) * 1000)
+                    # Each further tag is looked at, too.
+                    self._requests(f"{title}, {what}, {len(tags)} tags: requests", registry, 2 + len(tags) - 1)
+                    self.table.row("  wall, over an apply of nothing", median(usages), "ms", None, usages)
+
+            self._forget()
+            with self._registry(kind, proxy_delay=0) as registry:
+                self._apply(registry, source)
+                (self.last[0] / "terraform.tfstate").unlink()
+                registry.forget()
+                self._apply_again()
+                self._requests(f"{title}, there, not in the state, one tag: requests", registry, 2)
+            for rival in self.rivals:
+                rival.forget()
+                with self._registry(kind, proxy_delay=0) as registry:
+                    if not self._push(rival, registry, source):
+                        continue
+                    registry.forget()
+                    usages = [self._push(rival, registry, source).seconds * 1000 for _ in range(self.runs)]
+                    self.table.row(f"  {rival.name}, the second push: requests",
+                                   len([it for it in registry.requests() if not it.about_token]) / self.runs, "")
+                    self.table.row(f"  {rival.name}, the second push: wall", median(usages), "ms", None, usages)
+            self._forget()
+            with self._registry(kind) as registry:
+                self._apply(registry, source, wrapped=True)
+                self._provider(self._apply_again)
+
+    def _distant(self, kind, delay):
+        source = f"oci:{self.small.layout}:1"
+        last = {}
+
+        def ours():
+            self._forget()
+            with self._registry(kind, proxy_delay=delay) as registry:
+                usage = self._apply(registry, source)
+                last["ours"] = registry.requests()
+            return usage
+
+        def theirs(rival):
+            rival.forget()
+            with self._registry(kind, proxy_delay=delay) as registry:
+                registry.forget()
+                usage = self._push(rival, registry, source)
+                last[rival.name] = registry.requests()
+            return usage
+
+        contenders = {"nothing": self._nothing, "ours": ours}
+        contenders.update((rival.name, lambda rival=rival: theirs(rival)) for rival in self.rivals)
+        turns = self._turns(contenders, self.runs)
+        self._compare(f"{kind.title}, cold", turns, {}, "ms", processor=False)
+        for name in (name for name in turns if name in last):
+            whose = "requests" if name == "ours" else f"{name}'s requests"
+            self.table.row(f"  {whose}", len(last[name]), "")
+            self.table.row(f"  {whose} that wait for one another", in_a_row(last[name]), "")
+        times, chains = [], []
+        self._forget()
+        with self._registry(kind, proxy_delay=delay) as registry:
+            self._apply(registry, source)
+            for _ in range(self.runs):
+                registry.forget()
+                times.append(self._plan_over_nothing() * 1000)
+                chains.append(in_a_row(registry.requests()))
+        self.table.row(f"{kind.title}, unchanged: plan, over an empty plan", median(times), "ms", None, times)
+        self.table.row("  requests that wait for one another, sign-in included", median(chains), "")
 
     def _many(self):
-        layout = self._shared_layout()
-        configuration = MANY % self.images
-        pairs = []
-        self._forget()
-        with Registry(self.folder / "registry") as registry:
-            us = self._apply(registry, configuration, f"oci:{layout}")
-        with Registry(self.folder / "registry") as registry:
-            started, before = time.perf_counter(), _processor()
-            for number in range(self.images):
-                self._copy(registry, f"oci:{layout}:{number}", f"app-{number}:1")
-            them = Usage(time.perf_counter() - started, _processor() - before)
-        pairs.append((us, them))
-        self._ratio(f"{self.images} images that share their base", pairs, None, None)
-        self._forget()
-        with Registry(self.folder / "registry") as registry:
-            self._peak(lambda wrapped: self._apply(registry, configuration, f"oci:{layout}", wrapped))
+        layout, tags = bench_image.many(self.folder, self.big, self.count)
+        source, configuration = f"oci:{layout}", MANY % self.count
+        uploaded, distinct = [], len(list((layout / "blobs" / "sha256").iterdir())) - self.count
+
+        def ours(wrapped=False):
+            self._forget()
+            with self._registry(DockerRegistry) as registry:
+                usage = self._apply(registry, source, configuration=configuration, wrapped=wrapped)
+                uploaded.append(sum(it.stores_blob for it in registry.requests()))
+            return usage
+
+        def floor():
+            with self._registry(DockerRegistry) as registry:
+                return self._usage(lambda: self.curl.push(registry, f"{NAMESPACE}/all", layout, tags))
+
+        def skopeo(rival):
+            rival.forget()
+            with self._registry(DockerRegistry) as registry:
+                return self._usage(lambda: [self._push(rival, registry, f"{source}:{tag}", f"app-{tag}:1") for tag in tags])
+
+        contenders = {"nothing": lambda: self._nothing(self.count), "ours": ours}
+        if self.curl:
+            contenders["floor"] = floor
+        turns = self._turns(contenders, self.runs)
+        # Many commands, and they take long.
+        for rival in self.rivals:
+            if rival.name == "skopeo":
+                turns["skopeo copies"] = [skopeo(rival)] * self.runs
+        self.table.row("blobs uploaded, and how many there are", max(uploaded), "", distinct)
+        # The floor is the bytes': curl sends each blob once, to one repository, and puts the manifests there.
+        self._compare("one apply", turns, {"floor": (1.2, None)}, "s")
+        self._provider(lambda: ours(wrapped=True))
+        shutil.rmtree(layout)
+
+    # How it is compared.
+
+    def _turns(self, contenders, runs):
+        """Everybody in turn, several times. Who fails is left out of it from then on, and named."""
+        turns = {name: [] for name in contenders}
+        for _ in range(runs):
+            for name in list(turns):
+                usage = contenders[name]()
+                if usage is None:
+                    del turns[name]
+                else:
+                    turns[name].append(usage)
+        return turns
+
+    def _compare(self, title, turns, limits, unit, processor=True, bytes_limit=None):
+        """Ours beside each of the others, as it is and less an apply of nothing."""
+        scale = 1000 if unit == "ms" else 1
+        ours = turns["ours"]
+        wall, work = (median(getattr(it, what) for it in turns["nothing"]) for what in ("seconds", "processor"))
+        rest = {name: usages for name, usages in turns.items() if name not in ("nothing", "ours")}
+        if not rest:
+            self.table.row(title, median(it.seconds for it in ours) * scale, unit, None, [it.seconds * scale for it in ours])
+        counting = [rival.name for rival in self.rivals if rival.counts]
+        for name, theirs in rest.items():
+            wall_limit, work_limit = limits.get(name, (None, None))
+            self._ratio(f"{title}: wall, of {NAMES.get(name, name)}", ours, theirs, "seconds", 0, wall_limit, unit)
+            self._ratio("  less an apply of nothing", ours, theirs, "seconds", wall, wall_limit, unit)
+            if processor and (name in counting or work_limit):
+                self._ratio("  processor time", ours, theirs, "processor", 0, work_limit, unit)
+                self._ratio("  processor time, less an apply of nothing", ours, theirs, "processor", work, work_limit, unit)
+            if bytes_limit and name == "skopeo":
+                ratio = ours[-1].stored / theirs[-1].stored
+                self.table.row("  bytes that the registry has, of skopeo's", ratio, "×", bytes_limit, (),
+                               ([ours[-1].stored / 1e6, theirs[-1].stored / 1e6], "MB"))
+
+    def _ratio(self, title, ours, theirs, what, less, limit, unit):
+        scale = 1000 if unit == "ms" else 1
+        ours, theirs = [getattr(it, what) - less for it in ours], [getattr(it, what) for it in theirs]
+        ratios = [us / them for us, them in zip(ours, theirs)]
+        self.table.row(title, median(ratios), "×", limit, ratios, ([median(ours) * scale, median(theirs) * scale], unit))
+
+    def _provider(self, work, turns=None):
+        """What the provider's processes took of it, in a turn that is not compared: who is watched is slower."""
+        peak, processor = self.bench.observed(work)
+        if turns and "skopeo" in turns:
+            theirs = median(it.processor for it in turns["skopeo"])
+            self.table.row("  provider's own processor time, of skopeo's", processor / theirs, "×", None, (),
+                           ([processor, theirs], "s"))
+        self.table.row("  provider's peak memory", peak, "MiB", MEMORY_LIMIT)
+
+    def _peak_of(self, rival, registry, source):
+        command = rival.command(registry, source, f"{registry.authority}/{NAMESPACE}/web:1")
+        if command and rival.counts:
+            self.table.row(f"  {rival.name}'s peak memory", self.bench.peak_of(command, rival.environment(registry)), "MiB")
+
+    def _requests(self, title, registry, limit, runs=1):
+        """How many requests there were beside the token's; none of them may have sent anything."""
+        requests = [it for it in registry.requests() if not it.about_token]
+        self.table.row(title, len(requests) / runs, "", limit)
+        self.table.row("  of them with something to send", sum(it.sends for it in requests), "", 0)
 
     # How it is done.
 
-    def _apply(self, registry, configuration, image, wrapped=False, keep=False):
+    def _registry(self, kind, tls=None, proxy_delay=None):
+        return kind(self.bench, self.place / f"ocir-bench-{os.getpid()}", tls, proxy_delay)
+
+    def _apply(self, registry, image, configuration=None, tags=("1",), wrapped=False, keep=False):
         """Ours: an apply of a configuration in a folder of its own, or in the last one."""
-        environment = self._environment(registry, image, wrapped)
-        folder = self.bench.folder / "push-case"
         if not keep:
-            scheme = f'  ca_certificate = file("{registry.tls.authority}")' if registry.tls else "  plain_http = true"
-            provider = f'\nprovider "ocir" {{\n  registry = {{\n  host = "{registry.authority}"\n{scheme}\n  }}\n}}\n'
-            self.bench.workspace("push-case", configuration + provider, environment)
-        self.last = (folder, environment)
-        return self._usage(lambda: self.bench.cli_run(folder, environment, "apply", "-input=false", "-auto-approve"))
+            self.last = self._workspace(registry, image, configuration or ONE % ", ".join(f'"{tag}"' for tag in tags[1:]), wrapped)
+        return self._usage(self._apply_again)
 
-    def _plan(self):
-        folder, environment = self.last
-        return self.bench.cli_run(folder, environment, "plan", "-input=false", "-detailed-exitcode")
+    def _apply_again(self):
+        """An apply of what the last folder has."""
+        self.bench.cli_run(*self.last, "apply", "-input=false", "-auto-approve")
 
-    def _base(self):
-        """A plan without our provider."""
-        plugins = self.bench.folder / "mirror"
-        emulator = self.bench.start_emulator()
+    def _workspace(self, registry, image, configuration, wrapped):
+        plugins = self.bench.measuring_mirror() if wrapped else self.bench.plain_mirror()
+        environment = {**registry.environment(plugins), "TF_VAR_image": image, "OCIR_CACHE_DIR": str(self.cache)}
+        return self.bench.workspace("push-case", configuration + registry.provider(), environment), environment
+
+    def _plan(self, exact=True):
+        """A plan that shows nothing to do, or any plan."""
+        return self.bench.cli_run(*self.last, "plan", "-input=false", *(["-detailed-exitcode"] if exact else []))
+
+    def _plan_over_nothing(self):
+        """Seconds of a plan in the last folder that are not those of one without our provider."""
+        has_state = (self.last[0] / "terraform.tfstate").exists()
+        base = self.bench.cli_run(*self._nothing_workspace(), "plan", "-input=false")
+        return self._plan(exact=has_state) - base
+
+    def _plan_and_apply(self, *workspace):
+        def both():
+            self.bench.cli_run(*workspace, "plan", "-input=false", "-out=plan")
+            self.bench.cli_run(*workspace, "apply", "-input=false", "plan")
+
+        return self._usage(both)
+
+    def _nothing(self, count=1):
+        """An apply in which we have no part."""
+        folder, environment = self._nothing_workspace(count)
+        (folder / "terraform.tfstate").unlink(missing_ok=True)
+        return self._usage(
+            lambda: self.bench.cli_run(folder, environment, "apply", "-input=false", "-auto-approve"))
+
+    def _nothing_workspace(self, count=1):
+        folder = self.bench.folder / f"nothing-{count}"
+        environment = self.bench.offline_environment(self.bench.plain_mirror())
+        if not folder.is_dir():
+            self.bench.workspace(folder.name, NOTHING % count, environment)
+        return folder, environment
+
+    def _without_state(self):
+        return _Aside(self.last[0] / "terraform.tfstate")
+
+    def _push(self, rival, registry, source, target="web:1"):
+        """Theirs, or None where they cannot."""
+        target = f"{registry.authority}/{NAMESPACE}/{target}"
+        command = rival.command(registry, source, target)
+        if not command:
+            return None
         try:
-            environment = self.bench.cli_environment(emulator, plugins)
-            folder = self.bench.workspace("base-of-pushes", 'resource "terraform_data" "this" {}\n', environment)
-            return _median(self.bench.plan(folder, environment) for _ in range(5))
-        finally:
-            emulator.stop()
+            rival.prepare(registry, source, target)
+            environment = rival.environment(registry)
+            return self._usage(lambda: bench_rivals.run(command, environment))
+        except Failure as failure:
+            self.rivals = [it for it in self.rivals if it is not rival]
+            self.table.note(f"{rival.name} was left out when it failed. {str(failure).strip()}", below=True)
+            return None
 
-    def _environment(self, registry, image, wrapped):
-        plugins = self.bench.measuring_mirror() if wrapped else self.bench.folder / "mirror"
-        return {**self.bench.offline_environment(plugins), "TF_VAR_image": image, "OCIR_CACHE_DIR": str(self.cache)}
-
-    def _copy(self, registry, source, target):
-        if registry.tls:
-            certificates = ["--dest-cert-dir", str(registry.tls.directory)]
-        else:
-            certificates = ["--dest-tls-verify=false"]
-        # Where it keeps what it knows of blobs is a matter of its home, or of the machine when it is root.
-        environment = {**os.environ, "XDG_DATA_HOME": str(self.skopeo_cache), "_CONTAINERS_USERNS_CONFIGURED": "done",
-                       "_CONTAINERS_ROOTLESS_UID": "1000"}
-        command = ["skopeo", "--insecure-policy", "copy", "--quiet", *certificates, source,
-                   f"docker://{registry.authority}/bench/{target}"]
-        return self._usage(lambda: self._checked(command, environment))
+    def _floor(self, kind, tls, source):
+        layout, _, tag = source.partition(":")[2].rpartition(":")
+        with self._registry(kind, tls) as registry:
+            usage = self._usage(lambda: self.curl.push(registry, f"{NAMESPACE}/web", Path(layout), [tag]))
+            usage.stored = registry.stored()
+            return usage
 
     def _usage(self, work):
         started, before = time.perf_counter(), _processor()
         work()
         return Usage(time.perf_counter() - started, _processor() - before)
 
-    def _peak(self, work):
-        self.row("  provider's peak memory", self.bench.peak(lambda: work(True)), "MiB", 40)
-
     def _forget(self):
         """Nothing is known from before."""
-        for cache in (self.cache, self.skopeo_cache):
-            shutil.rmtree(cache, ignore_errors=True)
-        for cache in ("/var/lib/containers/cache", os.path.expanduser("~/.local/share/containers/cache")):
-            Path(cache, "blob-info-cache-v1.boltdb").unlink(missing_ok=True)
+        shutil.rmtree(self.cache, ignore_errors=True)
 
-    def _ratio(self, title, pairs, wall, processor):
-        ours = _median(us.seconds for us, _ in pairs), _median(us.processor for us, _ in pairs)
-        theirs = _median(them.seconds for _, them in pairs), _median(them.processor for _, them in pairs)
-        self.row(title, _median(us.seconds / them.seconds for us, them in pairs), "×", wall,
-                 f"{ours[0]:.2f}, {theirs[0]:.2f}")
-        self.row("  processor time", _median(us.processor / them.processor for us, them in pairs), "×", processor,
-                 f"{ours[1]:.2f}, {theirs[1]:.2f}")
 
-    @staticmethod
-    def _checked(command, environment=None):
-        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        if done.returncode != 0:
-            raise Failure(f"{' '.join(command[:3])} failed:\n{done.stdout.decode(errors='replace')}")
+class _Aside:
+    """A file that is away for a while."""
+
+    def __init__(self, path):
+        self.path, self.aside = path, path.with_name("aside")
+
+    def __enter__(self):
+        self.path.rename(self.aside)
+
+    def __exit__(self, *_):
+        self.aside.rename(self.path)
 
 
 def programs():
     """What is missing for this, if anything."""
-    return [name for name in ("skopeo", "docker-registry", "openssl") if not shutil.which(name)]
-
-
-def _files():
-    """Files of this machine, in an order that does not change."""
-    for root in ("/usr/lib", "/usr/bin", "/usr/share"):
-        for folder, folders, names in os.walk(root):
-            folders.sort()
-            for name in sorted(names):
-                path = Path(folder, name)
-                if path.is_file() and not path.is_symlink() and os.access(path, os.R_OK):
-                    yield path
-
-
-def _docker_save(path, layers):
-    """An archive as Docker 25 and later write it with the classic store: raw layers under the names of blobs."""
-    diff_ids = [_file_digest(layer) for layer in layers]
-    configuration = json.dumps({"architecture": "amd64", "os": "linux", "config": {},
-                                "rootfs": {"type": "layers", "diff_ids": [f"sha256:{it}" for it in diff_ids]},
-                                "history": [{"created_by": f"layer {number}"} for number in range(len(layers))]}).encode()
-    name = hashlib.sha256(configuration).hexdigest()
-    with tarfile.open(path, "w") as archive:
-        for digest, layer in zip(diff_ids, layers):
-            archive.add(layer, arcname=f"blobs/sha256/{digest}")
-        manifest = [{"Config": f"blobs/sha256/{name}", "RepoTags": ["bench:1"],
-                     "Layers": [f"blobs/sha256/{digest}" for digest in diff_ids]}]
-        for entry, content in ((f"blobs/sha256/{name}", configuration), ("manifest.json", json.dumps(manifest).encode())):
-            header = tarfile.TarInfo(entry)
-            header.size = len(content)
-            archive.addfile(header, io.BytesIO(content))
-
-
-def _layer(blobs, name, size):
-    """A layer of bytes that do not compress; its descriptor and diff_id."""
-    content = io.BytesIO()
-    with tarfile.open(fileobj=content, mode="w") as archive:
-        header = tarfile.TarInfo(name)
-        header.size = size
-        archive.addfile(header, io.BytesIO(hashlib.shake_128(name.encode()).digest(size)))
-    raw = content.getvalue()
-    return _blob(blobs, GZIP_LAYER, gzip.compress(raw, 1, mtime=0)), f"sha256:{hashlib.sha256(raw).hexdigest()}"
-
-
-def _blob(blobs, media_type, content):
-    digest = hashlib.sha256(content).hexdigest()
-    (blobs / digest).write_bytes(content)
-    return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content)}
+    return [name for name in ("docker-registry", "openssl") if not shutil.which(name)]
 
 
 def _place(image, path):
@@ -412,15 +534,7 @@ def _place(image, path):
     shutil.copyfile(image, path)
 
 
-def _file_digest(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _processor():
+    """Of all children that have ended. The registry has not: it runs until its case is over."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
-
-
-def _median(values):
-    return statistics.median(list(values))

@@ -21,7 +21,7 @@ class Emulator:
             self.process = start([str(program), "--config", str(self.config), *map(str, arguments)],
                                  env=clean_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
         self.greeting = _first_line(self.process, 15)
-        match = re.match(r"listening on (http://(127\.0\.0\.1:\d+))$", self.greeting)
+        match = re.match(r"listening on (https?://(127\.0\.0\.1:\d+))$", self.greeting)
         if not match:
             self.stop()
             said = self.log.read_text(errors="replace").strip() or self.greeting or "nothing"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes two real image files on the spot, without Docker: what the demo, the tests and the benchmark push.
+"""Makes two real image files on the spot, without Docker: what the demo and the tests push.
 
   OUT/motando-webapp.tar       a docker-save archive with raw layers: a web application of static files
   OUT/dramatiq-classifiedad/   an image layout with gzip layers: a Python worker
@@ -19,7 +19,7 @@ import tarfile
 import zlib
 from pathlib import Path
 
-from common import Failure, main
+from common import main
 
 WEBAPP = "motando-webapp"
 WEBAPP_TAG = "1.0.0"
@@ -28,7 +28,6 @@ WORKER_TAG = "1.4.0"
 
 CREATED = "2026-01-15T12:00:00Z"
 MODIFIED = 1768478400
-CHUNK = 1 << 20
 
 
 class Layer:
@@ -58,13 +57,6 @@ class Layer:
         self._parents(name)
         self._pending.write(_header(name, tarfile.SYMTYPE, 0o777, 0, to))
 
-    def add_chunk(self, name, chunk):
-        """A file of one chunk, whose compressed form is not made again: gzip members simply follow each other."""
-        self._parents(name)
-        self._pending.write(_header(name, tarfile.REGTYPE, 0o644, CHUNK))
-        self._flush()
-        self._write(chunk.raw, chunk.compressed)
-
     def close(self):
         """Ends the archive; from here on `diff_id` and `digest` are known."""
         self._pending.write(bytes(2 * tarfile.BLOCKSIZE))
@@ -93,19 +85,11 @@ class Layer:
         self.size += len(stored)
 
 
-class Chunk:
-    """A mebibyte of a file, half of it random and half of it text, with its gzip form when that is needed."""
-
-    def __init__(self, generator, compress):
-        self.raw = _program(generator, CHUNK)
-        self.compressed = _gzip(self.raw, 1) if compress else b""
-
-
-def webapp(out, old=False, megabytes=None):
+def webapp(out, old=False):
     """Writes the archive of the web application and returns its path."""
     archive = out / f"{WEBAPP}.tar"
     with _scratch(out) as scratch:
-        layers = _webapp_layers(scratch) if megabytes is None else _bulk_layers(scratch, megabytes, compress=False)
+        layers = _webapp_layers(scratch)
         configuration = _configuration(
             layers,
             {
@@ -126,11 +110,11 @@ def webapp(out, old=False, megabytes=None):
     return archive
 
 
-def worker(out, megabytes=None):
+def worker(out):
     """Writes the image layout of the worker and returns its path."""
     layout = out / WORKER
     with _scratch(out) as scratch:
-        layers = _worker_layers(scratch) if megabytes is None else _bulk_layers(scratch, megabytes, compress=True)
+        layers = _worker_layers(scratch)
         configuration = _configuration(
             layers,
             {
@@ -216,24 +200,6 @@ def _worker_layers(scratch):
     application.add("app/classifiedad/worker.py", WORKER_SOURCE)
     application.close()
     return [base, python, packages, application]
-
-
-def _bulk_layers(scratch, megabytes, compress):
-    """Seven layers of about so many megabytes as stored, quickly: the same 32 chunks in ever other orders."""
-    generator = random.Random("bulk")
-    chunks = [Chunk(generator, compress) for _ in range(32)]
-    stored = sum(len(chunk.compressed) if compress else CHUNK for chunk in chunks) / len(chunks)
-    total = max(7, round(megabytes * 1_000_000 / stored))
-    # Images are uneven: one layer holds half, the last one next to nothing.
-    shares = [0.17, 0.5, 0.15, 0.1, 0.05, 0.02, 0.01]
-    layers = []
-    for number, share in enumerate(shares):
-        layer = Layer(scratch / str(number), compress, f"RUN install-part {number} # buildkit")
-        for part in range(max(1, round(total * share))):
-            layer.add_chunk(f"opt/part-{number}/data-{part:05}.bin", generator.choice(chunks))
-        layer.close()
-        layers.append(layer)
-    return layers
 
 
 def _configuration(layers, config, empty):
@@ -445,16 +411,12 @@ def run():
     parser.add_argument("out", type=Path, help="the folder they are made in")
     parser.add_argument("--only", choices=[WEBAPP, WORKER], help="make one of the two")
     parser.add_argument("--old", action="store_true", help="write the archive as Docker before 25 did")
-    parser.add_argument("--megabytes", type=int, metavar="N",
-                        help="stuff the image to about N MB in seven layers (for the benchmark)")
     arguments = parser.parse_args()
-    if arguments.megabytes is not None and arguments.megabytes < 1:
-        raise Failure("--megabytes needs at least 1")
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.only != WORKER:
-        print(webapp(arguments.out, arguments.old, arguments.megabytes))
+        print(webapp(arguments.out, arguments.old))
     if arguments.only != WEBAPP:
-        print(worker(arguments.out, arguments.megabytes))
+        print(worker(arguments.out))
 
 
 if __name__ == "__main__":

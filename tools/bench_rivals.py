@@ -1,0 +1,199 @@
+"""The other ways to push: skopeo, crane, oras, regctl and docker, as their manuals have it, and the floor under all of them: curl.
+
+Each pushes `oci:DIR:TAG` or `docker-archive:FILE` to a registry of `bench_registry`, as far as it can.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+
+from common import Failure, clean_environment
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+
+
+class Rival:
+    """A program. `command` is the push, or None where it cannot do that."""
+
+    name = None
+    # Whether it does the work itself, so that its processor time says something.
+    counts = True
+
+    def __init__(self, folder):
+        # Where it may keep what it likes.
+        self.home = folder / f"home-of-{self.name}"
+
+    def missing(self):
+        """Why it takes no part, if it does not."""
+        return None if shutil.which(self.name) else f"{self.name} is not installed"
+
+    def forget(self):
+        """Nothing is known from earlier pushes."""
+        shutil.rmtree(self.home, ignore_errors=True)
+        self.home.mkdir()
+
+    def prepare(self, registry, source, target):
+        """What it needs done before, which does not count."""
+
+    def environment(self, registry):
+        environment = {**clean_environment(), "HOME": str(self.home), "XDG_CONFIG_HOME": str(self.home)}
+        if registry.tls:
+            environment["SSL_CERT_FILE"] = str(registry.tls.authority)
+        if registry.token:
+            environment["DOCKER_CONFIG"] = str(registry.docker_configuration.parent)
+        return environment
+
+
+class Skopeo(Rival):
+    name = "skopeo"
+
+    def command(self, registry, source, target):
+        trust = ["--dest-cert-dir", str(registry.tls.directory)] if registry.tls else ["--dest-tls-verify=false"]
+        login = ["--dest-authfile", str(registry.docker_configuration)] if registry.token else []
+        return ["skopeo", "--insecure-policy", "copy", "--quiet", *trust, *login, source, f"docker://{target}"]
+
+    def environment(self, registry):
+        # Where it keeps what it knows of blobs is a matter of its home, or of the machine when it is root.
+        return {**super().environment(registry), "XDG_DATA_HOME": str(self.home), "_CONTAINERS_USERNS_CONFIGURED": "done",
+                "_CONTAINERS_ROOTLESS_UID": "1000"}
+
+
+class Crane(Rival):
+    name = "crane"
+
+    def command(self, registry, source, target):
+        kind, path = _source(source)
+        if kind == "oci":
+            path = path.rpartition(":")[0]
+        # On loopback it tries HTTPS first and then HTTP by itself.
+        return ["crane", "push", *([] if registry.tls else ["--insecure"]), path, target]
+
+
+class Oras(Rival):
+    name = "oras"
+
+    def command(self, registry, source, target):
+        kind, path = _source(source)
+        if kind != "oci":
+            return None
+        trust = ["--to-ca-file", str(registry.tls.authority)] if registry.tls else ["--to-plain-http"]
+        return ["oras", "cp", *trust, "--from-oci-layout", path, target]
+
+
+class Regctl(Rival):
+    name = "regctl"
+
+    def command(self, registry, source, target):
+        kind, path = _source(source)
+        host = f"reg={registry.authority},tls={'enabled' if registry.tls else 'disabled'}"
+        words = ["regctl", "--verbosity", "error", "--host", host]
+        if kind == "oci":
+            return [*words, "image", "copy", f"ocidir://{path}", target]
+        return [*words, "image", "import", target, path]
+
+    def environment(self, registry):
+        return {**super().environment(registry), "REGCTL_CONFIG": str(self.home / "regctl.json")}
+
+
+class Docker(Rival):
+    """Pushes what its daemon has: loading counts for nothing, and the daemon's processor time nobody sees."""
+
+    name = "docker"
+    counts = False
+
+    def missing(self):
+        if super().missing():
+            return super().missing()
+        done = subprocess.run(["docker", "version", "--format", "{{.Server.Version}}"], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL)
+        return "docker is installed, but no daemon answers" if done.returncode else None
+
+    def command(self, registry, source, target):
+        # It trusts a registry on loopback without TLS only; another one's authority would have to go to /etc.
+        if registry.tls or _source(source)[0] != "docker-archive":
+            return None
+        return ["docker", "push", "--quiet", target]
+
+    def prepare(self, registry, source, target):
+        loaded = run(["docker", "load", "--quiet", "--input", _source(source)[1]], self.environment(registry))
+        run(["docker", "tag", loaded.split(":", 1)[1].strip(), target], self.environment(registry))
+
+    def environment(self, registry):
+        return {**os.environ, **({"DOCKER_CONFIG": str(registry.docker_configuration.parent)} if registry.token else {})}
+
+
+ALL = (Skopeo, Crane, Oras, Regctl, Docker)
+
+
+class Curl:
+    """The floor: what one curl takes to send the blobs, four at once, with no thought for anything.
+
+    It asks for each blob and opens its upload, in parallel; sends them, in parallel; then puts the manifests. The digests are
+    known to it, nothing is read before, hashed, or compressed.
+    """
+
+    def __init__(self, folder):
+        self.folder = folder / "curl"
+
+    def push(self, registry, repository, layout, tags):
+        """Sends the images of a layout under their tags to one repository, each blob once."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+        index = json.loads((layout / "index.json").read_text())
+        by_tag = {it["annotations"]["org.opencontainers.image.ref.name"]: it for it in index["manifests"]}
+        sizes = {}
+        for tag in tags:
+            manifest = json.loads(_blob(layout, by_tag[tag]["digest"]).read_text())
+            sizes.update((it["digest"], it["size"]) for it in (manifest["config"], *manifest["layers"]))
+        # The largest ones first, as anybody would.
+        digests = sorted(sizes, key=sizes.get, reverse=True)
+        address = f"{'https' if registry.tls else 'http'}://{registry.authority}/v2/{repository}"
+        common = ["silent", "show-error", 'output = "/dev/null"']
+        if registry.tls:
+            common.append(f'cacert = "{registry.tls.authority}"')
+        if registry.token:
+            common.append(f'header = "Authorization: Bearer {registry.token}"')
+
+        asked = [[f'url = "{address}/blobs/{digest}"', "head"] for digest in digests]
+        opened = [[f'url = "{address}/blobs/uploads/"', 'data = ""', "fail", f'dump-header = "{self.folder / str(number)}"']
+                  for number in range(len(digests))]
+        self._curl([it for pair in zip(asked, opened) for it in pair], common)
+        self._curl([self._put(address, layout, digest, number) for number, digest in enumerate(digests)], common)
+        self._curl([[f'url = "{address}/manifests/{tag}"', f'upload-file = "{_blob(layout, by_tag[tag]["digest"])}"', "fail",
+                     f'header = "Content-Type: {MANIFEST}"'] for tag in tags], common)
+
+    def _put(self, address, layout, digest, number):
+        location = next(line.split(":", 1)[1].strip() for line in (self.folder / str(number)).read_text().splitlines()
+                        if line.lower().startswith("location:"))
+        if location.startswith("/"):
+            location = address.partition("/v2/")[0] + location
+        separator = "&" if "?" in location else "?"
+        return [f'url = "{location}{separator}digest={digest}"', f'upload-file = "{_blob(layout, digest)}"', "fail",
+                'header = "Content-Type: application/octet-stream"', 'header = "Expect:"']
+
+    def _curl(self, requests, common):
+        """Requests of which four are under way at any time, over connections that are kept."""
+        lines = "\nnext\n".join("\n".join([*common, *request]) for request in requests)
+        file = self.folder / "requests"
+        file.write_text(lines + "\n")
+        run(["curl", "--disable", "--no-progress-meter", "--parallel", "--parallel-immediate", "--parallel-max", "4",
+             "--config", str(file)], clean_environment())
+
+
+def run(command, environment):
+    """Runs a program to its end, which has to be a good one; returns what it said."""
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    said = done.stdout.decode(errors="replace")
+    if done.returncode != 0:
+        raise Failure(f"{' '.join(command[:3])} failed with status {done.returncode}:\n{said}")
+    return said
+
+
+def _source(source):
+    kind, _, path = source.partition(":")
+    return kind, path
+
+
+def _blob(layout, digest):
+    return layout / "blobs" / "sha256" / digest.partition(":")[2]

@@ -532,4 +532,37 @@ mod tests {
             cannot read OCI_DEFAULT_REALM: a domain such as oraclecloud.com is expected
             cannot read OCI_DEFAULT_REALM: a domain such as oraclecloud.com is expected"#]].assert_eq(&lines.join("\n"));
     }
+
+    proptest::proptest! {
+        /// Whatever files and variables say about regions: what comes out of them can stand in a
+        /// host's name, or they are refused without being quoted.
+        #[test]
+        fn any_description(
+            regions in crate::spoilt::json([serde_json::json!([
+                {"realmKey": "oc9", "realmDomainComponent": "example.cloud", "regionKey": "XYZ", "regionIdentifier": "me-new-1"},
+            ])]),
+            metadata in crate::spoilt::text(&[EXAMPLE, "{", "\u{feff}[]"]),
+            domain in crate::spoilt::text(&["oraclecloud.com", "a..b", "-.-"]),
+            name in crate::spoilt::text(&["sa-saopaulo-1", "me-new-1", "XYZ", "me-dcc-muscat-1.oci.example"]),
+        ) {
+            let text = regions.to_string();
+            let sources = [
+                Sources { regions_config: Some(&text), ..Sources::default() },
+                Sources { region_metadata: Some(&metadata), ..Sources::default() },
+                Sources { default_realm: Some(&domain), ..Sources::default() },
+            ];
+            for sources in sources {
+                match Directory::new(&sources) {
+                    Ok(directory) => match directory.find(&name) {
+                        Ok(region) => {
+                            let parts = [&region.identifier, &region.second_level_domain];
+                            proptest::prop_assert!(parts.iter().all(|part| part.is_empty() || is_domain(part)));
+                        }
+                        Err(error) => proptest::prop_assert!(error.to_string().len() < name.len() + 2000),
+                    },
+                    Err(error) => proptest::prop_assert!(error.to_string().len() < 500, "{}", error),
+                }
+            }
+        }
+    }
 }

@@ -13,24 +13,9 @@ where
     S: Into<Vec<u8>>,
 {
     let seeds: Vec<Vec<u8>> = seeds.into_iter().map(Into::into).collect();
-    let changed = (
-        sample::select(seeds),
-        collection::vec(change(), 0..5),
-        // Another one of the seeds may follow, or a part of it.
-        any::<bool>(),
-    )
-        .prop_map(|(mut bytes, changes, again)| {
-            if again {
-                bytes.extend(bytes.clone());
-            }
-            for change in &changes {
-                change.make(&mut bytes);
-            }
-            bytes
-        });
     prop_oneof![
         1 => collection::vec(any::<u8>(), 0..300),
-        4 => changed,
+        4 => (sample::select(seeds), changes()).prop_map(|(seed, changes)| changes.of(seed)),
     ]
     .boxed()
 }
@@ -48,18 +33,62 @@ pub(crate) fn text(seeds: &[&str]) -> BoxedStrategy<String> {
 /// JSON of the shape of a seed: members are missing, or have values of other kinds.
 pub(crate) fn json(seeds: impl IntoIterator<Item = Value>) -> BoxedStrategy<Value> {
     let seeds: Vec<Value> = seeds.into_iter().collect();
-    (
-        sample::select(seeds),
-        collection::vec((any::<sample::Index>(), odd()), 0..4),
-    )
-        .prop_map(|(mut value, changes)| {
-            for (at, new) in changes {
-                let count = nodes(&value);
-                replace(&mut value, &mut at.index(count), &new);
-            }
+    (sample::select(seeds), values())
+        .prop_map(|(mut value, new)| {
+            replace_all(&mut value, &new);
             value
         })
         .boxed()
+}
+
+/// What becomes of something.
+#[derive(Clone, Debug)]
+pub(crate) struct Changes {
+    /// Of what is JSON.
+    values: Vec<(sample::Index, Value)>,
+    bytes: Vec<Change>,
+}
+
+/// Some changes, or none.
+pub(crate) fn changes() -> BoxedStrategy<Changes> {
+    prop_oneof![
+        values().prop_map(|values| Changes {
+            values,
+            bytes: Vec::new()
+        }),
+        collection::vec(change(), 0..5).prop_map(|bytes| Changes {
+            values: Vec::new(),
+            bytes
+        }),
+    ]
+    .boxed()
+}
+
+impl Changes {
+    /// What becomes of these bytes.
+    pub(crate) fn of(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+        if !self.values.is_empty()
+            && let Ok(mut value) = serde_json::from_slice(&bytes)
+        {
+            replace_all(&mut value, &self.values);
+            bytes = value.to_string().into_bytes();
+        }
+        for change in &self.bytes {
+            change.make(&mut bytes);
+        }
+        bytes
+    }
+}
+
+fn values() -> impl Strategy<Value = Vec<(sample::Index, Value)>> {
+    collection::vec((any::<sample::Index>(), odd()), 0..4)
+}
+
+fn replace_all(value: &mut Value, new: &[(sample::Index, Value)]) {
+    for (at, new) in new {
+        let count = nodes(value);
+        replace(value, &mut at.index(count), new);
+    }
 }
 
 /// A change of a text or of bytes.

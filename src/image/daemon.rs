@@ -916,4 +916,44 @@ mod tests {
             prop_assert_eq!(read, bytes);
         }
     }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: ProptestConfig::default().cases.div_ceil(4),
+            ..ProptestConfig::default()
+        })]
+
+        /// Whatever a daemon answers, to either question, there is an image or a short reason.
+        #[test]
+        fn any_daemon(
+            about in crate::spoilt::bytes([
+                docker("GET /images/team/web:1.0/json HTTP/1.1"),
+                plain("404 Not Found", br#"{"message":"No such image: team/web:1.0"}"#),
+                b"HTTP/1.1 200 OK\r\n\r\n{\"Id\":\"sha256:1\"}".to_vec(),
+            ]),
+            image in crate::spoilt::bytes([
+                chunked(&small(), 700),
+                plain("200 OK", &small()),
+                plain("500 Internal Server Error", b"{\"message\":\"no space left\"}"),
+            ]),
+            is_known in any::<bool>(),
+        ) {
+            let fake = Fake::start(move |request| match request.contains("/json ") {
+                true if is_known => docker("GET /images/team/web:1.0/json HTTP/1.1"),
+                true => about.clone(),
+                false => image.clone(),
+            });
+            let fake = fake.expect("a socket can be made");
+            match load(&fake.options()) {
+                // What is wrong with a blob is found out when it is read.
+                Ok(image) => drop(check(&image)),
+                Err(error) => prop_assert!(error.to_string().len() < 2_000, "{}", error),
+            }
+        }
+    }
+
+    fn small() -> Vec<u8> {
+        let raw = layer("raw", b"content");
+        docker_archive(&[&raw], &[&raw]).bytes()
+    }
 }

@@ -2,7 +2,12 @@
 //! that only looks like one. Cases that once failed are kept in `proptest-regressions/`;
 //! `PROPTEST_CASES=20000` looks for more of them.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use proptest::{prelude::*, sample::Index};
 use serde_json::{Value, json};
@@ -10,12 +15,14 @@ use tar::EntryType;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Digest, Image, LoadOptions, Loader, Platform, Source,
+    Cache, Digest, Error, Image, LoadOptions, Loader, Origin, Platform, Remote, RemoteManifest,
+    Source,
     archive::{Archive, Opened},
-    stream,
-    testing::{ArchiveFile, Layout, Tar, gzip, layer, read},
+    docker, stream,
+    testing::{ArchiveFile, Layout, Tar, descriptor, gzip, image_json, index_json, layer, read},
     work::Work,
 };
+use crate::spoilt;
 
 /// How an entry's name is written.
 #[derive(Clone, Copy, Debug)]
@@ -242,6 +249,66 @@ fn documents() -> impl Strategy<Value = Value> {
     })
 }
 
+/// A registry that has these documents as manifests and blobs; the last one is what the
+/// name means.
+#[derive(Debug)]
+struct Registry {
+    documents: Vec<String>,
+    origin: Origin,
+    /// Gives other bytes for blobs, and more of them.
+    lies: bool,
+}
+
+impl Registry {
+    fn find(&self, digest: &Digest) -> Option<&String> {
+        let mut documents = self.documents.iter();
+        documents.find(|document| Digest::of(document.as_bytes()) == *digest)
+    }
+
+    fn manifest_of(document: &str) -> RemoteManifest {
+        RemoteManifest {
+            media_type: "text/plain".to_owned(),
+            digest: Digest::of(document.as_bytes()),
+            bytes: document.to_owned().into(),
+        }
+    }
+}
+
+impl Remote for Registry {
+    fn root(&self) -> Result<RemoteManifest, Error> {
+        Ok(Self::manifest_of(
+            self.documents.last().expect("there is one"),
+        ))
+    }
+
+    fn manifest(&self, digest: &Digest) -> Result<Option<RemoteManifest>, Error> {
+        Ok(self
+            .find(digest)
+            .map(|document| Self::manifest_of(document)))
+    }
+
+    fn open(&self, digest: &Digest, _: u64) -> Result<Box<dyn io::Read + Send>, Error> {
+        match self.find(digest) {
+            Some(_) if self.lies => Ok(Box::new(io::repeat(b' '))),
+            Some(document) => Ok(Box::new(io::Cursor::new(document.clone()))),
+            None => Ok(Box::new(io::empty())),
+        }
+    }
+
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+}
+
+fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.path() {
+            path if path.is_dir() => files_below(&path, found),
+            path => found.push(path),
+        }
+    }
+}
+
 /// What is spoilt below is whole, and is an image.
 #[test]
 fn the_sample_is_an_image() {
@@ -389,6 +456,41 @@ proptest! {
         let _ = layout.load(None);
     }
 
+    /// Whatever another registry has, there is an image or an error, and nothing is taken for
+    /// what it is not.
+    #[test]
+    fn any_registry(
+        mut documents in prop::collection::vec(documents(), 1..5),
+        is_an_index in any::<bool>(),
+        lies in any::<bool>(),
+    ) {
+        let mut named = Vec::new();
+        for document in &documents {
+            named.push(descriptor("", document.to_string().as_bytes()));
+        }
+        documents.push(match is_an_index {
+            true => index_json(&named),
+            false => image_json(&named[0], &named),
+        });
+        let registry: Arc<dyn Remote> = Arc::new(Registry {
+            documents: documents.iter().map(Value::to_string).collect(),
+            origin: Origin { host: "registry.example".to_owned(), repository: "a".to_owned() },
+            lies,
+        });
+        let source = Source::parse("docker://registry.example/a:1").expect("it is one");
+        for platforms in [vec![], vec!["linux/amd64".parse::<Platform>().expect("it is one")]] {
+            let options = LoadOptions { platforms, remote: Some(Arc::clone(&registry)), ..LoadOptions::default() };
+            let loaded = Loader::default().load_with(&source, &options, &CancellationToken::new());
+            let Ok(image) = loaded else { continue };
+            for manifest in &image.manifests {
+                prop_assert_eq!(&Digest::of(&manifest.bytes), &manifest.digest);
+            }
+            for blob in &image.blobs {
+                prop_assert!(!lies || read(blob).is_err());
+            }
+        }
+    }
+
     /// Whatever a user writes is a source that is printed back, or refused.
     #[test]
     fn any_text(text in "(docker-archive:|oci:|oci-archive:|docker-daemon:|/|)[ -~é]{0,30}", platform in "[ -~]{0,20}") {
@@ -398,6 +500,65 @@ proptest! {
         prop_assert!(platform.parse::<Digest>().is_err());
         if let Ok(parsed) = platform.parse::<Platform>() {
             prop_assert_eq!(parsed.to_string(), platform);
+        }
+    }
+}
+
+proptest! {
+    // A cache is written each time.
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.div_ceil(4),
+        ..ProptestConfig::default()
+    })]
+
+    /// Whatever the cache says about an archive that went by, what is sent of it has the digest
+    /// that its manifest promises.
+    #[test]
+    fn any_record(
+        changes in prop::collection::vec((any::<Index>(), any::<Index>(), spoilt::bytes(["0", "17", "null", "\\u0000"])), 1..4),
+        rights in any::<bool>(),
+    ) {
+        let directory = tempfile::tempdir().expect("a folder can be made");
+        let options = LoadOptions {
+            cache: Some(Cache::new(directory.path(), 1 << 20)),
+            ..LoadOptions::default()
+        };
+        let stop = CancellationToken::new();
+        let work = |loader| Work { loader, options: &options, stop: &stop, shown: "docker" };
+        let path = Path::new("docker");
+        let loader = Loader::default();
+        let bytes = sample();
+        let opened = stream::open_stream(&work(&loader), Some("key"), path, &mut bytes.as_slice());
+        let first = docker::load(&work(&loader), &opened.expect("it is one"), None).expect("it is one");
+        let mut records = Vec::new();
+        for folder in ["scans", "layers", "facts"] {
+            files_below(&directory.path().join("images-1").join(folder), &mut records);
+        }
+        prop_assert!(!records.is_empty());
+        records.sort();
+        for (which, at, new) in changes {
+            let path = which.get(&records);
+            let text = std::fs::read(path).expect("a file can be read");
+            // A check sum and the end of its line go before it.
+            let mut body = text[65..].to_vec();
+            body.push(b' ');
+            let at = at.index(body.len());
+            body.splice(at..=at, new);
+            // One that was spoilt by accident has another check sum.
+            let sum = Digest::of(if rights { &body } else { b"" });
+            let text = [sum.hex().as_bytes(), b"\n", &body].concat();
+            std::fs::write(path, text).expect("a file can be written");
+        }
+        let loader = Loader::default();
+        let Some(archive) = stream::remembered(&work(&loader), "key") else {
+            return Ok(());
+        };
+        if let Ok(image) = docker::load(&work(&loader), &archive, None) {
+            prop_assert!(rights || image.root().digest == first.root().digest);
+            for blob in &image.blobs {
+                // It has its digest, or reading it fails.
+                let _ = read(blob);
+            }
         }
     }
 }

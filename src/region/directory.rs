@@ -286,7 +286,8 @@ fn well_formed(identifier: &str) -> Option<&str> {
     let is_number = (1..=2).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
     let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
     let is_name = area.len() == 2 && is_word(area) && city.split('-').all(is_word);
-    (is_number && is_name).then_some(name)
+    // It becomes a part of host names.
+    (is_number && is_name && is_label(identifier)).then_some(name)
 }
 
 fn is_domain(text: &str) -> bool {
@@ -397,6 +398,8 @@ mod tests {
             "eu-saopaulo-1",
             "us-asburn-1",
             "us-lake-1",
+            // No host has a name with so long a part.
+            "xx-nameofacitythatislongerthananypartofahostsnamecanpossiblyhavebeen-1",
             "sa-saopolo-77",
             "me-abu-dhabi-1",
             "uk-londn-1",

@@ -1,5 +1,6 @@
 //! The one integration test binary.
 
+mod answers;
 mod bad_input;
 mod cli;
 mod client;

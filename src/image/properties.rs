@@ -3,7 +3,7 @@
 //! `PROPTEST_CASES=20000` looks for more of them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -15,10 +15,12 @@ use tar::EntryType;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Cache, Digest, Error, Image, LoadOptions, Loader, Origin, Platform, Remote, RemoteManifest,
-    Source,
+    Cache, Digest, Error, Image, LoadOptions, Loader, ManifestFormat, Origin, Platform, Remote,
+    RemoteManifest, Source,
     archive::{Archive, Opened},
-    docker, stream,
+    docker,
+    layer::{DOCKER_LAYERS, OCI_LAYERS},
+    manifest, stream,
     testing::{ArchiveFile, Layout, Tar, descriptor, gzip, image_json, index_json, layer, read},
     work::Work,
 };
@@ -300,6 +302,74 @@ impl Remote for Registry {
     }
 }
 
+/// A layout with an image, or an index of several, of one format. Their layers are raw or
+/// compressed, and the same ones come again.
+fn of_format(is_docker: bool, images: &[Vec<(bool, u8)>], notes: bool) -> anyhow::Result<Layout> {
+    let mut layout = Layout::new()?;
+    let (config_type, layers, manifest_type, index_type) = match is_docker {
+        true => (
+            manifest::DOCKER_CONFIG,
+            DOCKER_LAYERS,
+            manifest::DOCKER_MANIFEST,
+            manifest::DOCKER_INDEX,
+        ),
+        false => (
+            manifest::OCI_CONFIG,
+            OCI_LAYERS,
+            manifest::OCI_MANIFEST,
+            manifest::OCI_INDEX,
+        ),
+    };
+    let mut children = Vec::new();
+    for (number, image) in images.iter().enumerate() {
+        let mut described = Vec::new();
+        let mut diff_ids = Vec::new();
+        for (is_raw, content) in image {
+            let plain = layer("file", &[*content; 40]);
+            diff_ids.push(Digest::of(&plain).to_string());
+            described.push(match is_raw {
+                true => layout.blob(layers[0], &plain)?,
+                false => layout.blob(layers[1], &gzip(&plain))?,
+            });
+        }
+        let platform = json!({"os": "linux", "architecture": format!("cpu{number}")});
+        let mut config = platform.clone();
+        config["rootfs"] = json!({"diff_ids": diff_ids});
+        let config = layout.blob(config_type, config.to_string().as_bytes())?;
+        let mut manifest = image_json(&config, &described);
+        manifest["mediaType"] = manifest_type.into();
+        if notes {
+            manifest["annotations"] = json!({"a": "b"});
+        }
+        let mut child = layout.document(manifest_type, &manifest)?;
+        child["platform"] = platform;
+        children.push(child);
+    }
+    if let [child] = children.as_slice() {
+        layout.add(child.clone(), None)?;
+        return Ok(layout);
+    }
+    let mut index = index_json(&children);
+    index["mediaType"] = index_type.into();
+    let index = layout.document(index_type, &index)?;
+    layout.add(index, None)?;
+    Ok(layout)
+}
+
+/// What would be pushed, as a layout.
+fn written(image: &Image) -> anyhow::Result<Layout> {
+    let mut layout = Layout::new()?;
+    for blob in &image.blobs {
+        layout.blob("", &read(blob)?)?;
+    }
+    for manifest in &image.manifests {
+        layout.blob("", &manifest.bytes)?;
+    }
+    let root = image.root();
+    layout.add(descriptor(&root.media_type, &root.bytes), None)?;
+    Ok(layout)
+}
+
 fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         match entry.path() {
@@ -505,11 +575,56 @@ proptest! {
 }
 
 proptest! {
-    // A cache is written each time.
+    // Folders are written each time.
     #![proptest_config(ProptestConfig {
-        cases: ProptestConfig::default().cases.div_ceil(4),
+        cases: ProptestConfig::default().cases.div_ceil(8),
         ..ProptestConfig::default()
     })]
+
+    /// An image becomes one of the other format and comes back with the same blobs; and there
+    /// again it is the very same.
+    #[test]
+    fn formats_there_and_back(
+        is_docker in any::<bool>(),
+        images in prop::collection::vec(prop::collection::vec((any::<bool>(), 0..3_u8), 0..4), 1..4),
+        notes in any::<bool>(),
+    ) {
+        let (own, other) = match is_docker {
+            true => (ManifestFormat::Docker, ManifestFormat::Oci),
+            false => (ManifestFormat::Oci, ManifestFormat::Docker),
+        };
+        let load = |layout: &Layout, format| {
+            let options = LoadOptions { format, ..LoadOptions::default() };
+            let image = layout.load_with(&options);
+            image.map_err(|error| TestCaseError::fail(error.to_string()))
+        };
+        // Docker's format has no annotations, and loses those of the other.
+        let layout = of_format(is_docker, &images, notes && !is_docker).expect("a layout can be made");
+        let source = load(&layout, ManifestFormat::Source)?;
+        let there = load(&layout, other)?;
+        let converted = written(&there).expect("a layout can be made");
+        let back = load(&converted, own)?;
+        let again = load(&written(&back).expect("a layout can be made"), other)?;
+        prop_assert_eq!(&again.root().digest, &there.root().digest);
+        let digests = |image: &Image| -> BTreeSet<String> {
+            image.blobs.iter().map(|blob| blob.digest.to_string()).collect()
+        };
+        for (image, is_docker) in [(&there, !is_docker), (&back, is_docker)] {
+            prop_assert_eq!(digests(image), digests(&source));
+            prop_assert_eq!(image.manifests.len(), source.manifests.len());
+            for manifest in &image.manifests {
+                let text = std::str::from_utf8(&manifest.bytes).expect("JSON is text");
+                let strange = if is_docker { "vnd.oci." } else { "vnd.docker." };
+                prop_assert!(!text.contains(strange), "{}", text);
+                prop_assert!(!manifest.media_type.contains(strange));
+            }
+        }
+        // Without a layer that has to be compressed, an image of its own format keeps its bytes.
+        if images.iter().flatten().all(|(is_raw, _)| !is_raw) {
+            let own = load(&layout, own)?;
+            prop_assert_eq!(&own.root().digest, &source.root().digest);
+        }
+    }
 
     /// Whatever the cache says about an archive that went by, what is sent of it has the digest
     /// that its manifest promises.

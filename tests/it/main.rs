@@ -6,6 +6,7 @@ mod cli;
 mod client;
 mod docs;
 mod emulator;
+mod hostile;
 mod image;
 mod layers;
 mod network;

@@ -751,6 +751,35 @@ mod tests {
         Ok(())
     }
 
+    /// Over TCP it is the same image.
+    #[test]
+    fn images_come_over_tcp() -> anyhow::Result<()> {
+        let fake = Fake::start(docker)?;
+        let socket = fake.directory.path().join("docker.sock");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        std::thread::spawn(move || -> io::Result<()> {
+            for connection in listener.incoming() {
+                let (mut there, mut here) = (UnixStream::connect(&socket)?, connection?);
+                let (mut answers, mut asker) = (there.try_clone()?, here.try_clone()?);
+                std::thread::spawn(move || io::copy(&mut here, &mut there));
+                io::copy(&mut answers, &mut asker)?;
+                asker.shutdown(std::net::Shutdown::Both)?;
+            }
+            Ok(())
+        });
+        for kind in ["tcp", "http"] {
+            let options = LoadOptions {
+                daemon: at(&format!("{kind}://{address}/")),
+                ..LoadOptions::default()
+            };
+            let image = load(&options)?;
+            check(&image)?;
+            assert_eq!(image.root().digest, load(&fake.options())?.root().digest);
+        }
+        Ok(())
+    }
+
     /// Answers that are none, or say no.
     #[test]
     fn bad_answers() -> anyhow::Result<()> {

@@ -21,7 +21,7 @@ test: ## every test that a fresh machine can run; brings a Terraform CLI if none
 	"$$cli" fmt -check -recursive examples; \
 	OCIR_TEST_TERRAFORM="$$cli" cargo test --workspace --locked
 
-test-peers: ## against other people's software: docker-registry, skopeo, umoci, buildah
+test-peers: ## against other people's software: docker-registry, skopeo, umoci, buildah, podman, Docker
 	set -e; \
 	tools/peers.sh; \
 	cli=$$($(PYTHON) tools/terraform.py); \

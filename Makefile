@@ -29,7 +29,7 @@ test-versions: ## the tests of real CLIs, by each version of Terraform that we p
 test-hosts: ## the provider driven by a plugin host in Python that is not ours
 	$(PYTHON) tools/host.py
 
-test-peers: ## against other people's software: docker-registry, skopeo, umoci, buildah
+test-peers: ## against other people's software: docker-registry, skopeo, umoci, buildah, podman, Docker
 	set -e; \
 	tools/peers.sh; \
 	cli=$$($(PYTHON) tools/terraform.py); \

@@ -34,4 +34,6 @@ pub mod provider;
 pub mod region;
 pub mod registry;
 pub mod signing;
+#[cfg(test)]
+mod spoilt;
 pub mod transport;

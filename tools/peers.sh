@@ -4,7 +4,7 @@
 set -eu
 
 # command and the Debian package that brings it
-peers='docker-registry:docker-registry skopeo:skopeo umoci:umoci buildah:buildah'
+peers='docker-registry:docker-registry skopeo:skopeo umoci:umoci buildah:buildah podman:podman dockerd:docker.io'
 
 missing() {
     for peer in $peers; do

@@ -233,4 +233,23 @@ mod tests {
         assert_eq!(Certificate::of(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]), None);
         Ok(())
     }
+
+    proptest::proptest! {
+        /// Whatever DER says, what is found stands in it.
+        #[test]
+        fn any_der(der in crate::spoilt::bytes([recorded(), vec![0x30, 0x84, 0xff, 0xff, 0xff, 0xff]])) {
+            if let Some(read) = Certificate::of(&der) {
+                let key = &read.public_key;
+                proptest::prop_assert!(der.windows(key.len()).any(|window| window == key));
+                proptest::prop_assert!(read.subject.iter().map(String::len).sum::<usize>() <= 2 * der.len());
+                let _ = (read.tenancy_id(), read.instance_id());
+            }
+        }
+    }
+
+    fn recorded() -> Vec<u8> {
+        let pem = include_str!("../../tests/fixtures/instance-certificate.pem");
+        let der = CertificateDer::from_pem_slice(pem.as_bytes());
+        der.expect("the fixture is one").to_vec()
+    }
 }

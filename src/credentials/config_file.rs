@@ -159,4 +159,30 @@ mod tests {
         expect!["line 3: `user` is set twice in [a]"]
             .assert_eq(&message("[a]\nuser=secret\nUSER=secret\n"));
     }
+
+    proptest::proptest! {
+        /// Whatever stands in a file, each profile and each setting is one of its words, or
+        /// the line that is wrong is in it.
+        #[test]
+        fn any_file(text in crate::spoilt::text(&[
+            "[DEFAULT]\nuser=ocid1.user.oc1..aaaa\nkey_file = ~/.oci/key.pem\n\n# a comment\n[ci]\nregion: gru\n",
+            "\u{feff}; a comment\r\n[DEFAULT]\r\npass_phrase=a=b#c\r\n[ prod ]\r\n",
+        ])) {
+            match ConfigFile::parse(&text) {
+                Ok(file) => {
+                    for (name, settings) in &file.profiles {
+                        proptest::prop_assert!(text.contains(name) && file.contains(name));
+                        for (key, value) in settings {
+                            proptest::prop_assert!(text.contains(value));
+                            let found = file.get(name, key).map(|(found, _)| found);
+                            proptest::prop_assert!(value.is_empty() || found == Some(value));
+                        }
+                    }
+                }
+                Err(Problem { line, .. }) => {
+                    proptest::prop_assert!((1..=text.lines().count()).contains(&line));
+                }
+            }
+        }
+    }
 }

@@ -358,4 +358,32 @@ mod tests {
         }
         Ok(())
     }
+
+    proptest::proptest! {
+        // Taking off a passphrase takes milliseconds.
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            cases: proptest::prelude::ProptestConfig::default().cases.div_ceil(4),
+            ..proptest::prelude::ProptestConfig::default()
+        })]
+
+        /// Whatever the DER of an encrypted key says, it is decrypted or refused, and no more
+        /// work is done for it than for a key that somebody would use.
+        #[test]
+        fn any_der(bytes in crate::spoilt::bytes(seeds())) {
+            let start = std::time::Instant::now();
+            let _ = pkcs8(&bytes, "correct horse");
+            proptest::prop_assert!(start.elapsed() < std::time::Duration::from_secs(60));
+        }
+    }
+
+    fn seeds() -> Vec<Vec<u8>> {
+        [
+            vector("pkcs8_encrypted_pbes2_aes256cbc_hmacsha256"),
+            Ok(include_str!("../../tests/fixtures/keys/encrypted-aes192-sha512.pem").to_owned()),
+            Ok(include_str!("../../tests/fixtures/keys/encrypted-pkcs12-3des.pem").to_owned()),
+        ]
+        .into_iter()
+        .map(|pem| der(&pem.expect("the fixture is there")).expect("the fixture is base64"))
+        .collect()
+    }
 }

@@ -1153,4 +1153,42 @@ mod tests {
             .assert_eq(&message(&ended));
         Ok(())
     }
+
+    proptest::proptest! {
+        /// Whatever a service answers when it is asked for a token: there is one that can stand
+        /// in a header and has a lifetime, or an error that repeats nothing of it.
+        #[test]
+        fn any_answer(
+            members in crate::spoilt::json([
+                json!({"token": jwt(&json!({"iat": 1000, "exp": 1600, "sub": "a"}))}),
+                json!({"token": format!("ST${}", jwt(&json!({"exp": u64::MAX})))}),
+                json!({"code": "NotAuthenticated", "message": "password=hunter2hunter2", "detail": [1]}),
+            ]),
+            text in crate::spoilt::text(&["{\"token\":\"e30.e30.c2ln\"}", "<html><title>502</title>"]),
+            date in crate::spoilt::text(&["Fri, 02 Jan 2026 03:04:05 GMT", "Fri, 31 Dec 9999 23:59:60 GMT"]),
+        ) {
+            for body in [members.to_string(), text] {
+                let answer = answered(&body);
+                match answer.token() {
+                    Ok(token) => {
+                        proptest::prop_assert!(token.key_id.bytes().all(|byte| byte.is_ascii_graphic()));
+                        if let Ok(lifetime) = answer.lifetime(&token, SystemTime::now()) {
+                            let (renew, end) = times(Instant::now(), lifetime);
+                            proptest::prop_assert!(renew <= end);
+                        }
+                    }
+                    Err(error) => proptest::prop_assert!(error.to_string().len() < 300, "{}", error),
+                }
+                let (code, message) = words(body.as_bytes(), &["hunter2hunter2"]);
+                for said in [code, message] {
+                    proptest::prop_assert!(!said.contains("hunter2hunter2"), "{}", said);
+                    proptest::prop_assert!(said.chars().count() <= LONGEST_LINE + 1);
+                    proptest::prop_assert!(!said.contains(char::is_control));
+                }
+            }
+            if let Ok(date) = http::HeaderValue::from_str(&date) {
+                let _ = clock_skew(&HeaderMap::from_iter([(header::DATE, date)]), SystemTime::now());
+            }
+        }
+    }
 }

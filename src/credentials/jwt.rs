@@ -95,4 +95,24 @@ mod tests {
             assert!(Claims::of(none).is_none(), "{none}");
         }
     }
+
+    proptest::proptest! {
+        /// Whatever a token says, reading it ends with claims or with none.
+        #[test]
+        fn any_token(
+            claims in crate::spoilt::json([
+                json!({"iat": 1_767_322_000, "exp": 1_767_325_600, "sub": "ocid1.user.oc1..aaaa"}),
+                json!({"exp": 1.5e18, "iat": 0}),
+            ]),
+            text in crate::spoilt::text(&["e30.eyJleHAiOjF9.c2ln", "a..b", "..."]),
+        ) {
+            for token in [token(&claims), text] {
+                let Some(claims) = Claims::of(&token) else { continue };
+                let _ = (claims.expires(), claims.text("sub"), claims.value("sub"));
+                if let Some(lifetime) = claims.lifetime() {
+                    proptest::prop_assert!(claims.seconds("exp") >= Some(lifetime.as_secs()));
+                }
+            }
+        }
+    }
 }

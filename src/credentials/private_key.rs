@@ -332,4 +332,53 @@ mod tests {
         );
         Ok(())
     }
+
+    proptest::proptest! {
+        // Taking off a passphrase takes milliseconds.
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            cases: proptest::prelude::ProptestConfig::default().cases.div_ceil(4),
+            ..proptest::prelude::ProptestConfig::default()
+        })]
+
+        /// Whatever stands in a key's file, it is a key or a problem, and the problem says
+        /// nothing of the key.
+        #[test]
+        fn any_file(
+            text in crate::spoilt::text(&seeds()),
+            passphrase in proptest::option::of("(correct horse|\\PC{0,20})"),
+        ) {
+            if let Err(problem) = read(&text, passphrase.as_deref()) {
+                let shown = problem.to_string();
+                for secret in text.lines().filter(|line| line.len() == 64 && !line.contains(' ')) {
+                    proptest::prop_assert!(!shown.contains(secret), "{}", shown);
+                }
+            }
+        }
+    }
+
+    /// A key in every form that is read, and in some that are refused.
+    fn seeds() -> Vec<&'static str> {
+        static VECTORS: std::sync::LazyLock<Value> =
+            std::sync::LazyLock::new(|| vectors().expect("the fixture is JSON"));
+        let encrypted = VECTORS["key"]["encrypted"].as_object();
+        let plain = VECTORS["key"].as_object();
+        let mut seeds: Vec<&str> = [encrypted, plain]
+            .into_iter()
+            .flatten()
+            .flat_map(|members| members.values())
+            .filter_map(Value::as_str)
+            // Those with scrypt cost a tenth of a second each, also when nothing is wrong.
+            .filter(|text| text.contains("PRIVATE KEY"))
+            .collect();
+        seeds.extend([
+            include_str!("../../tests/fixtures/keys/ec-traditional.pem"),
+            include_str!("../../tests/fixtures/keys/encrypted-pbes1-des.pem"),
+            include_str!("../../tests/fixtures/keys/encrypted-pkcs12-3des.pem"),
+            include_str!("../../tests/fixtures/keys/encrypted-aes192-traditional.pem"),
+            include_str!("../../tests/fixtures/keys/openssh.pem"),
+            include_str!("../../tests/fixtures/keys/public.pem"),
+            include_str!("../../tests/fixtures/keys/rsa-1024.pem"),
+        ]);
+        seeds
+    }
 }

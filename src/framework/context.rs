@@ -435,4 +435,21 @@ mod tests {
             assert_eq!(response.private.get("step"), step, "{act}");
         }
     }
+
+    proptest::proptest! {
+        /// Whatever a host gives back as private state, it is what was kept or nothing.
+        #[test]
+        fn any_private_state(
+            kept in proptest::collection::btree_map("[a-z]{1,8}", proptest::collection::vec(proptest::prelude::any::<u8>(), 0..30), 0..4),
+            other in crate::spoilt::json([serde_json::json!({"version": 1, "values": {"push": "e30="}, "schema_version": "0"})]),
+            text in crate::spoilt::text(&["{\"version\":1,\"values\":{\"push\":\"e30=\"}}"]),
+        ) {
+            let private = Private(kept);
+            proptest::prop_assert_eq!(&Private::decode(&private.encode()).0, &private.0);
+            for bytes in [other.to_string(), text] {
+                let read = Private::decode(bytes.as_bytes());
+                proptest::prop_assert_eq!(&Private::decode(&read.encode()).0, &read.0);
+            }
+        }
+    }
 }

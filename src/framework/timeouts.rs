@@ -568,4 +568,15 @@ mod tests {
             How long deleting may take. It counts as it was when it was last applied. Defaults to `10m`."#]]
         .assert_eq(&lines.join("\n"));
     }
+
+    proptest::proptest! {
+        /// Whatever is written as a duration is one or is refused; none is longer than what the
+        /// clock can reckon with.
+        #[test]
+        fn any_duration(text in crate::spoilt::text(&["1h30m", "1.5h", "300ms", "-2m", "9223372036854775807ns"])) {
+            if let Some(duration) = parse(&text) {
+                proptest::prop_assert!(std::time::Instant::now().checked_add(duration).is_some());
+            }
+        }
+    }
 }

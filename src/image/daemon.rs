@@ -751,6 +751,35 @@ mod tests {
         Ok(())
     }
 
+    /// Over TCP it is the same image.
+    #[test]
+    fn images_come_over_tcp() -> anyhow::Result<()> {
+        let fake = Fake::start(docker)?;
+        let socket = fake.directory.path().join("docker.sock");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        std::thread::spawn(move || -> io::Result<()> {
+            for connection in listener.incoming() {
+                let (mut there, mut here) = (UnixStream::connect(&socket)?, connection?);
+                let (mut answers, mut asker) = (there.try_clone()?, here.try_clone()?);
+                std::thread::spawn(move || io::copy(&mut here, &mut there));
+                io::copy(&mut answers, &mut asker)?;
+                asker.shutdown(std::net::Shutdown::Both)?;
+            }
+            Ok(())
+        });
+        for kind in ["tcp", "http"] {
+            let options = LoadOptions {
+                daemon: at(&format!("{kind}://{address}/")),
+                ..LoadOptions::default()
+            };
+            let image = load(&options)?;
+            check(&image)?;
+            assert_eq!(image.root().digest, load(&fake.options())?.root().digest);
+        }
+        Ok(())
+    }
+
     /// Answers that are none, or say no.
     #[test]
     fn bad_answers() -> anyhow::Result<()> {
@@ -915,5 +944,45 @@ mod tests {
             Body { reader, framing }.read_to_end(&mut read).expect("it is whole");
             prop_assert_eq!(read, bytes);
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: ProptestConfig::default().cases.div_ceil(4),
+            ..ProptestConfig::default()
+        })]
+
+        /// Whatever a daemon answers, to either question, there is an image or a short reason.
+        #[test]
+        fn any_daemon(
+            about in crate::spoilt::bytes([
+                docker("GET /images/team/web:1.0/json HTTP/1.1"),
+                plain("404 Not Found", br#"{"message":"No such image: team/web:1.0"}"#),
+                b"HTTP/1.1 200 OK\r\n\r\n{\"Id\":\"sha256:1\"}".to_vec(),
+            ]),
+            image in crate::spoilt::bytes([
+                chunked(&small(), 700),
+                plain("200 OK", &small()),
+                plain("500 Internal Server Error", b"{\"message\":\"no space left\"}"),
+            ]),
+            is_known in any::<bool>(),
+        ) {
+            let fake = Fake::start(move |request| match request.contains("/json ") {
+                true if is_known => docker("GET /images/team/web:1.0/json HTTP/1.1"),
+                true => about.clone(),
+                false => image.clone(),
+            });
+            let fake = fake.expect("a socket can be made");
+            match load(&fake.options()) {
+                // What is wrong with a blob is found out when it is read.
+                Ok(image) => drop(check(&image)),
+                Err(error) => prop_assert!(error.to_string().len() < 2_000, "{}", error),
+            }
+        }
+    }
+
+    fn small() -> Vec<u8> {
+        let raw = layer("raw", b"content");
+        docker_archive(&[&raw], &[&raw]).bytes()
     }
 }

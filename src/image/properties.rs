@@ -2,7 +2,12 @@
 //! that only looks like one. Cases that once failed are kept in `proptest-regressions/`;
 //! `PROPTEST_CASES=20000` looks for more of them.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use proptest::{prelude::*, sample::Index};
 use serde_json::{Value, json};
@@ -10,12 +15,16 @@ use tar::EntryType;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Digest, Image, LoadOptions, Loader, Platform, Source,
+    Cache, Digest, Error, Image, LoadOptions, Loader, ManifestFormat, Origin, Platform, Remote,
+    RemoteManifest, Source,
     archive::{Archive, Opened},
-    stream,
-    testing::{ArchiveFile, Layout, Tar, gzip, layer, read},
+    docker,
+    layer::{DOCKER_LAYERS, OCI_LAYERS},
+    manifest, stream,
+    testing::{ArchiveFile, Layout, Tar, descriptor, gzip, image_json, index_json, layer, read},
     work::Work,
 };
+use crate::spoilt;
 
 /// How an entry's name is written.
 #[derive(Clone, Copy, Debug)]
@@ -242,6 +251,134 @@ fn documents() -> impl Strategy<Value = Value> {
     })
 }
 
+/// A registry that has these documents as manifests and blobs; the last one is what the
+/// name means.
+#[derive(Debug)]
+struct Registry {
+    documents: Vec<String>,
+    origin: Origin,
+    /// Gives other bytes for blobs, and more of them.
+    lies: bool,
+}
+
+impl Registry {
+    fn find(&self, digest: &Digest) -> Option<&String> {
+        let mut documents = self.documents.iter();
+        documents.find(|document| Digest::of(document.as_bytes()) == *digest)
+    }
+
+    fn manifest_of(document: &str) -> RemoteManifest {
+        RemoteManifest {
+            media_type: "text/plain".to_owned(),
+            digest: Digest::of(document.as_bytes()),
+            bytes: document.to_owned().into(),
+        }
+    }
+}
+
+impl Remote for Registry {
+    fn root(&self) -> Result<RemoteManifest, Error> {
+        Ok(Self::manifest_of(
+            self.documents.last().expect("there is one"),
+        ))
+    }
+
+    fn manifest(&self, digest: &Digest) -> Result<Option<RemoteManifest>, Error> {
+        Ok(self
+            .find(digest)
+            .map(|document| Self::manifest_of(document)))
+    }
+
+    fn open(&self, digest: &Digest, _: u64) -> Result<Box<dyn io::Read + Send>, Error> {
+        match self.find(digest) {
+            Some(_) if self.lies => Ok(Box::new(io::repeat(b' '))),
+            Some(document) => Ok(Box::new(io::Cursor::new(document.clone()))),
+            None => Ok(Box::new(io::empty())),
+        }
+    }
+
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+}
+
+/// A layout with an image, or an index of several, of one format. Their layers are raw or
+/// compressed, and the same ones come again.
+fn of_format(is_docker: bool, images: &[Vec<(bool, u8)>], notes: bool) -> anyhow::Result<Layout> {
+    let mut layout = Layout::new()?;
+    let (config_type, layers, manifest_type, index_type) = match is_docker {
+        true => (
+            manifest::DOCKER_CONFIG,
+            DOCKER_LAYERS,
+            manifest::DOCKER_MANIFEST,
+            manifest::DOCKER_INDEX,
+        ),
+        false => (
+            manifest::OCI_CONFIG,
+            OCI_LAYERS,
+            manifest::OCI_MANIFEST,
+            manifest::OCI_INDEX,
+        ),
+    };
+    let mut children = Vec::new();
+    for (number, image) in images.iter().enumerate() {
+        let mut described = Vec::new();
+        let mut diff_ids = Vec::new();
+        for (is_raw, content) in image {
+            let plain = layer("file", &[*content; 40]);
+            diff_ids.push(Digest::of(&plain).to_string());
+            described.push(match is_raw {
+                true => layout.blob(layers[0], &plain)?,
+                false => layout.blob(layers[1], &gzip(&plain))?,
+            });
+        }
+        let platform = json!({"os": "linux", "architecture": format!("cpu{number}")});
+        let mut config = platform.clone();
+        config["rootfs"] = json!({"diff_ids": diff_ids});
+        let config = layout.blob(config_type, config.to_string().as_bytes())?;
+        let mut manifest = image_json(&config, &described);
+        manifest["mediaType"] = manifest_type.into();
+        if notes {
+            manifest["annotations"] = json!({"a": "b"});
+        }
+        let mut child = layout.document(manifest_type, &manifest)?;
+        child["platform"] = platform;
+        children.push(child);
+    }
+    if let [child] = children.as_slice() {
+        layout.add(child.clone(), None)?;
+        return Ok(layout);
+    }
+    let mut index = index_json(&children);
+    index["mediaType"] = index_type.into();
+    let index = layout.document(index_type, &index)?;
+    layout.add(index, None)?;
+    Ok(layout)
+}
+
+/// What would be pushed, as a layout.
+fn written(image: &Image) -> anyhow::Result<Layout> {
+    let mut layout = Layout::new()?;
+    for blob in &image.blobs {
+        layout.blob("", &read(blob)?)?;
+    }
+    for manifest in &image.manifests {
+        layout.blob("", &manifest.bytes)?;
+    }
+    let root = image.root();
+    layout.add(descriptor(&root.media_type, &root.bytes), None)?;
+    Ok(layout)
+}
+
+fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.path() {
+            path if path.is_dir() => files_below(&path, found),
+            path => found.push(path),
+        }
+    }
+}
+
 /// What is spoilt below is whole, and is an image.
 #[test]
 fn the_sample_is_an_image() {
@@ -389,6 +526,41 @@ proptest! {
         let _ = layout.load(None);
     }
 
+    /// Whatever another registry has, there is an image or an error, and nothing is taken for
+    /// what it is not.
+    #[test]
+    fn any_registry(
+        mut documents in prop::collection::vec(documents(), 1..5),
+        is_an_index in any::<bool>(),
+        lies in any::<bool>(),
+    ) {
+        let mut named = Vec::new();
+        for document in &documents {
+            named.push(descriptor("", document.to_string().as_bytes()));
+        }
+        documents.push(match is_an_index {
+            true => index_json(&named),
+            false => image_json(&named[0], &named),
+        });
+        let registry: Arc<dyn Remote> = Arc::new(Registry {
+            documents: documents.iter().map(Value::to_string).collect(),
+            origin: Origin { host: "registry.example".to_owned(), repository: "a".to_owned() },
+            lies,
+        });
+        let source = Source::parse("docker://registry.example/a:1").expect("it is one");
+        for platforms in [vec![], vec!["linux/amd64".parse::<Platform>().expect("it is one")]] {
+            let options = LoadOptions { platforms, remote: Some(Arc::clone(&registry)), ..LoadOptions::default() };
+            let loaded = Loader::default().load_with(&source, &options, &CancellationToken::new());
+            let Ok(image) = loaded else { continue };
+            for manifest in &image.manifests {
+                prop_assert_eq!(&Digest::of(&manifest.bytes), &manifest.digest);
+            }
+            for blob in &image.blobs {
+                prop_assert!(!lies || read(blob).is_err());
+            }
+        }
+    }
+
     /// Whatever a user writes is a source that is printed back, or refused.
     #[test]
     fn any_text(text in "(docker-archive:|oci:|oci-archive:|docker-daemon:|/|)[ -~é]{0,30}", platform in "[ -~]{0,20}") {
@@ -398,6 +570,110 @@ proptest! {
         prop_assert!(platform.parse::<Digest>().is_err());
         if let Ok(parsed) = platform.parse::<Platform>() {
             prop_assert_eq!(parsed.to_string(), platform);
+        }
+    }
+}
+
+proptest! {
+    // Folders are written each time.
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.div_ceil(8),
+        ..ProptestConfig::default()
+    })]
+
+    /// An image becomes one of the other format and comes back with the same blobs; and there
+    /// again it is the very same.
+    #[test]
+    fn formats_there_and_back(
+        is_docker in any::<bool>(),
+        images in prop::collection::vec(prop::collection::vec((any::<bool>(), 0..3_u8), 0..4), 1..4),
+        notes in any::<bool>(),
+    ) {
+        let (own, other) = match is_docker {
+            true => (ManifestFormat::Docker, ManifestFormat::Oci),
+            false => (ManifestFormat::Oci, ManifestFormat::Docker),
+        };
+        let load = |layout: &Layout, format| {
+            let options = LoadOptions { format, ..LoadOptions::default() };
+            let image = layout.load_with(&options);
+            image.map_err(|error| TestCaseError::fail(error.to_string()))
+        };
+        // Docker's format has no annotations, and loses those of the other.
+        let layout = of_format(is_docker, &images, notes && !is_docker).expect("a layout can be made");
+        let source = load(&layout, ManifestFormat::Source)?;
+        let there = load(&layout, other)?;
+        let converted = written(&there).expect("a layout can be made");
+        let back = load(&converted, own)?;
+        let again = load(&written(&back).expect("a layout can be made"), other)?;
+        prop_assert_eq!(&again.root().digest, &there.root().digest);
+        let digests = |image: &Image| -> BTreeSet<String> {
+            image.blobs.iter().map(|blob| blob.digest.to_string()).collect()
+        };
+        for (image, is_docker) in [(&there, !is_docker), (&back, is_docker)] {
+            prop_assert_eq!(digests(image), digests(&source));
+            prop_assert_eq!(image.manifests.len(), source.manifests.len());
+            for manifest in &image.manifests {
+                let text = std::str::from_utf8(&manifest.bytes).expect("JSON is text");
+                let strange = if is_docker { "vnd.oci." } else { "vnd.docker." };
+                prop_assert!(!text.contains(strange), "{}", text);
+                prop_assert!(!manifest.media_type.contains(strange));
+            }
+        }
+        // Without a layer that has to be compressed, an image of its own format keeps its bytes.
+        if images.iter().flatten().all(|(is_raw, _)| !is_raw) {
+            let own = load(&layout, own)?;
+            prop_assert_eq!(&own.root().digest, &source.root().digest);
+        }
+    }
+
+    /// Whatever the cache says about an archive that went by, what is sent of it has the digest
+    /// that its manifest promises.
+    #[test]
+    fn any_record(
+        changes in prop::collection::vec((any::<Index>(), any::<Index>(), spoilt::bytes(["0", "17", "null", "\\u0000"])), 1..4),
+        rights in any::<bool>(),
+    ) {
+        let directory = tempfile::tempdir().expect("a folder can be made");
+        let options = LoadOptions {
+            cache: Some(Cache::new(directory.path(), 1 << 20)),
+            ..LoadOptions::default()
+        };
+        let stop = CancellationToken::new();
+        let work = |loader| Work { loader, options: &options, stop: &stop, shown: "docker" };
+        let path = Path::new("docker");
+        let loader = Loader::default();
+        let bytes = sample();
+        let opened = stream::open_stream(&work(&loader), Some("key"), path, &mut bytes.as_slice());
+        let first = docker::load(&work(&loader), &opened.expect("it is one"), None).expect("it is one");
+        let mut records = Vec::new();
+        for folder in ["scans", "layers", "facts"] {
+            files_below(&directory.path().join("images-1").join(folder), &mut records);
+        }
+        prop_assert!(!records.is_empty());
+        records.sort();
+        for (which, at, new) in changes {
+            let path = which.get(&records);
+            let text = std::fs::read(path).expect("a file can be read");
+            // A check sum and the end of its line go before it.
+            let mut body = text[65..].to_vec();
+            body.push(b' ');
+            let at = at.index(body.len());
+            body.splice(at..=at, new);
+            // One that was spoilt by accident has another check sum.
+            let sum = Digest::of(if rights { &body } else { b"" });
+            let text = [sum.hex().as_bytes(), b"\n", &body].concat();
+            std::fs::write(path, text).expect("a file can be written");
+        }
+        let loader = Loader::default();
+        let Some(archive) = stream::remembered(&work(&loader), "key") else {
+            return Ok(());
+        };
+        if let Ok(image) = docker::load(&work(&loader), &archive, None) {
+            prop_assert!(rights || image.root().digest == first.root().digest);
+            for blob in &image.blobs {
+                // It has its digest, or reading it fails.
+                let _ = read(blob);
+            }
         }
     }
 }

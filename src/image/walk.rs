@@ -224,6 +224,7 @@ pub(super) fn load(
         kept: None,
         image: ImageBuilder::default(),
         done: HashMap::new(),
+        visited: HashMap::new(),
         layers: HashMap::new(),
         bytes: 0,
     };
@@ -239,6 +240,7 @@ pub(super) struct ImageBuilder {
     blobs: Vec<Blob>,
     seen: HashSet<Digest>,
     layers: Vec<Layer>,
+    seen_layers: HashSet<Digest>,
 }
 
 impl ImageBuilder {
@@ -257,8 +259,7 @@ impl ImageBuilder {
     }
 
     pub(super) fn layer(&mut self, layer: Layer) {
-        let is_there = |it: &Layer| it.descriptor.digest == layer.descriptor.digest;
-        if !self.layers.iter().any(is_there) {
+        if self.seen_layers.insert(layer.descriptor.digest.clone()) {
             self.layers.push(layer);
         }
     }
@@ -280,6 +281,8 @@ struct Walk<'a> {
     image: ImageBuilder,
     /// What became of a manifest, by its original digest.
     done: HashMap<Digest, Descriptor>,
+    /// The same by what names it, so that a manifest that is named a thousand times is read once.
+    visited: HashMap<(String, u64, String), Descriptor>,
     /// What became of a layer, by its original descriptor.
     layers: HashMap<Descriptor, (Descriptor, Option<String>)>,
     bytes: u64,
@@ -420,8 +423,17 @@ impl Walk<'_> {
             return Err(Error::Stopped);
         }
         check_bounds(self.store, depth, self.done.len())?;
+        let named = (
+            descriptor.digest.clone(),
+            descriptor.size,
+            descriptor.media_type.clone(),
+        );
+        if let Some(done) = self.visited.get(&named) {
+            return Ok(done.clone());
+        }
         let document = self.store.document(descriptor, referrer)?;
         if let Some(done) = self.done.get(&document.digest) {
+            self.visited.insert(named, done.clone());
             return Ok(done.clone());
         }
         self.bytes += document.bytes.len() as u64;
@@ -446,6 +458,7 @@ impl Walk<'_> {
             size: manifest.bytes.len() as u64,
         };
         self.image.manifest(manifest);
+        self.visited.insert(named, done.clone());
         self.done.insert(original, done.clone());
         Ok(done)
     }
@@ -1194,6 +1207,25 @@ mod tests {
         })?;
         expect![[r#"the image in "DIR" cannot be used: it nests more than 8 indexes"#]]
             .assert_eq(&layout.error(None));
+        Ok(())
+    }
+
+    /// A manifest that is named thousands of times is read once, and a layer counted once:
+    /// a small index does not keep anybody busy.
+    #[test]
+    fn an_index_that_repeats_itself() -> anyhow::Result<()> {
+        let layout = single(|layout| {
+            let config = layout.blob(OCI_CONFIG, b"{}")?;
+            let layer = layout.blob(OCI_GZIP, &gzip(b"layer"))?;
+            let mut manifest = image_json(&config, &vec![layer; 5_000]);
+            manifest["annotations"] = json!({"long": "x".repeat(1_000_000)});
+            let image = layout.document(OCI_MANIFEST, &manifest)?;
+            layout.index(&vec![image; 5_000])
+        })?;
+        let start = std::time::Instant::now();
+        let image = layout.load(None)?;
+        assert_eq!((image.manifests.len(), image.blobs.len()), (2, 2));
+        assert!(start.elapsed() < std::time::Duration::from_secs(15));
         Ok(())
     }
 }

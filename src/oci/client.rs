@@ -202,8 +202,10 @@ impl Client {
         let mut all = Vec::new();
         let mut seen = HashSet::new();
         let mut empty = 0;
+        let mut bytes = 0;
         loop {
             let answer = self.send(&call).await?;
+            bytes += answer.body.len();
             // A page may be empty and still have a next one.
             let page = items(answer.json(call.operation)?);
             empty = if page.is_empty() { empty + 1 } else { 0 };
@@ -215,7 +217,7 @@ impl Client {
                 "it names a page as the next one for the second time".to_owned()
             } else if empty >= MAX_EMPTY_PAGES {
                 format!("{empty} pages one after the other were empty")
-            } else if seen.len() >= MAX_PAGES || all.len() >= MAX_ENTRIES {
+            } else if seen.len() >= MAX_PAGES || all.len() >= MAX_ENTRIES || bytes >= MAX_LIST {
                 format!("{} pages had {} entries", seen.len() + 1, all.len())
             } else {
                 call.page = Some(next.clone());
@@ -689,6 +691,8 @@ const MAX_BODY: usize = 16 << 20;
 const MAX_PAGES: usize = 20_000;
 const MAX_ENTRIES: usize = 1_000_000;
 const MAX_EMPTY_PAGES: usize = 1_000;
+/// Bytes of all pages; their entries are held in memory.
+const MAX_LIST: usize = 256 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -1699,6 +1703,23 @@ mod tests {
         let error = client.pages(call, many).await.err();
         let text = error.map(|error| format!("{:#}", anyhow::Error::new(error)));
         expect!["Test: unreadable answer: the list does not end: 10 pages had 1000000 entries"]
+            .assert_eq(&text.unwrap_or_default());
+
+        // Few entries, each of which is as large as an answer may be.
+        let filled = |number: usize| {
+            let body = format!("\"{}\"", "x".repeat(MAX_BODY - 2));
+            answer(200, &format!("opc-next-page: p{number}\r\n"), &body)
+        };
+        let service = FakeService::start((0..=MAX_LIST / MAX_BODY).map(filled)).await?;
+        let client = service.client()?;
+        let call = Call::new(&client, "Test", Service::Artifacts, Method::GET)?.path("test");
+        let error = client
+            .pages(call, |_: serde::de::IgnoredAny| vec![()])
+            .await;
+        let text = error
+            .err()
+            .map(|error| format!("{:#}", anyhow::Error::new(error)));
+        expect!["Test: unreadable answer: the list does not end: 16 pages had 16 entries"]
             .assert_eq(&text.unwrap_or_default());
         Ok(())
     }

@@ -462,4 +462,23 @@ mod tests {
         assert_eq!(key("NotAllowed", "No."), (false, None));
         assert_eq!(key("NotAuthorized", "home region FRA"), (false, None));
     }
+
+    proptest::proptest! {
+        /// Whatever a service says when it refuses something, what is shown is short and in one line
+        /// unless it is the message of Oracle's own form, and is scrubbed.
+        #[test]
+        fn any_refusal(
+            members in crate::spoilt::json([
+                serde_json::json!({"code": "NotAuthorizedOrNotFound", "message": "no hunter2 here"}),
+                serde_json::json!({"schemas": ["x"], "detail": "hunter2", "status": "404"}),
+            ]),
+            text in crate::spoilt::text(&["<html><h1>hunter2</h1>", "hunter2\n{"]),
+        ) {
+            for body in [members.to_string(), text] {
+                let (code, message) = code_and_message(body.as_bytes(), |text| text.replace("hunter2", "…"));
+                proptest::prop_assert!(!code.contains("hunter2") && !message.contains("hunter2"));
+                proptest::prop_assert!(code.len() + message.len() <= 3 * body.len() + EXCERPT);
+            }
+        }
+    }
 }

@@ -217,4 +217,24 @@ mod tests {
             oci_identity.IdentityClient in CLIENT_HOST_OVERRIDES: "identity.example" is no address of a service: it must not have a user name or a password
             oci_identity.IdentityClient in CLIENT_HOST_OVERRIDES: "https://identity.example" is no address of a service: it must not have a query or a fragment"#]].assert_eq(&messages.join("\n"));
     }
+
+    proptest::proptest! {
+        /// Whatever the overrides say, each that is taken is an address of HTTP without a user.
+        #[test]
+        fn any_overrides(text in crate::spoilt::text(&[
+            "oci_identity.IdentityClient=https://identity.example; oci_artifacts.ArtifactsClient = 127.0.0.1:1/x;",
+            "oci_object_storage.ObjectStorageClient=https://user:hunter2hunter2@h/?x#y",
+        ])) {
+            match parse_host_overrides(&text) {
+                Ok(overrides) => {
+                    for address in overrides.values() {
+                        let url = parse_address(address);
+                        let url = url.map_err(|error| proptest::test_runner::TestCaseError::fail(error.to_string()))?;
+                        proptest::prop_assert!(["http", "https"].contains(&url.scheme()) && url.username().is_empty());
+                    }
+                }
+                Err(error) => proptest::prop_assert!(error.to_string().len() < 2 * text.len() + 500),
+            }
+        }
+    }
 }

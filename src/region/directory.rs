@@ -286,7 +286,8 @@ fn well_formed(identifier: &str) -> Option<&str> {
     let is_number = (1..=2).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
     let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
     let is_name = area.len() == 2 && is_word(area) && city.split('-').all(is_word);
-    (is_number && is_name).then_some(name)
+    // It becomes a part of host names.
+    (is_number && is_name && is_label(identifier)).then_some(name)
 }
 
 fn is_domain(text: &str) -> bool {
@@ -390,6 +391,9 @@ mod tests {
                 ("", "oc1", "oraclecloud.com")
             );
         }
+        // No host has a name with so long a part.
+        let long = format!("xx-{}-1", "longname".repeat(8));
+        assert!(directory.find(&long).is_err());
         for slip in [
             "sa-saopolo-1",
             "sa-sao-paulo-1",
@@ -531,5 +535,38 @@ mod tests {
             cannot read ~/.oci/regions-config.json: it is no JSON (line 1, column 3); a region is described like this: {"realmKey":"oc1","realmDomainComponent":"oraclecloud.com","regionKey":"GRU","regionIdentifier":"sa-saopaulo-1"}
             cannot read OCI_DEFAULT_REALM: a domain such as oraclecloud.com is expected
             cannot read OCI_DEFAULT_REALM: a domain such as oraclecloud.com is expected"#]].assert_eq(&lines.join("\n"));
+    }
+
+    proptest::proptest! {
+        /// Whatever files and variables say about regions: what comes out of them can stand in a
+        /// host's name, or they are refused without being quoted.
+        #[test]
+        fn any_description(
+            regions in crate::spoilt::json([serde_json::json!([
+                {"realmKey": "oc9", "realmDomainComponent": "example.cloud", "regionKey": "XYZ", "regionIdentifier": "me-new-1"},
+            ])]),
+            metadata in crate::spoilt::text(&[EXAMPLE, "{", "\u{feff}[]"]),
+            domain in crate::spoilt::text(&["oraclecloud.com", "a..b", "-.-"]),
+            name in crate::spoilt::text(&["sa-saopaulo-1", "me-new-1", "XYZ", "me-dcc-muscat-1.oci.example"]),
+        ) {
+            let text = regions.to_string();
+            let sources = [
+                Sources { regions_config: Some(&text), ..Sources::default() },
+                Sources { region_metadata: Some(&metadata), ..Sources::default() },
+                Sources { default_realm: Some(&domain), ..Sources::default() },
+            ];
+            for sources in sources {
+                match Directory::new(&sources) {
+                    Ok(directory) => match directory.find(&name) {
+                        Ok(region) => {
+                            let parts = [&region.identifier, &region.second_level_domain];
+                            proptest::prop_assert!(parts.iter().all(|part| part.is_empty() || is_domain(part)));
+                        }
+                        Err(error) => proptest::prop_assert!(error.to_string().len() < name.len() + 2000),
+                    },
+                    Err(error) => proptest::prop_assert!(error.to_string().len() < 500, "{}", error),
+                }
+            }
+        }
     }
 }

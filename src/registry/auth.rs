@@ -906,4 +906,53 @@ mod tests {
             "{printed}"
         );
     }
+
+    proptest::proptest! {
+        /// Whatever a registry asks for, the challenge that is chosen is one of its words; and
+        /// credentials go to no realm that is not encrypted.
+        #[test]
+        fn any_challenge(text in crate::spoilt::text(&[
+            r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull,push""#,
+            r#"Basic realm="Registry, \"ours\"", bearer Realm = "http://x/t" , service=y"#,
+            "Negotiate, Negotiate abc==, Basic realm=x",
+            r#"Bearer realm="https://user:password@h/t",scope="""#,
+        ])) {
+            let length: usize = parse_challenges(&text)
+                .iter()
+                .map(|(scheme, parameters)| {
+                    let parameters = parameters.iter().map(|(key, value)| key.len() + value.len());
+                    scheme.len() + parameters.sum::<usize>()
+                })
+                .sum();
+            proptest::prop_assert!(length <= text.len());
+            let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) else {
+                return Ok(());
+            };
+            let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, value)]);
+            if let Some(Challenge::Bearer { realm, .. }) = Challenge::choose(&headers) {
+                let auth = Auth::new(reqwest::Client::new(), "registry.example".to_owned(), false, Credentials::Anonymous);
+                if let Ok(url) = auth.realm(&realm) {
+                    proptest::prop_assert_eq!(url.scheme(), "https");
+                    proptest::prop_assert!(url.username().is_empty());
+                }
+            }
+        }
+
+        /// Whatever parameters a challenge has, they are read as they were written.
+        #[test]
+        fn challenges_are_read_back(
+            parameters in proptest::collection::vec(("[a-z]{1,8}", "\\PC{0,20}"), 1..5),
+        ) {
+            let written: Vec<String> = parameters
+                .iter()
+                .map(|(key, value)| {
+                    format!("{key}=\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+                })
+                .collect();
+            let text = format!("Negotiate abc==, Bearer {}, Basic", written.join(" , "));
+            let read = parse_challenges(&text);
+            proptest::prop_assert_eq!(read.len(), 3, "{}", text);
+            proptest::prop_assert_eq!(&read[1].1, &parameters, "{}", text);
+        }
+    }
 }

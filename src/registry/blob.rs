@@ -379,7 +379,7 @@ impl Client {
         let body = Arc::new(Mutex::new(body));
         let mut at = 0;
         while at < blob.size {
-            let end = blob.size.min(at + chunk);
+            let end = blob.size.min(at.saturating_add(chunk));
             let ours = self.is_ours(&url);
             let pass = match ours {
                 true => auth.pass(&job.access, needed_life(end - at)).await?,
@@ -418,7 +418,7 @@ impl Client {
             ];
             let response = self.expect(&about, response, &taken).await?;
             if let Some(last) = last_received(response.headers())
-                && last + 1 != end
+                && last.checked_add(1) != Some(end)
             {
                 return Err(about.protocol(format!(
                     "it says that it has the bytes up to {last} after {end} bytes"

@@ -186,6 +186,7 @@ impl Client {
         let access = Access::pull(repository);
         let mut url = self.url(repository, "tags/list?n=1000")?;
         let mut tags = Vec::new();
+        let mut bytes = 0;
         for _ in 0..MAX_PAGES {
             let call = Call::new(operation, Method::GET, url.clone(), &access);
             let response = self.send(&call).await?;
@@ -195,6 +196,7 @@ impl Client {
                 other => other?,
             };
             let body = read_body(&about, response, MAX_PAGE).await?;
+            bytes += body.len();
             let page: TagPage = serde_json::from_slice(&body)
                 .map_err(|_| about.protocol("it is not the JSON of a list of tags"))?;
             let before = tags.len();
@@ -206,6 +208,10 @@ impl Client {
             // The next page is part of this registry, and has something new.
             if !same_origin(&next, &url) || next == url || tags.len() == before {
                 return Err(about.protocol("its next page leads nowhere"));
+            }
+            // They are held in memory.
+            if bytes > MAX_TAGS {
+                break;
             }
             url = next;
         }
@@ -490,6 +496,8 @@ pub(super) const ANSWER_TIMEOUT: Duration = READ_TIMEOUT;
 const MAX_ERROR: usize = 64 << 10;
 const MAX_PAGE: usize = 16 << 20;
 const MAX_PAGES: usize = 10_000;
+/// Bytes of all pages: more than half a million tags.
+const MAX_TAGS: usize = 64 << 20;
 const MAX_REDIRECTS: usize = 5;
 
 #[derive(serde::Deserialize)]

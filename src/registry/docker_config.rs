@@ -974,4 +974,73 @@ mod tests {
         assert!(!shown.contains("hunter2"), "{shown}");
         Ok(())
     }
+
+    proptest::proptest! {
+        // A helper is a process.
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            cases: proptest::prelude::ProptestConfig::default().cases.div_ceil(8),
+            ..proptest::prelude::ProptestConfig::default()
+        })]
+
+        /// Whatever a helper says, it is a login, none, or an error without the secret.
+        #[test]
+        fn any_helper(
+            said in crate::spoilt::bytes([
+                &b"{\"ServerURL\":\"quay.io\",\"Username\":\"somebody\",\"Secret\":\"hunter2hunter2\"}"[..],
+                b"{\"Username\":\"<token>\",\"Secret\":\"hunter2hunter2\"}",
+                b"credentials not found in native keychain",
+            ]),
+            status in 0..2,
+        ) {
+            let home = Home::new().expect("a folder can be made");
+            let file = home.path().join("said");
+            fs::write(&file, &said).expect("a file can be written");
+            let script = format!("cat {}; exit {status}", file.display());
+            home.helper("odd", &script).expect("a file can be written");
+            let config = json!({ "credsStore": "odd" });
+            home.write(".docker/config.json", config).expect("a file can be written");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime can be made");
+            let stop = CancellationToken::new();
+            let found = runtime.block_on(home.config().login("quay.io", "a/b", &stop));
+            match found {
+                Err(error) if status == 0 => {
+                    proptest::prop_assert!(!error.to_string().contains("hunter2"), "{}", error);
+                }
+                Err(error) => proptest::prop_assert!(error.to_string().len() < 1000, "{}", error),
+                Ok(Some(login)) => {
+                    let shown = format!("{login:?}");
+                    proptest::prop_assert!(!shown.contains("hunter2"), "{}", shown);
+                }
+                Ok(None) => {}
+            }
+        }
+
+        /// Whatever is JSON in a file is a login, none, or an error that does not repeat it.
+        #[test]
+        fn any_members(file in crate::spoilt::json([json!({
+            "auths": {
+                "quay.io": auth("somebody", "hunter2hunter2"),
+                "https://quay.io/v1/": {"identitytoken": "hunter2hunter2"},
+                "quay.io/a": {"username": "somebody", "password": "hunter2hunter2"},
+            },
+            "credHelpers": {"quay.io": ""},
+            "credsStore": "",
+        })])) {
+            let config = DockerConfig {
+                inline: Some(file.to_string()),
+                ..DockerConfig::default()
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()
+                .expect("a runtime can be made");
+            let stop = CancellationToken::new();
+            if let Err(error) = runtime.block_on(config.login("quay.io", "a/b", &stop)) {
+                proptest::prop_assert!(!error.to_string().contains("hunter2"), "{}", error);
+            }
+        }
+    }
 }

@@ -574,4 +574,24 @@ mod tests {
         expect!["start of an upload at gru.ocir.io answered 418 I'm a teapot: [1"]
             .assert_eq(&answer(418, "[1").to_string());
     }
+
+    proptest::proptest! {
+        /// Whatever a registry says when it refuses something, what is shown of it is short, in
+        /// one line, and without the password that it repeats.
+        #[test]
+        fn any_refusal(
+            status in 400_u16..600,
+            envelope in crate::spoilt::json([serde_json::json!({"errors": [{
+                "code": "DENIED", "message": "no hunter2 here", "detail": {"hunter2": ["hunter2", 1.5]},
+            }]})]),
+            text in crate::spoilt::text(&["<html><h1>hunter2</h1>", "{\"errors\":[]}", "not found: hunter2"]),
+        ) {
+            for body in [envelope.to_string(), text] {
+                let shown = answer(status, &body).to_string();
+                let secret = "hunter2";
+                proptest::prop_assert!(!shown.contains(secret), "{}", shown);
+                proptest::prop_assert!(shown.chars().count() < 2000 && !shown.contains('\n'), "{}", shown);
+            }
+        }
+    }
 }

@@ -187,4 +187,41 @@ mod tests {
         assert_eq!(next(r#"</a>; rel="prev""#), None);
         assert_eq!(next("</a; rel=next"), None);
     }
+
+    proptest::proptest! {
+        /// Wherever an answer sends us, it is over HTTP, without a user name, and encrypted when
+        /// the request was; and a `Link` leads to what stands in it.
+        #[test]
+        fn any_location(
+            location in crate::spoilt::text(&[
+                "/v2/ns/web/blobs/uploads/1?_state=a%3Db",
+                "https://storage.example:8443/u?signature=secret#x",
+                "r.example:443/v2/u/1",
+                "http://r.example:443/v2/u/1",
+                "//other.example/u",
+            ]),
+            link in crate::spoilt::text(&[
+                "</v2/a/tags/list?last=b&n=1000>; rel=\"next\"",
+                "<a>; rel=prev, <b>;title=\"x\"; rel=\"last next\"",
+            ]),
+            is_encrypted in proptest::prelude::any::<bool>(),
+        ) {
+            let scheme = if is_encrypted { "https" } else { "http" };
+            let request = Url::parse(&format!("{scheme}://r.example/v2/ns/web/blobs/uploads/"));
+            let request = request.expect("it is one");
+            if let Ok(url) = resolve(&request, &location) {
+                let schemes = if is_encrypted { &["https"][..] } else { &["http", "https"] };
+                proptest::prop_assert!(schemes.contains(&url.scheme()), "{}", url);
+                proptest::prop_assert!(url.has_host() && url.fragment().is_none());
+                proptest::prop_assert!(url.username().is_empty() && url.password().is_none());
+            }
+            if let Ok(value) = reqwest::header::HeaderValue::from_str(&link) {
+                let headers = HeaderMap::from_iter([(reqwest::header::LINK, value)]);
+                if let Some(target) = next_link(&headers) {
+                    let link = link.trim();
+                    proptest::prop_assert!(link.contains(&format!("<{target}>")), "{}", target);
+                }
+            }
+        }
+    }
 }

@@ -396,3 +396,23 @@ fn range_start(headers: &HeaderMap) -> Option<u64> {
     let (start, _) = text.trim().strip_prefix("bytes ")?.split_once('-')?;
     start.trim().parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        /// Whatever a registry says of a part of a blob, what is read are numbers that stand there.
+        #[test]
+        fn any_range(text in crate::spoilt::text(&["bytes 100-199/200", "bytes */200", "101"])) {
+            let Ok(value) = HeaderValue::from_str(&text) else {
+                return Ok(());
+            };
+            let headers =
+                HeaderMap::from_iter([(CONTENT_RANGE, value.clone()), (CONTENT_LENGTH, value)]);
+            for number in [range_start(&headers), length(&headers)].into_iter().flatten() {
+                proptest::prop_assert!(text.contains(&number.to_string()), "{}", number);
+            }
+        }
+    }
+}

@@ -125,4 +125,19 @@ mod tests {
             reference "gru.ocir.io:/web" names a host that must be a host name or address, with :PORT if need be"#]]
         .assert_eq(&problems.join("\n"));
     }
+
+    proptest::proptest! {
+        /// Whatever is a reference is printed back in a form that is the same reference.
+        #[test]
+        fn any_reference(text in crate::spoilt::text(&[
+            "gru.ocir.io/ns/team/web:1.0.0",
+            "127.0.0.1:5000/a@sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+            "[::1]:5000/a/b",
+        ])) {
+            if let Ok(reference) = text.parse::<Reference>() {
+                let shown = reference.to_string();
+                proptest::prop_assert_eq!(shown.parse::<Reference>().ok(), Some(reference));
+            }
+        }
+    }
 }

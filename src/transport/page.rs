@@ -41,4 +41,13 @@ mod tests {
         assert_eq!(shown(b"\xff{"), "\u{fffd}{");
         assert_eq!(shown(b"<never closed"), "");
     }
+
+    proptest::proptest! {
+        /// Of whatever page, what is left is no longer than the page with its bad bytes replaced.
+        #[test]
+        fn any_page(body in crate::spoilt::bytes(["<html><h1 class=\"a\">502 Bad Gateway</h1>\u{a0}</html>"])) {
+            let text = String::from_utf8_lossy(&body);
+            proptest::prop_assert!(words(&body).len() <= text.len());
+        }
+    }
 }

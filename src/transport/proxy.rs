@@ -38,3 +38,31 @@ pub(super) fn from_environment(
 type Constructor = fn(String) -> reqwest::Result<Proxy>;
 
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        /// Whatever the variables say, there are proxies or an error that names the variable and
+        /// not its value, which may hold a password.
+        #[test]
+        fn any_environment(
+            address in crate::spoilt::text(&[
+                "http://user:hunter2hunter2@proxy.example:3128", "socks5://127.0.0.1:1080", "proxy.example",
+            ]),
+            exceptions in crate::spoilt::text(&["localhost,.example.com,10.0.0.0/8,[::1],*", "::1/129,10.0.0.0/99"]),
+        ) {
+            let found = from_environment(|name| {
+                match name {
+                    "no_proxy" | "NO_PROXY" => Some(exceptions.clone()),
+                    "https_proxy" | "http_proxy" | "all_proxy" => Some(address.clone()),
+                    _ => None,
+                }
+            });
+            if let Err(error) = found {
+                proptest::prop_assert!(!format!("{error} {error:?}").contains("hunter2"), "{}", error);
+            }
+        }
+    }
+}

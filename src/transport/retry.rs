@@ -570,4 +570,26 @@ mod tests {
         let ran = run(&policy, &stop, [Ok("never asked")]).await;
         assert_eq!(ran, (Err(Failure::Stopped), 0), "nothing begins after it");
     }
+
+    proptest::proptest! {
+        /// However long an answer asks to wait, the wait is reckoned with and bounded.
+        #[test]
+        fn any_retry_after(
+            text in crate::spoilt::text(&[
+                "120", "18446744073709551615", "Fri, 02 Jan 2026 03:04:05 GMT",
+                "Friday, 31-Dec-99 23:59:59 GMT", "Fri Dec 31 23:59:60 9999",
+            ]),
+            attempt in 0_u32..200,
+        ) {
+            let Ok(value) = HeaderValue::from_str(&text) else {
+                return Ok(());
+            };
+            let headers = HeaderMap::from_iter([(header::RETRY_AFTER, value)]);
+            let policy = RetryPolicy::default();
+            let asked = retry_after(&headers, SystemTime::now());
+            if let Some(wait) = policy.next(attempt, Duration::ZERO, 1.0, asked) {
+                proptest::prop_assert!(wait <= policy.max_elapsed);
+            }
+        }
+    }
 }

@@ -348,4 +348,23 @@ mod tests {
         assert_eq!(secrets.tokens().len(), MOST_TOKENS);
         assert_eq!(secrets.scrub("token-number-99"), HIDDEN);
     }
+
+    proptest::proptest! {
+        /// Whatever a server says, our secret does not come through, and a text without any stays
+        /// readable: nothing is made longer than what hides things.
+        #[test]
+        fn any_text(
+            text in crate::spoilt::text(&[
+                r#"{"access_token": "hunter2hunter2", "refresh_token":"d e f","expires_in":3600}"#,
+                "Authorization: Basic aHVudGVyMjpodW50ZXIy password=hunter2hunter2&x=1",
+                "ST$eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln hunter2hunter",
+            ]),
+            before in "\\PC{0,10}",
+        ) {
+            let secrets = Secrets::new(["hunter2hunter2"]);
+            let shown = secrets.scrub(&format!("{before}hunter2hunter2{text}"));
+            proptest::prop_assert!(!shown.contains("hunter2hunte"), "{}", shown);
+            proptest::prop_assert!(shown.len() <= HIDDEN.len() * (before.len() + text.len() + 14));
+        }
+    }
 }

@@ -355,4 +355,17 @@ mod tests {
         expect!["cannot read the CA certificates: the PEM text is damaged or incomplete"]
             .assert_eq(&message("-----BEGIN CERTIFICATE-----\naGVsbG8=\n"));
     }
+
+    proptest::proptest! {
+        /// Whatever stands in a file of certificates, it has some that can be used, or is refused.
+        #[test]
+        fn any_file(pem in crate::spoilt::bytes([
+            &include_bytes!("../../tests/fixtures/instance-certificate.pem")[..],
+            b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n",
+        ])) {
+            if let Ok(read) = certificates(&pem) {
+                proptest::prop_assert!(!read.is_empty());
+            }
+        }
+    }
 }

@@ -1,11 +1,13 @@
 //! The one integration test binary.
 
+mod answers;
 mod bad_input;
 mod cli;
 mod client;
 mod developer;
 mod docs;
 mod emulator;
+mod hostile;
 mod image;
 mod layers;
 mod network;

@@ -8,6 +8,7 @@ mod copies;
 mod docker_registry;
 mod emulator;
 pub mod images;
+mod podman;
 pub mod programs;
 mod pulled;
 mod token_server;

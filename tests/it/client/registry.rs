@@ -1220,6 +1220,27 @@ async fn lists_tags() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Pages that are all new and never end, each as large as a page may be, do not fill the memory.
+#[tokio::test]
+async fn endless_tags() -> anyhow::Result<()> {
+    let fake = Fake::start(SignIn::Open).await?;
+    let body = format!(r#"{{"tags":["{}"]}}"#, "x".repeat(15 << 20));
+    let body: &'static str = body.leak();
+    for number in 0..20 {
+        let next = format!(r#"</v2/ns/web/tags/list?last={number}>; rel="next""#);
+        fake.fault("GET", "/tags/", Act::AnswerWith(200, "link", next, body));
+    }
+    check(
+        &fake,
+        client(&fake)?.tags("ns/web").await,
+        &expect![
+            "list of tags at HOST got an answer that is not a registry's: its pages do not end"
+        ],
+    );
+    assert_eq!(fake.count("GET", "/tags/"), 5);
+    Ok(())
+}
+
 /// A manifest is deleted by digest; one that is gone is no error; `delete` is
 /// asked for only where the registry insists.
 #[tokio::test]

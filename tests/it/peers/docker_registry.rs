@@ -163,6 +163,12 @@ impl DockerRegistry {
         self.tls.as_ref().map(|tls| tls.authority.as_str())
     }
 
+    /// The folder with the certificates to trust, as container tools want it.
+    pub fn certificates(&self) -> Option<String> {
+        let tls = self.tls.as_ref()?;
+        Some(tls.folder.display().to_string())
+    }
+
     /// A client with these credentials, and these certificates to trust.
     pub fn client_with(
         &self,

@@ -141,4 +141,27 @@ mod tests {
             assert_eq!(Memory::of(&private), Some(Memory::default()), "{damaged}");
         }
     }
+
+    proptest::proptest! {
+        /// Whatever is found in the private state, what is remembered of it can be written and is
+        /// the same again.
+        #[test]
+        fn any_private_state(stored in crate::spoilt::json([serde_json::json!({
+            "tags": {"1.0": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"},
+            "layers": [{
+                "diff_id": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+                "algorithm": "gzip-1", "media_type": "x", "size": 2,
+                "digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+            }],
+            "source": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+        })])) {
+            let mut private = Private::default();
+            private.set(KEY, stored.to_string().into_bytes());
+            let memory = Memory::of(&private).expect("something is there");
+            let mut again = Private::default();
+            memory.keep(&mut again);
+            let read = Memory::of(&again).expect("something is there");
+            proptest::prop_assert_eq!(format!("{read:?}"), format!("{memory:?}"));
+        }
+    }
 }

@@ -116,6 +116,16 @@ async fn lost_chunks_are_noticed() -> anyhow::Result<()> {
         ],
     );
     assert_eq!(fake.manifest("ns/web", "1.0"), None);
+
+    // The largest number that there is has no next one.
+    let last = format!("0-{}", u64::MAX);
+    fake.fault("PATCH", "/uploads/", Act::Header("range", last));
+    let refused = push(&client(&fake)?, &image(&[layer(9 * MIB, 1)])).await;
+    let refused = refused.expect_err("it lost a chunk").to_string();
+    assert!(
+        refused.contains("up to 18446744073709551615 after"),
+        "{refused}"
+    );
     Ok(())
 }
 

@@ -14,8 +14,13 @@ use futures_util::{StreamExt, future::try_join_all, stream::FuturesUnordered};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
-    Client, Error, ManifestContent, auth::Access, blob::Mount, client::lock, error::code,
-    retry::Attempts, slots::Slots,
+    Client, Error, ManifestContent,
+    auth::Access,
+    blob::{Mount, Session},
+    client::lock,
+    error::code,
+    retry::Attempts,
+    slots::Slots,
 };
 use crate::{
     image::{Blob, Digest, Image, Manifest},
@@ -316,16 +321,30 @@ impl Client {
         // registry, since a blob that arrives elsewhere need not be sent twice.
         let here = uploads.flight(Some(job.repository), &blob.digest);
         let _here = here.gate.lock().await;
+        let elsewhere = || uploads.other_repository(job.repository, &blob.digest);
         let anywhere = uploads.flight(None, &blob.digest);
-        let mut anywhere = match uploads.mounts_work() {
+        let mut anywhere = match uploads.mounts_work() && elsewhere().is_none() {
             true => Some(anywhere.gate.lock().await),
             false => None,
         };
-        if !uploads.mounts_work() {
-            anywhere = None;
-        }
         if uploads.is_known(job.repository, &blob.digest) {
             return Ok(Outcome::Existing);
+        }
+        let elsewhere = elsewhere();
+        if !uploads.mounts_work() || elsewhere.is_some() {
+            // Nobody needs to wait any more: what has arrived is mounted by all at once.
+            anywhere = None;
+        }
+        let mut session = None;
+        // A mount is one request, as the question whether the blob is here would be, and
+        // fits either answer. The question comes first where mounts are refused, and where
+        // the blob was read, for it is there.
+        let mounts_first = uploads.mounts_work() && !self.is_read_from(job.repository, blob);
+        if let Some(from) = elsewhere.as_ref().filter(|_| mounts_first) {
+            let _check = permit(&uploads.checks).await?;
+            if self.take_over(job, blob, from, &mut session).await {
+                return Ok(Outcome::Mounted);
+            }
         }
         if !known_missing {
             let _check = permit(&uploads.checks).await?;
@@ -335,29 +354,16 @@ impl Client {
             }
         }
         let _slot = uploads.slots.take(blob.size).await;
-        let mut session = None;
-        let known = uploads.other_repository(job.repository, &blob.digest);
-        let is_known = known.is_some();
-        if let Some(from) = known.or_else(|| self.origin(job, blob)) {
-            let refused = match self.mount(job, blob, &from).await {
-                Mount::Done => {
-                    uploads.know(job.repository, &blob.digest);
-                    return Ok(Outcome::Mounted);
-                }
-                Mount::Session(url) => {
-                    session = Some(url);
-                    true
-                }
-                Mount::Refused => true,
-                Mount::Failed => false,
-            };
+        let from = match elsewhere {
+            Some(_) if mounts_first => None,
+            Some(from) => Some(from),
             // Somebody else may have read it where it comes from.
-            if refused && is_known {
-                // It is there, and the registry would not: it is not worth
-                // waiting for other repositories any more.
-                uploads.mounts_refused.store(true, Ordering::Relaxed);
-                anywhere = None;
-            }
+            None => self.origin(job, blob),
+        };
+        if let Some(from) = from
+            && self.take_over(job, blob, &from, &mut session).await
+        {
+            return Ok(Outcome::Mounted);
         }
         self.upload(job, blob, session).await?;
         drop(anywhere);
@@ -365,11 +371,43 @@ impl Client {
         Ok(Outcome::Uploaded)
     }
 
+    /// Has the registry take the blob over from another repository; says whether it did.
+    /// Some open a session for an upload when they do not.
+    async fn take_over(
+        &self,
+        job: &Job<'_>,
+        blob: &Blob,
+        from: &str,
+        session: &mut Option<Session>,
+    ) -> bool {
+        let uploads = &self.inner.uploads;
+        match self.mount(job, blob, from).await {
+            Mount::Done => {
+                uploads.know(job.repository, &blob.digest);
+                return true;
+            }
+            Mount::Session(opened) => *session = Some(opened),
+            Mount::Refused => {}
+            Mount::Failed => return false,
+        }
+        if uploads.is_known(from, &blob.digest) {
+            // It is there, and the registry would not: it is not worth
+            // waiting for other repositories any more.
+            uploads.mounts_refused.store(true, Ordering::Relaxed);
+        }
+        false
+    }
+
     /// The repository of this registry that the blob is read from, if it is another one.
     fn origin(&self, job: &Job<'_>, blob: &Blob) -> Option<String> {
         let origin = blob.source.origin()?;
         let is_other = origin.host == self.host() && origin.repository != job.repository;
         is_other.then(|| origin.repository.clone())
+    }
+
+    fn is_read_from(&self, repository: &str, blob: &Blob) -> bool {
+        let origin = blob.source.origin();
+        origin.is_some_and(|origin| origin.host == self.host() && origin.repository == repository)
     }
 
     /// Writes all manifests, and the root under these tags.

@@ -303,7 +303,7 @@ fn control_plane() -> anyhow::Result<()> {
         };
         if let Some(made) = look.at(oci.create_container_repository(&wanted).await)? {
             look.at(oci.get_container_repository(&made.id).await)?;
-            look.at(oci.delete_container_repository(&made.id).await)?;
+            look.at(oci.delete_container_repository(&made.id, None).await)?;
         }
         let query = ListContainerRepositories {
             compartment_id: seed.apps_compartment_id.clone(),

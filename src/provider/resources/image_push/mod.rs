@@ -336,7 +336,7 @@ impl Resource for ImagePush {
             .unwrap_or(id);
         let wrong = |problem: String| {
             Diagnostic::error(
-                "Invalid import id",
+                "Invalid import identifier",
                 format!(
                     "\"{id}\" does not say which image is meant: {problem}. Write the repository without the namespace, and the tag, \
                      such as \"motando-webapp:1.0.0\"."

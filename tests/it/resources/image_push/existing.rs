@@ -229,21 +229,21 @@ async fn import_of_nothing() -> anyhow::Result<()> {
         (
             "team/web",
             expect![[r#"
-            Error: Invalid import id
+            Error: Invalid import identifier
 
             "team/web" does not say which image is meant: it has no tag. Write the repository without the namespace, and the tag, such as "motando-webapp:1.0.0"."#]],
         ),
         (
             "Team/web:1",
             expect![[r#"
-            Error: Invalid import id
+            Error: Invalid import identifier
 
             "Team/web:1" does not say which image is meant: the repository must be in lower case, but has 'T'. Write the repository without the namespace, and the tag, such as "motando-webapp:1.0.0"."#]],
         ),
         (
             "team/web:1:",
             expect![[r#"
-            Error: Invalid import id
+            Error: Invalid import identifier
 
             "team/web:1:" does not say which image is meant: the repository must consist of lower-case letters, digits and the characters . _ - /, but has ':'. Write the repository without the namespace, and the tag, such as "motando-webapp:1.0.0"."#]],
         ),

@@ -23,7 +23,8 @@ MEMORY_LIMIT = 40
 TAGS = ("1", "1.0", "stable")
 
 # Who is compared with, as it reads after "of".
-NAMES = {"skopeo cold": "skopeo's push of the first", "floor": "the floor", "skopeo copies": "as many skopeo copies",
+NAMES = {"skopeo cold": "skopeo's push of the first", "floor": "the bytes' floor", "floor with mounts": "that floor with mounts",
+         "skopeo copies": "as many skopeo copies",
          **{name: f"{name}'s" for name in ("skopeo", "crane", "oras", "regctl", "docker", "curl")}}
 
 NOTHING = 'resource "terraform_data" "this" {\n  count = %d\n  input = count.index\n}\n'
@@ -340,9 +341,10 @@ class Pushes:
                 uploaded.append(sum(it.stores_blob for it in registry.requests()))
             return usage
 
-        def floor():
+        def floor(repository):
             with self._registry(DockerRegistry) as registry:
-                return self._usage(lambda: self.curl.push(registry, f"{NAMESPACE}/all", layout, tags))
+                targets = {tag: f"{NAMESPACE}/{repository(tag)}" for tag in tags}
+                return self._usage(lambda: self.curl.push(registry, targets, layout))
 
         def skopeo(rival):
             rival.forget()
@@ -351,15 +353,17 @@ class Pushes:
 
         contenders = {"nothing": lambda: self._nothing(self.count), "ours": ours}
         if self.curl:
-            contenders["floor"] = floor
+            contenders["floor"] = lambda: floor(lambda tag: "all")
+            contenders["floor with mounts"] = lambda: floor(lambda tag: f"app-{tag}")
         turns = self._turns(contenders, self.runs)
         # Many commands, and they take long.
         for rival in self.rivals:
             if rival.name == "skopeo":
                 turns["skopeo copies"] = [skopeo(rival)] * self.runs
         self.table.row("blobs uploaded, and how many there are", max(uploaded), "", distinct)
-        # The floor is the bytes': curl sends each blob once, to one repository, and puts the manifests there.
-        self._compare("one apply", turns, {"floor": (1.2, None)}, "s")
+        # The floor is the bytes': curl sends each blob once, to one repository, and puts the manifests there. The
+        # other one also has what every repository has to be asked for, which a registry on these two cores takes time for.
+        self._compare("one apply", turns, {"floor": (1.2, None), "floor with mounts": (1.2, None)}, "s")
         self._provider(lambda: ours(wrapped=True))
         shutil.rmtree(layout)
 
@@ -496,7 +500,7 @@ class Pushes:
     def _floor(self, kind, tls, source):
         layout, _, tag = source.partition(":")[2].rpartition(":")
         with self._registry(kind, tls) as registry:
-            usage = self._usage(lambda: self.curl.push(registry, f"{NAMESPACE}/web", Path(layout), [tag]))
+            usage = self._usage(lambda: self.curl.push(registry, {tag: f"{NAMESPACE}/web"}, Path(layout)))
             usage.stored = registry.stored()
             return usage
 

@@ -129,45 +129,52 @@ ALL = (Skopeo, Crane, Oras, Regctl, Docker)
 class Curl:
     """The floor: what one curl takes to send the blobs, four at once, with no thought for anything.
 
-    It asks for each blob and opens its upload, in parallel; sends them, in parallel; then puts the manifests. The digests are
+    It asks for each blob and opens its upload, in parallel; sends them, in parallel; mounts what other repositories need; then puts the manifests. The digests are
     known to it, nothing is read before, hashed, or compressed.
     """
 
     def __init__(self, folder):
         self.folder = folder / "curl"
 
-    def push(self, registry, repository, layout, tags):
-        """Sends the images of a layout under their tags to one repository, each blob once."""
+    def push(self, registry, repositories, layout):
+        """Sends the images of a layout, each tag to its repository: each blob once, and mounted where else it is needed."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
         index = json.loads((layout / "index.json").read_text())
         by_tag = {it["annotations"]["org.opencontainers.image.ref.name"]: it for it in index["manifests"]}
-        sizes = {}
-        for tag in tags:
+        sizes, homes, mounts = {}, {}, set()
+        for tag, repository in repositories.items():
             manifest = json.loads(_blob(layout, by_tag[tag]["digest"]).read_text())
-            sizes.update((it["digest"], it["size"]) for it in (manifest["config"], *manifest["layers"]))
+            for it in (manifest["config"], *manifest["layers"]):
+                sizes[it["digest"]] = it["size"]
+                home = homes.setdefault(it["digest"], repository)
+                if home != repository:
+                    mounts.add((repository, it["digest"], home))
         # The largest ones first, as anybody would.
         digests = sorted(sizes, key=sizes.get, reverse=True)
-        address = f"{'https' if registry.tls else 'http'}://{registry.authority}/v2/{repository}"
+        base = f"{'https' if registry.tls else 'http'}://{registry.authority}/v2"
         common = ["silent", "show-error", 'output = "/dev/null"']
         if registry.tls:
             common.append(f'cacert = "{registry.tls.authority}"')
         if registry.token:
             common.append(f'header = "Authorization: Bearer {registry.token}"')
 
-        asked = [[f'url = "{address}/blobs/{digest}"', "head"] for digest in digests]
-        opened = [[f'url = "{address}/blobs/uploads/"', 'data = ""', "fail", f'dump-header = "{self.folder / str(number)}"']
-                  for number in range(len(digests))]
+        asked = [[f'url = "{base}/{homes[digest]}/blobs/{digest}"', "head"] for digest in digests]
+        opened = [[f'url = "{base}/{homes[digest]}/blobs/uploads/"', 'data = ""', "fail", f'dump-header = "{self.folder / str(number)}"']
+                  for number, digest in enumerate(digests)]
         self._curl([it for pair in zip(asked, opened) for it in pair], common)
-        self._curl([self._put(address, layout, digest, number) for number, digest in enumerate(digests)], common)
-        self._curl([[f'url = "{address}/manifests/{tag}"', f'upload-file = "{_blob(layout, by_tag[tag]["digest"])}"', "fail",
-                     f'header = "Content-Type: {MANIFEST}"'] for tag in tags], common)
+        self._curl([self._put(base, layout, digest, number) for number, digest in enumerate(digests)], common)
+        if mounts:
+            self._curl([[f'url = "{base}/{repository}/blobs/uploads/?mount={digest}&from={home}"', 'data = ""', "fail"]
+                        for repository, digest, home in sorted(mounts)], common)
+        self._curl([[f'url = "{base}/{repository}/manifests/{tag}"', f'upload-file = "{_blob(layout, by_tag[tag]["digest"])}"', "fail",
+                     f'header = "Content-Type: {MANIFEST}"'] for tag, repository in repositories.items()], common)
 
-    def _put(self, address, layout, digest, number):
+    def _put(self, base, layout, digest, number):
         location = next(line.split(":", 1)[1].strip() for line in (self.folder / str(number)).read_text().splitlines()
                         if line.lower().startswith("location:"))
         if location.startswith("/"):
-            location = address.partition("/v2/")[0] + location
+            location = base.removesuffix("/v2") + location
         separator = "&" if "?" in location else "?"
         return [f'url = "{location}{separator}digest={digest}"', f'upload-file = "{_blob(layout, digest)}"', "fail",
                 'header = "Content-Type: application/octet-stream"', 'header = "Expect:"']

@@ -8,8 +8,114 @@ use crate::{framework::Diagnostic, oci, provider::absence};
 /// Tokens that a user may have.
 const MOST: usize = 2;
 
+/// What a user holds.
+pub(super) struct Held<'a> {
+    pub(super) user_id: &'a str,
+    /// Those that count.
+    pub(super) tokens: Vec<oci::AuthToken>,
+    /// OCIDs of those that may be left over.
+    pub(super) left_over: Vec<String>,
+}
+
+impl Held<'_> {
+    /// Whether there is no room for another one.
+    pub(super) fn is_full(&self) -> bool {
+        self.tokens.len() >= MOST
+    }
+
+    /// What is said of it while planning, if anything. Whether another resource of
+    /// the same run frees a place, a plan cannot know.
+    pub(super) fn warning(&self) -> Option<Diagnostic> {
+        if self.is_full() {
+            return Some(Diagnostic::warning(FULL, self.full()));
+        }
+        let left_over: Vec<_> = self
+            .tokens
+            .iter()
+            .filter(|token| self.left_over.contains(&token.id))
+            .cloned()
+            .collect();
+        (!left_over.is_empty()).then(|| {
+            let detail = format!(
+                "User {} holds an auth token that has the description of the one that is to be created:{}\n\n{}",
+                self.user_id,
+                lines(&left_over, SystemTime::now()),
+                self.delete_left_over(),
+            );
+            Diagnostic::warning("Auth token may be left over", detail)
+        })
+    }
+
+    /// The same, when there is no room, before a third token is asked for.
+    pub(super) fn error(&self) -> Diagnostic {
+        Diagnostic::error(FULL, self.full())
+    }
+
+    /// What to do when the service found out that there is no room.
+    pub(super) fn refused(&self) -> String {
+        let held = match self.tokens.is_empty() {
+            true => String::new(),
+            false => format!(" They are:{}", lines(&self.tokens, SystemTime::now())),
+        };
+        format!(
+            "A user may hold two auth tokens, and this one does already.{held}\n\n{}",
+            self.way_out()
+        )
+    }
+
+    fn full(&self) -> String {
+        format!(
+            "A user may hold two auth tokens, and user {} holds them already:{}\n\n\
+             Another one can be created only after one of them is deleted. A token that is replaced frees its own place, unless \
+             create_before_destroy keeps it until the new one exists.\n\n{}",
+            self.user_id,
+            lines(&self.tokens, SystemTime::now()),
+            self.way_out(),
+        )
+    }
+
+    fn way_out(&self) -> String {
+        let any = format!(
+            "Delete one that is not used any more:{}\nor import it to manage it here.",
+            self.delete("TOKEN_OCID")
+        );
+        match self.left_over.is_empty() {
+            true => any,
+            false => format!("{any}\n\n{}", self.delete_left_over()),
+        }
+    }
+
+    /// Nobody can tell a token that was left over from one that somebody uses, except
+    /// a person.
+    fn delete_left_over(&self) -> String {
+        let commands: String = self.left_over.iter().map(|id| self.delete(id)).collect();
+        let ids = self.left_over.join(" and ");
+        let (tokens, is_unused) = match self.left_over.len() {
+            1 => (
+                format!("Token {ids} has"),
+                "If it is in no state and nobody uses it, delete it",
+            ),
+            _ => (
+                format!("Tokens {ids} have"),
+                "Delete what is in no state and used by nobody",
+            ),
+        };
+        format!(
+            "{tokens} the description of the new one. When a provider is killed while it makes a token, the token is in no state, and nobody \
+             knows its value. {is_unused}:{commands}"
+        )
+    }
+
+    fn delete(&self, id: &str) -> String {
+        format!(
+            "\n    oci iam auth-token delete --user-id {} --auth-token-id {id}",
+            self.user_id
+        )
+    }
+}
+
 /// Those of a user's tokens that count.
-pub(super) fn held(
+pub(super) fn counted(
     tokens: Vec<oci::AuthToken>,
     deleted: impl Fn(&str) -> bool,
 ) -> Vec<oci::AuthToken> {
@@ -19,24 +125,28 @@ pub(super) fn held(
         .collect()
 }
 
-/// Whether there is no room for another one.
-pub(super) fn is_reached(held: &[oci::AuthToken]) -> bool {
-    held.len() >= MOST
-}
-
-/// What is said of it while planning. Whether another resource of the same run
-/// frees a place, a plan cannot know.
-pub(super) fn warning(user_id: &str, held: &[oci::AuthToken]) -> Diagnostic {
-    Diagnostic::warning(SUMMARY, detail(user_id, held))
-}
-
-/// The same before a third token is asked for.
-pub(super) fn error(user_id: &str, held: &[oci::AuthToken]) -> Diagnostic {
-    Diagnostic::error(SUMMARY, detail(user_id, held))
+/// OCIDs of the tokens that a run may have left over that was to make one with this
+/// description, and ended in the middle: those that no state is known to have.
+pub(super) fn left_over(
+    tokens: &[oci::AuthToken],
+    description: Option<&str>,
+    is_kept: impl Fn(&str) -> bool,
+) -> Vec<String> {
+    let Some(description) = description else {
+        return Vec::new();
+    };
+    let is_left_over = |token: &&oci::AuthToken| {
+        token.description.as_deref().unwrap_or_default() == description && !is_kept(&token.id)
+    };
+    tokens
+        .iter()
+        .filter(is_left_over)
+        .map(|token| token.id.clone())
+        .collect()
 }
 
 /// The tokens, one a line and indented as a command is.
-pub(super) fn lines(held: &[oci::AuthToken], now: SystemTime) -> String {
+fn lines(held: &[oci::AuthToken], now: SystemTime) -> String {
     held.iter()
         .map(|token| {
             let description = token.description.as_deref().unwrap_or_default();
@@ -54,16 +164,7 @@ pub(super) fn lines(held: &[oci::AuthToken], now: SystemTime) -> String {
         .collect()
 }
 
-fn detail(user_id: &str, held: &[oci::AuthToken]) -> String {
-    format!(
-        "A user may hold two auth tokens, and user {user_id} holds them already:{}\n\n\
-         Another one can be created only after one of them is deleted. Delete one that is not used any more, or import it to manage it \
-         here. A token that is replaced frees its own place, unless create_before_destroy keeps it until the new one exists.",
-        lines(held, SystemTime::now())
-    )
-}
-
-const SUMMARY: &str = "No free auth token";
+const FULL: &str = "No free auth token";
 
 #[cfg(test)]
 mod tests {
@@ -90,11 +191,17 @@ mod tests {
             token(serde_json::json!({ "id": id, "userId": "u", "lifecycleState": state }))
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
-        let held = held(tokens, |id| id == "d");
-        let ids: Vec<_> = held.iter().map(|token| token.id.as_str()).collect();
+        let tokens = counted(tokens, |id| id == "d");
+        let ids: Vec<_> = tokens.iter().map(|token| token.id.as_str()).collect();
         assert_eq!(ids, ["a", "b"]);
-        assert!(is_reached(&held));
-        assert!(!is_reached(&held[..1]));
+        let mut held = Held {
+            user_id: "u",
+            tokens,
+            left_over: Vec::new(),
+        };
+        assert!(held.is_full());
+        held.tokens.pop();
+        assert!(!held.is_full() && held.warning().is_none());
         Ok(())
     }
 

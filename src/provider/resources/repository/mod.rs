@@ -13,14 +13,14 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     cty::Path,
     framework::{
-        Attr, Context, Diagnostic, Diagnostics, Failed, Identified, Model, Plan, Resource, Result,
-        SourceState, Stop, Timeouts,
+        Attr, Context, Diagnostics, Failed, Identified, Model, Plan, Resource, Result, SourceState,
+        Timeouts,
     },
     oci,
     provider::{
         absence::{self, Attempt},
         clients::Clients,
-        diagnose,
+        diagnose::{self, failed},
         policy::Place,
         validate,
     },
@@ -419,23 +419,6 @@ impl Readme {
 /// Where the private state remembers that a repository was taken over, by a mark
 /// that no other has.
 const ADOPTED: &str = "adopted";
-
-/// A control plane's error, in a call that may have run out of time.
-fn failed(
-    cx: &Context,
-    summary: &str,
-    what: &str,
-    place: Place<'_>,
-    error: &oci::Error,
-    oci: &oci::Client,
-) -> Diagnostics {
-    match (error, cx.stopped()) {
-        (error, Some(Stop::TimedOut)) if error.is_stopped() => {
-            Diagnostic::error(summary, format!("{what}: there was no time left.")).into()
-        }
-        _ => diagnose::oci(summary, what, place, error, oci),
-    }
-}
 
 /// Returns when the failed call means that the repository of `state` is gone.
 async fn prove_absence(

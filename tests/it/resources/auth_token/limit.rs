@@ -63,7 +63,11 @@ async fn the_third_token() -> anyhow::Result<()> {
                 ocid1.credential.OCID "one", 400 days old (created TIME)
                 ocid1.credential.OCID "two", N second old (created TIME)
 
-            Another one can be created only after one of them is deleted. Delete one that is not used any more, or import it to manage it here. A token that is replaced frees its own place, unless create_before_destroy keeps it until the new one exists."#]],
+            Another one can be created only after one of them is deleted. A token that is replaced frees its own place, unless create_before_destroy keeps it until the new one exists.
+
+            Delete one that is not used any more:
+                oci iam auth-token delete --user-id USER --auth-token-id TOKEN_OCID
+            or import it to manage it here."#]],
     );
     cloud.emulator.clear_requests();
     let problems = third.apply_planned(&plan).await.unwrap_err();
@@ -77,7 +81,11 @@ async fn the_third_token() -> anyhow::Result<()> {
                 ocid1.credential.OCID "one", 400 days old (created TIME)
                 ocid1.credential.OCID "two", N second old (created TIME)
 
-            Another one can be created only after one of them is deleted. Delete one that is not used any more, or import it to manage it here. A token that is replaced frees its own place, unless create_before_destroy keeps it until the new one exists."#]],
+            Another one can be created only after one of them is deleted. A token that is replaced frees its own place, unless create_before_destroy keeps it until the new one exists.
+
+            Delete one that is not used any more:
+                oci iam auth-token delete --user-id USER --auth-token-id TOKEN_OCID
+            or import it to manage it here."#]],
     );
     assert!(third.state().is_null());
     assert_eq!(cloud.operations(), [("ListAuthTokens".into(), 1)].into());
@@ -108,7 +116,9 @@ async fn the_service_refuses_the_third() -> anyhow::Result<()> {
             A user may hold two auth tokens, and this one does already. They are:
                 ocid1.credential.OCID "one", N second old (created TIME)
 
-            Delete one that is not used any more, or import it to manage it here.
+            Delete one that is not used any more:
+                oci iam auth-token delete --user-id USER --auth-token-id TOKEN_OCID
+            or import it to manage it here.
 
             Signed in as: user USER (API key FINGERPRINT, argument private_key)
             Request id: ID"#]],

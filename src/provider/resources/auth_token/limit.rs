@@ -23,27 +23,27 @@ impl Held<'_> {
         self.tokens.len() >= MOST
     }
 
-    /// What is said of it while planning, if anything. Whether another resource of
-    /// the same run frees a place, a plan cannot know.
-    pub(super) fn warning(&self) -> Option<Diagnostic> {
-        if self.is_full() {
-            return Some(Diagnostic::warning(FULL, self.full()));
-        }
+    /// What is said of it while planning. Whether another resource of the same run
+    /// frees a place, a plan cannot know.
+    pub(super) fn warning(&self) -> Diagnostic {
+        Diagnostic::warning(FULL, self.full())
+    }
+
+    /// What is said while there is room, or while that is the question of another one.
+    pub(super) fn warning_of_left_over(&self) -> Diagnostic {
         let left_over: Vec<_> = self
             .tokens
             .iter()
             .filter(|token| self.left_over.contains(&token.id))
             .cloned()
             .collect();
-        (!left_over.is_empty()).then(|| {
-            let detail = format!(
-                "User {} holds an auth token that has the description of the one that is to be created:{}\n\n{}",
-                self.user_id,
-                lines(&left_over, SystemTime::now()),
-                self.delete_left_over(),
-            );
-            Diagnostic::warning("Auth token may be left over", detail)
-        })
+        let detail = format!(
+            "User {} holds an auth token that has the description of the one that is to be created:{}\n\n{}",
+            self.user_id,
+            lines(&left_over, SystemTime::now()),
+            self.delete_left_over(),
+        );
+        Diagnostic::warning("Auth token may be left over", detail)
     }
 
     /// The same, when there is no room, before a third token is asked for.
@@ -201,7 +201,7 @@ mod tests {
         };
         assert!(held.is_full());
         held.tokens.pop();
-        assert!(!held.is_full() && held.warning().is_none());
+        assert!(!held.is_full());
         Ok(())
     }
 

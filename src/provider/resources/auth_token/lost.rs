@@ -97,7 +97,7 @@ impl Create<'_> {
 }
 
 pub(super) const ABSENT: &str =
-    "Nothing was created: the list of the user's tokens has no new one.";
+    "Nothing was created, as far as the list of the user's tokens tells: it has no new one.";
 pub(super) const UNKNOWN: &str = "Whether it was created all the same could not be found out. The next plan tells: it warns of a token that may be left \
                                   over, and says how to delete it.";
 

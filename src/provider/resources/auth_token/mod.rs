@@ -146,10 +146,11 @@ impl Resource for AuthToken {
         }
         if plan.is_create()
             && let Some(user_id) = plan.planned.user_id.as_str()
-            && frees.is_none_or(|frees| frees.user_id != user_id)
         {
+            let frees = frees.filter(|frees| frees.user_id == user_id);
+            let frees = frees.as_ref().map(|frees| &*frees.id);
             let description = plan.planned.description.as_str();
-            self.warn_of_limit(cx, user_id, description).await?;
+            self.warn_of_limit(cx, user_id, description, frees).await?;
         }
         Ok(())
     }
@@ -515,20 +516,23 @@ impl AuthToken {
         }
     }
 
-    /// Looks, while planning, for room for another token, and for one that a run left
-    /// over that was to make it.
+    /// Looks, while planning, for room for another token, which one that is replaced
+    /// makes itself, and for one that a run left over that was to make it.
     async fn warn_of_limit(
         &self,
         cx: &mut Context,
         user_id: &str,
         description: Option<&str>,
+        replaced: Option<&str>,
     ) -> Result<()> {
         let oci = self.clients.oci(cx).await?;
         match oci.list_auth_tokens(user_id).await {
             Ok(tokens) => {
-                let held = self.held(user_id, tokens, description, None);
-                if let Some(warning) = held.warning() {
-                    cx.warn(warning);
+                let held = self.held(user_id, tokens, description, replaced);
+                if replaced.is_none() && held.is_full() {
+                    cx.warn(held.warning());
+                } else if !held.left_over.is_empty() {
+                    cx.warn(held.warning_of_left_over());
                 }
             }
             Err(error) if error.is_stopped() => {

@@ -1,6 +1,6 @@
 //! The limit of two tokens per user.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::age;
 use crate::{framework::Diagnostic, oci, provider::absence};
@@ -88,22 +88,20 @@ impl Held<'_> {
     /// Nobody can tell a token that was left over from one that somebody uses, except
     /// a person.
     fn delete_left_over(&self) -> String {
-        let commands: String = self.left_over.iter().map(|id| self.delete(id)).collect();
-        let ids = self.left_over.join(" and ");
-        let (tokens, is_unused) = match self.left_over.len() {
-            1 => (
-                format!("Token {ids} has"),
-                "If it is in no state and nobody uses it, delete it",
-            ),
-            _ => (
-                format!("Tokens {ids} have"),
-                "Delete what is in no state and used by nobody",
-            ),
-        };
-        format!(
-            "{tokens} the description of the new one. When a provider is killed while it makes a token, the token is in no state, and nobody \
-             knows its value. {is_unused}:{commands}"
-        )
+        let said: Vec<_> = self
+            .left_over
+            .iter()
+            .map(|id| {
+                format!(
+                    "Token {id} has the description of the new one. A provider that is killed while it makes a token cannot tell of it: the \
+                     token is in no state then, and nobody knows its value. Look whether a state has this one:\n    \
+                     terraform state list -id={id}\n\
+                     If none has it, and nobody uses it, delete it:{}",
+                    self.delete(id)
+                )
+            })
+            .collect();
+        said.join("\n\n")
     }
 
     fn delete(&self, id: &str) -> String {
@@ -126,23 +124,28 @@ pub(super) fn counted(
 }
 
 /// OCIDs of the tokens that a run may have left over that was to make one with this
-/// description, and ended in the middle: those that no state is known to have.
+/// description, and ended in the middle.
 pub(super) fn left_over(
     tokens: &[oci::AuthToken],
     description: Option<&str>,
-    is_kept: impl Fn(&str) -> bool,
+    may_be: impl Fn(&oci::AuthToken) -> bool,
 ) -> Vec<String> {
     let Some(description) = description else {
         return Vec::new();
     };
     let is_left_over = |token: &&oci::AuthToken| {
-        token.description.as_deref().unwrap_or_default() == description && !is_kept(&token.id)
+        token.description.as_deref().unwrap_or_default() == description && may_be(token)
     };
     tokens
         .iter()
         .filter(is_left_over)
         .map(|token| token.id.clone())
         .collect()
+}
+
+/// Whether a token was made so lately that it may be of the run before.
+pub(super) fn is_young(token: &oci::AuthToken, now: SystemTime) -> bool {
+    age::of(token.time_created.as_deref(), now).is_some_and(|age| age < YOUTH)
 }
 
 /// The tokens, one a line and indented as a command is.
@@ -165,6 +168,9 @@ fn lines(held: &[oci::AuthToken], now: SystemTime) -> String {
 }
 
 const FULL: &str = "No free auth token";
+
+/// For how long a token is one of the run before, as far as anybody can guess.
+const YOUTH: Duration = Duration::from_secs(60 * 60);
 
 #[cfg(test)]
 mod tests {
@@ -205,10 +211,35 @@ mod tests {
         Ok(())
     }
 
+    /// What may be left over has the description, and is young or known not to be the
+    /// one that is replaced.
+    #[test]
+    fn what_may_be_left_over() -> anyhow::Result<()> {
+        let made = "2026-01-02T03:04:05Z";
+        let tokens = ["CI", "CI", "else"]
+            .into_iter()
+            .zip(["a", "b", "c"])
+            .map(|(description, id)| {
+                token(serde_json::json!({
+                    "id": id, "userId": "u", "lifecycleState": "ACTIVE",
+                    "description": description, "timeCreated": made,
+                }))
+            })
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let found = |description| left_over(&tokens, description, |token| token.id != "b");
+        assert_eq!(found(Some("CI")), ["a"]);
+        assert_eq!(found(Some("else")), ["c"]);
+        assert!(found(Some("")).is_empty() && found(None).is_empty());
+        let now = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045 + seconds);
+        assert!(is_young(&tokens[0], now(3_599)));
+        assert!(!is_young(&tokens[0], now(3_600)));
+        Ok(())
+    }
+
     /// Each token is told by its description and its age.
     #[test]
     fn tokens_by_line() -> anyhow::Result<()> {
-        let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_767_323_045);
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045);
         let held = [
             token(serde_json::json!({
                 "id": "ocid1.credential.oc1..a", "userId": "u", "lifecycleState": "ACTIVE",

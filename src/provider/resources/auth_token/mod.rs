@@ -130,9 +130,10 @@ impl Resource for AuthToken {
     }
 
     async fn plan(&self, cx: &mut Context, plan: &mut Plan<'_, State>) -> Result<()> {
-        if let Some(prior) = plan.prior {
-            self.plan_replacement(cx, plan, prior).await?;
-        }
+        let replaced = match plan.prior {
+            Some(prior) => self.plan_replacement(cx, plan, prior).await?,
+            None => false,
+        };
         let frees = Replaced::of(cx);
         if !self.clients.is_known() {
             return Ok(());
@@ -144,13 +145,16 @@ impl Resource for AuthToken {
         if plan.planned.registry_host.is_unknown() {
             plan.planned.registry_host = Attr::Known(self.clients.ocir_host(cx).await?);
         }
-        if plan.is_create()
-            && let Some(user_id) = plan.planned.user_id.as_str()
-        {
+        let user_id = plan.planned.user_id.as_str();
+        if let Some(user_id) = user_id.filter(|_| replaced || plan.is_create()) {
             let frees = frees.filter(|frees| frees.user_id == user_id);
-            let frees = frees.as_ref().map(|frees| &*frees.id);
-            let description = plan.planned.description.as_str();
-            self.warn_of_limit(cx, user_id, description, frees).await?;
+            // Whoever asks a second time was told the first time, when there was a prior
+            // state. Terraform does not show the warnings of the second.
+            if frees.is_none() || !plan.is_create() {
+                let frees = frees.as_ref().map(|frees| &*frees.id);
+                let description = plan.planned.description.as_str();
+                self.warn_of_limit(cx, user_id, description, frees).await?;
+            }
         }
         Ok(())
     }
@@ -161,7 +165,6 @@ impl Resource for AuthToken {
         _: &State,
         planned: State,
     ) -> Result<State, Failed<State>> {
-        let replaced = Replaced::of(cx);
         cx.private.remove(REPLACES);
         let oci = self.clients.oci(cx).await?;
         let user_id = match planned.user_id.known() {
@@ -170,10 +173,7 @@ impl Resource for AuthToken {
         };
         let description = planned.description.clone().known_or_default();
         // Asked before, so that what can fail fails while there is nothing to lose.
-        let replaced = replaced.as_ref().map(|replaced| &*replaced.id);
-        let held = self
-            .room(cx, &oci, &user_id, &description, replaced)
-            .await?;
+        let held = self.room(cx, &oci, &user_id, &description).await?;
         let registry_host = Attr::Known(self.clients.ocir_host(cx).await?);
         let ocir = self.clients.ocir(cx).await?;
         let usernames = self.usernames(cx, &oci, &user_id).await;
@@ -199,7 +199,7 @@ impl Resource for AuthToken {
                 }
             }
             Err(error) => {
-                return Err(self.not_created(cx, &create, &error, replaced).await.into());
+                return Err(self.not_created(cx, &create, &error).await.into());
             }
         };
         self.clients.note_kept_token(&token.id);
@@ -422,13 +422,13 @@ impl Identified for AuthToken {
 impl AuthToken {
     /// Whether an existing token is to be replaced. Nothing here looks at a clock
     /// or asks anybody: a host plans again while it applies, and has to be told the
-    /// same.
+    /// same. Who replaces one with -replace does not say so here.
     async fn plan_replacement(
         &self,
         cx: &mut Context,
         plan: &mut Plan<'_, State>,
         prior: &State,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let mut replaced = plan.is_replacement();
         let mut replace_id = |plan: &mut Plan<'_, State>| {
             plan.planned.id = Attr::Unknown;
@@ -472,13 +472,12 @@ impl AuthToken {
             replaced = true;
         }
         let Attr::Known(user_id) = &prior.user_id else {
-            return Ok(());
+            return Ok(replaced);
         };
-        // Also when nothing here asks for it: a person may, with -replace.
         let id = prior.id.as_str().unwrap_or_default();
         cx.private.set(REPLACES, format!("{user_id}/{id}"));
         if !replaced {
-            return Ok(());
+            return Ok(false);
         }
         let caller = match plan.config.user_id.is_null() && self.clients.is_known() {
             true => self.clients.oci(cx).await?.credentials().user_id(),
@@ -496,10 +495,14 @@ impl AuthToken {
                 .at(Path::attribute("user_id")),
             );
         }
-        Ok(())
+        Ok(true)
     }
 
     /// What a user holds, of a list; `description` is that of the token to be made.
+    ///
+    /// A host that replaces a token with create_before_destroy asks, while it applies,
+    /// as if there had never been one, in a process that read no state. Then only a
+    /// young token counts as one that may be left over, so that the old one does not.
     fn held<'a>(
         &self,
         user_id: &'a str,
@@ -508,10 +511,14 @@ impl AuthToken {
         replaced: Option<&str>,
     ) -> Held<'a> {
         let tokens = limit::counted(tokens, |id| self.clients.is_deleted_token(id));
-        let is_kept = |id: &str| self.clients.is_kept_token(id) || replaced == Some(id);
+        let now = SystemTime::now();
+        let is_left_over = |token: &oci::AuthToken| match replaced {
+            Some(id) => id != token.id,
+            None => limit::is_young(token, now),
+        } && !self.clients.is_kept_token(&token.id);
         Held {
             user_id,
-            left_over: limit::left_over(&tokens, description, is_kept),
+            left_over: limit::left_over(&tokens, description, is_left_over),
             tokens,
         }
     }
@@ -554,11 +561,10 @@ impl AuthToken {
         oci: &oci::Client,
         user_id: &str,
         description: &str,
-        replaced: Option<&str>,
     ) -> Result<Option<Vec<String>>> {
         match oci.list_auth_tokens(user_id).await {
             Ok(tokens) => {
-                let held = self.held(user_id, tokens, Some(description), replaced);
+                let held = self.held(user_id, tokens, Some(description), None);
                 match held.is_full() {
                     true => Err(held.error().into()),
                     false => Ok(Some(
@@ -578,7 +584,6 @@ impl AuthToken {
         cx: &Context,
         create: &lost::Create<'_>,
         error: &oci::Error,
-        replaced: Option<&str>,
     ) -> Diagnostics {
         let lost::Create {
             oci,
@@ -592,7 +597,7 @@ impl AuthToken {
             return diagnose::failed(cx, CANNOT_CREATE, &what, place, error, oci);
         }
         let listed = oci.list_auth_tokens(user_id).await.unwrap_or_default();
-        let held = self.held(user_id, listed, Some(description), replaced);
+        let held = self.held(user_id, listed, Some(description), None);
         diagnose::refusal(CANNOT_CREATE, &what, error, oci, &held.refused()).into()
     }
 

@@ -209,13 +209,15 @@ async fn a_token_that_was_left_over() -> anyhow::Result<()> {
         &cloud,
         &plan.warnings.join("\n\n"),
         expect![[r#"
-        Warning: Auth token may be left over
+            Warning: Auth token may be left over
 
-        User USER holds an auth token that has the description of the one that is to be created:
-            ocid1.credential.OCID "Used by Docker", N second old (created TIME)
+            User USER holds an auth token that has the description of the one that is to be created:
+                ocid1.credential.OCID "Used by Docker", N second old (created TIME)
 
-        Token ocid1.credential.OCID has the description of the new one. When a provider is killed while it makes a token, the token is in no state, and nobody knows its value. If it is in no state and nobody uses it, delete it:
-            oci iam auth-token delete --user-id USER --auth-token-id ocid1.credential.OCID"#]],
+            Token ocid1.credential.OCID has the description of the new one. A provider that is killed while it makes a token cannot tell of it: the token is in no state then, and nobody knows its value. Look whether a state has this one:
+                terraform state list -id=ocid1.credential.oc1..aaaaaaaadzi4e7bsbh3y4innbio5c42rnnrbny4wogl2obnyy5evyvcnpora
+            If none has it, and nobody uses it, delete it:
+                oci iam auth-token delete --user-id USER --auth-token-id ocid1.credential.OCID"#]],
     );
     token.apply_planned(&plan).await?;
 
@@ -237,20 +239,22 @@ async fn a_token_that_was_left_over() -> anyhow::Result<()> {
         &cloud,
         &problems,
         expect![[r#"
-        Error: No free auth token
+            Error: No free auth token
 
-        A user may hold two auth tokens, and user USER holds them already:
-            ocid1.credential.OCID "Used by Docker", N second old (created TIME)
-            ocid1.credential.OCID "Used by Docker", N second old (created TIME)
+            A user may hold two auth tokens, and user USER holds them already:
+                ocid1.credential.OCID "Used by Docker", N second old (created TIME)
+                ocid1.credential.OCID "Used by Docker", N second old (created TIME)
 
-        Another one can be created only after one of them is deleted. A token that is replaced frees its own place, unless create_before_destroy keeps it until the new one exists.
+            Another one can be created only after one of them is deleted. A token that is replaced frees its own place, unless create_before_destroy keeps it until the new one exists.
 
-        Delete one that is not used any more:
-            oci iam auth-token delete --user-id USER --auth-token-id TOKEN_OCID
-        or import it to manage it here.
+            Delete one that is not used any more:
+                oci iam auth-token delete --user-id USER --auth-token-id TOKEN_OCID
+            or import it to manage it here.
 
-        Token ocid1.credential.OCID has the description of the new one. When a provider is killed while it makes a token, the token is in no state, and nobody knows its value. If it is in no state and nobody uses it, delete it:
-            oci iam auth-token delete --user-id USER --auth-token-id ocid1.credential.OCID"#]],
+            Token ocid1.credential.OCID has the description of the new one. A provider that is killed while it makes a token cannot tell of it: the token is in no state then, and nobody knows its value. Look whether a state has this one:
+                terraform state list -id=ocid1.credential.oc1..aaaaaaaadzi4e7bsbh3y4innbio5c42rnnrbny4wogl2obnyy5evyvcnpora
+            If none has it, and nobody uses it, delete it:
+                oci iam auth-token delete --user-id USER --auth-token-id ocid1.credential.OCID"#]],
     );
 
     let mut other = later.resource("oci_auth_token");

@@ -59,30 +59,39 @@ fn says(cloud: &Cloud, text: &str, expected: Expect) {
 #[tokio::test]
 async fn whose_token() -> anyhow::Result<()> {
     let expected = [
-        (INSTANCE, expect![[r#"
+        (
+            INSTANCE,
+            expect![[r#"
             Error: No user to create the auth token for
 
             Argument "user_id" is left out, and the provider signs in as instance ocid1.instance.OCID (instance principal), which is no user. Only users have auth tokens. Set it to the OCID of the user the token is for, and allow to manage that user's tokens:
                 Allow dynamic-group DYNAMIC_GROUP to manage users in tenancy
 
             For a push no auth token is needed: ocir_image_push signs in with the provider's own identity.
-              with user_id"#]]),
-        (RESOURCE, expect![[r#"
+              with user_id"#]],
+        ),
+        (
+            RESOURCE,
+            expect![[r#"
             Error: No user to create the auth token for
 
             Argument "user_id" is left out, and the provider signs in as resource ocid1.fnfunc.OCID (resource principal, fnfunc, in compartment COMPARTMENT), which is no user. Only users have auth tokens. Set it to the OCID of the user the token is for, and allow to manage that user's tokens:
                 Allow dynamic-group DYNAMIC_GROUP to manage users in tenancy
 
             For a push no auth token is needed: ocir_image_push signs in with the provider's own identity.
-              with user_id"#]]),
-        (WORKLOAD, expect![[r#"
+              with user_id"#]],
+        ),
+        (
+            WORKLOAD,
+            expect![[r#"
             Error: No user to create the auth token for
 
             Argument "user_id" is left out, and the provider signs in as service account default/terraform (OKE workload identity), which is no user. Only users have auth tokens. Set it to the OCID of the user the token is for, and allow to manage that user's tokens:
                 Allow any-user to manage users in tenancy where all {request.principal.type='workload', request.principal.namespace='default', request.principal.service_account='terraform', request.principal.cluster_id='CLUSTER_OCID'}
 
             For a push no auth token is needed: ocir_image_push signs in with the provider's own identity.
-              with user_id"#]]),
+              with user_id"#]],
+        ),
     ];
     for (machine, expected) in expected {
         if machine.0 == WORKLOAD.0 && !cfg!(target_os = "linux") {
@@ -122,7 +131,10 @@ async fn an_instance_manages_a_users_token() -> anyhow::Result<()> {
     cloud.emulator.withdraw(Permission::CredentialManage);
     let mut refused = cloud.host.resource("oci_auth_token");
     let problems = refused.apply(config("another")).await.unwrap_err();
-    says(&cloud, &problems.to_string(), expect![[r#"
+    says(
+        &cloud,
+        &problems.to_string(),
+        expect![[r#"
         Error: Cannot create auth token
 
         An auth token for user USER could not be created. CreateAuthToken of service identity at HOST was answered 404 NotAuthorizedOrNotFound in the last of 9 attempts: Authorization failed or requested resource not found.
@@ -131,7 +143,8 @@ async fn an_instance_manages_a_users_token() -> anyhow::Result<()> {
             Allow dynamic-group DYNAMIC_GROUP to manage users in tenancy
 
         Signed in as: instance ocid1.instance.OCID (instance principal)
-        Request id: ID"#]]);
+        Request id: ID"#]],
+    );
     assert!(refused.state().is_null());
     cloud.emulator.grant(Permission::CredentialManage);
     token.destroy().await?;

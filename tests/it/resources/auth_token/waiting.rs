@@ -474,7 +474,7 @@ async fn no_time_left() -> anyhow::Result<()> {
 
         The update did not end when its time was over, and was given up.
 
-        It took longer than 1s, the time that a update has. To give it more, set:
+        It took longer than 1s, the time that an update has. To give it more, set:
 
             timeouts {
               update = "2s"

@@ -96,7 +96,7 @@ async fn rotating_tokens() -> anyhow::Result<()> {
 }
 
 /// A token that got too old is replaced, the new one before the old one; another
-/// token beside it leaves no room for that, and both the plan and the apply say so.
+/// token beside it leaves no room for that, and the apply says so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rotating_by_age() -> anyhow::Result<()> {
     let emulator = Emulator::builder().start().await?;
@@ -756,7 +756,7 @@ async fn never_shown() -> anyhow::Result<()> {
     fs::remove_file(workspace.path().join("plain.tf"))?;
 
     // The old one stays behind, and goes later.
-    let refusal = Fault::error(409, "IncorrectState", "Not now.");
+    let refusal = Fault::error(400, "InvalidParameter", "Not now.");
     emulator.fail_always("DeleteAuthToken", refusal);
     said.push(
         workspace

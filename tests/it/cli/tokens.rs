@@ -867,6 +867,50 @@ async fn moved_from_oracle() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A token takes the other of its two names, and the first one again, with a `moved`
+/// block: its value comes along, and nothing is asked of Oracle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn moved_between_the_names() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let Some(workspace) = scenario("rotating-by-age", &emulator).await? else {
+        return Ok(());
+    };
+    let apply = ["apply", "-input=false", "-auto-approve"];
+    workspace.run(&apply).await?.succeeded();
+    let state = workspace.state()?;
+    let token = super::find(&state, "ocir_auth_token").clone();
+    let texts = ["main.tf", "outputs.tf"].map(|name| {
+        let text = fs::read_to_string(workspace.path().join(name));
+        text.map(|text| (name, text))
+    });
+    for (from, to) in [
+        ("ocir_auth_token", "oci_auth_token"),
+        ("oci_auth_token", "ocir_auth_token"),
+    ] {
+        for text in &texts {
+            let (name, text) = text.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
+            let block = format!("\"{to}\" \"pipeline\" {{\n  provider = ocir\n");
+            let text = text
+                .replace("\"ocir_auth_token\" \"pipeline\" {\n", &block)
+                .replace("ocir_auth_token.", &format!("{to}."));
+            workspace.write(name, &text)?;
+        }
+        workspace.write(
+            "moved.tf",
+            &format!("moved {{\n  from = {from}.pipeline\n  to   = {to}.pipeline\n}}\n"),
+        )?;
+        emulator.clear_requests();
+        let applied = workspace.run(&apply).await?.succeeded();
+        let expected = "Resources: 0 added, 0 changed, 0 destroyed";
+        assert!(applied.contains(expected), "{applied}");
+        assert_eq!(super::find(&workspace.state()?, to), &token, "{applied}");
+        let asked = emulator.requests().into_iter();
+        let changes = asked.filter(|request| request.method != "GET");
+        assert_eq!(changes.count(), 0);
+    }
+    Ok(())
+}
+
 /// A token that exists is imported into a configuration that the CLI writes itself, and
 /// that is what is there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

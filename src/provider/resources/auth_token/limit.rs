@@ -230,7 +230,8 @@ mod tests {
         assert_eq!(found(Some("CI")), ["a"]);
         assert_eq!(found(Some("else")), ["c"]);
         assert!(found(Some("")).is_empty() && found(None).is_empty());
-        let now = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045 + seconds);
+        let now =
+            |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045 + seconds);
         assert!(is_young(&tokens[0], now(3_599)));
         assert!(!is_young(&tokens[0], now(3_600)));
         Ok(())

@@ -176,6 +176,7 @@ async fn interrupted_while_opening() -> anyhow::Result<()> {
     expect![[r#"
         Error: Cannot log in to the registry
 
-        No login for HOST could be opened: the run was interrupted."#]].assert_eq(&cloud.neutral(&problems.unwrap_or_default()));
+        No login for HOST could be opened: the run was interrupted."#]]
+    .assert_eq(&cloud.neutral(&problems.unwrap_or_default()));
     Ok(())
 }

@@ -152,9 +152,13 @@ impl Limit {
     /// What a person does about a time that was too short.
     pub(super) fn advice(&self) -> String {
         let name = self.operation.name();
+        let article = match self.operation {
+            Operation::Update => "an",
+            _ => "a",
+        };
         let (limit, more) = (Written(self.duration), Written(self.duration * 2));
         format!(
-            "It took longer than {limit}, the time that a {name} has. To give it more, set:\n\n    \
+            "It took longer than {limit}, the time that {article} {name} has. To give it more, set:\n\n    \
              timeouts {{\n      {name} = \"{more}\"\n    }}"
         )
     }

@@ -7,7 +7,7 @@ use std::fmt;
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::{Client, Error, call::Call};
+use super::{Client, Error, call::Call, new_retry_token};
 use crate::region::Service;
 
 /// An auth token. Its `Debug` does not show the token itself.
@@ -38,12 +38,24 @@ impl Client {
         user_id: &str,
         description: &str,
     ) -> Result<AuthToken, Error> {
+        self.create_auth_token_as(user_id, description, &new_retry_token())
+            .await
+    }
+
+    /// CreateAuthToken with a retry token of the caller's, who can repeat the call
+    /// later: the token that it made the first time is then the answer, value and all.
+    pub async fn create_auth_token_as(
+        &self,
+        user_id: &str,
+        description: &str,
+        retry_token: &str,
+    ) -> Result<AuthToken, Error> {
         let call = Call::new(self, "CreateAuthToken", Service::Identity, Method::POST)?
             .path("users")
             .value(user_id)
             .path("authTokens")
             .body(&Description { description })?
-            .with_retry_token();
+            .repeating(retry_token);
         self.json(&call).await
     }
 
@@ -82,7 +94,8 @@ impl Client {
             .path("users")
             .value(user_id)
             .path("authTokens")
-            .value(id);
+            .value(id)
+            .removing();
         self.done(&call).await
     }
 }

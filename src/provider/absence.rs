@@ -158,6 +158,7 @@ pub(super) async fn repository(
 /// The user's token of this OCID; `None` when it is proven to be gone. There is
 /// no call for one token, so the list is the only question there is.
 pub(super) async fn auth_token(
+    cx: &Context,
     oci: &oci::Client,
     user_id: &str,
     id: &str,
@@ -189,7 +190,8 @@ pub(super) async fn auth_token(
                 ),
             ))
         }
-        Err(failed) => Err(diagnose::oci(
+        Err(failed) => Err(diagnose::failed(
+            cx,
             attempt.summary,
             attempt.what,
             Place::User(user_id),

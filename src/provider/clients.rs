@@ -46,6 +46,7 @@ pub struct Clients {
     loader: Arc<image::Loader>,
     taken_over: Mutex<BTreeMap<String, String>>,
     deleted_tokens: Mutex<BTreeSet<String>>,
+    kept_tokens: Mutex<BTreeSet<String>>,
     /// How sources are read when a resource does not say.
     load_options: image::LoadOptions,
     /// Tells this process, and this configuration, from every other.
@@ -145,6 +146,7 @@ impl Clients {
             loader: Arc::default(),
             taken_over: Mutex::default(),
             deleted_tokens: Mutex::default(),
+            kept_tokens: Mutex::default(),
         })
     }
 
@@ -310,6 +312,19 @@ impl Clients {
     pub(crate) fn is_deleted_token(&self, id: &str) -> bool {
         let deleted = self.deleted_tokens.lock();
         deleted.unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
+
+    /// Remembers an auth token that is in a state: nobody has left it over.
+    pub(crate) fn note_kept_token(&self, id: &str) {
+        let kept = self.kept_tokens.lock();
+        kept.unwrap_or_else(PoisonError::into_inner)
+            .insert(id.to_owned());
+    }
+
+    /// Whether this process knows an auth token from a state.
+    pub(crate) fn is_kept_token(&self, id: &str) -> bool {
+        let kept = self.kept_tokens.lock();
+        kept.unwrap_or_else(PoisonError::into_inner).contains(id)
     }
 
     /// How long to wait between two questions about something that takes time;

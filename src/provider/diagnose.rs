@@ -16,7 +16,7 @@ use super::{
 use crate::{
     credentials::{self, Grantee},
     cty::Path,
-    framework::{Diagnostic, Diagnostics},
+    framework::{Context, Diagnostic, Diagnostics, Stop},
     image, oci,
     region::Region,
     registry,
@@ -37,6 +37,38 @@ pub(super) fn oci(
     }
     let detail = explain(what, place, error, client);
     Diagnostic::error(summary_of(error, summary), detail).into()
+}
+
+/// The same in a call that may have run out of time: then nobody interrupted it.
+pub(super) fn failed(
+    cx: &Context,
+    summary: &str,
+    what: &str,
+    place: Place<'_>,
+    error: &oci::Error,
+    client: &oci::Client,
+) -> Diagnostics {
+    match (error, cx.stopped()) {
+        (error, Some(Stop::TimedOut)) if error.is_stopped() => {
+            Diagnostic::error(summary, format!("{what}: there was no time left.")).into()
+        }
+        _ => oci(summary, what, place, error, client),
+    }
+}
+
+/// The same with what is known of the outcome, in a sentence of its own.
+pub(super) fn with_outcome(diagnostics: Diagnostics, outcome: &str) -> Diagnostics {
+    let with_outcome = |diagnostic: Diagnostic| {
+        // Who asked, and the request id, stay the last lines.
+        let detail = diagnostic.detail;
+        let at = detail.rfind("\n\nSigned in as: ").unwrap_or(detail.len());
+        let (before, footer) = detail.split_at(at);
+        Diagnostic {
+            detail: format!("{before}\n\n{outcome}{footer}"),
+            ..diagnostic
+        }
+    };
+    diagnostics.into_iter().map(with_outcome).collect()
 }
 
 /// A refusal about which more is known than it says: `advice` stands in place

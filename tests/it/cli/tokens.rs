@@ -99,7 +99,7 @@ async fn rotating_tokens() -> anyhow::Result<()> {
 }
 
 /// A token that got too old is replaced, the new one before the old one; another
-/// token beside it leaves no room for that, and both the plan and the apply say so.
+/// token beside it leaves no room for that, and the apply says so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rotating_by_age() -> anyhow::Result<()> {
     let emulator = Emulator::builder().start().await?;
@@ -362,25 +362,15 @@ async fn interrupted_while_waiting() -> anyhow::Result<()> {
     let Some(workspace) = scenario("rotating-by-age", &emulator).await? else {
         return Ok(());
     };
-    let mut command = workspace.command(&["apply", "-no-color", "-input=false", "-auto-approve"]);
-    command.stdout(std::process::Stdio::piped());
-    let child = command.spawn()?;
-    let id = child.id().to_string();
-    while !emulator
-        .requests()
-        .iter()
-        .any(|request| request.operation == "GetRegistryToken")
-    {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let interrupted = std::time::Instant::now();
-    let status = std::process::Command::new("kill")
-        .args(["-INT", &id])
-        .status()?;
-    assert!(status.success());
-    let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await??;
-    assert!(interrupted.elapsed() < Duration::from_secs(10));
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let apply = ["apply", "-no-color", "-input=false", "-auto-approve"];
+    let heard = || {
+        emulator
+            .requests()
+            .iter()
+            .any(|request| request.operation == "GetRegistryToken")
+    };
+    let (took, text) = interrupt(&workspace, &apply, heard).await?;
+    assert!(took < SOON, "{took:?}");
     assert!(text.contains("Auth token may not be usable yet"), "{text}");
     let state = workspace.state()?;
     let token = super::find(&state, "ocir_auth_token");
@@ -395,6 +385,419 @@ async fn interrupted_while_waiting() -> anyhow::Result<()> {
         plan.contains("without changing any real infrastructure"),
         "{plan}"
     );
+    Ok(())
+}
+
+/// A second, and what a busy machine needs to end two programs.
+#[cfg(unix)]
+const SOON: Duration = Duration::from_millis(3_500);
+
+/// Presses Ctrl-C in a run once something has happened. A terminal sends it to the
+/// provider as well. Says how long the CLI needed to end, and what it printed.
+#[cfg(unix)]
+async fn interrupt(
+    workspace: &Workspace,
+    arguments: &[&str],
+    happened: impl Fn() -> bool,
+) -> anyhow::Result<(Duration, String)> {
+    use std::os::unix::process::CommandExt as _;
+    let mut command = workspace.command(arguments);
+    // Files, since a pipe that nobody reads would hold the CLI up.
+    let printed = tempfile::NamedTempFile::new()?;
+    let mut cli = command
+        .process_group(0)
+        .stdout(printed.reopen()?)
+        .stderr(printed.reopen()?)
+        .spawn()?;
+    let start = std::time::Instant::now();
+    while !happened() {
+        anyhow::ensure!(
+            start.elapsed() < Duration::from_secs(60),
+            "{arguments:?}: it did not happen"
+        );
+        anyhow::ensure!(cli.try_wait()?.is_none(), "{arguments:?}: it ended before");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // What follows at once has followed.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let pressed = std::time::Instant::now();
+    let group = format!("-{}", cli.id());
+    let signalled = std::process::Command::new("kill")
+        .args(["-INT", "--", &group])
+        .status()?;
+    anyhow::ensure!(signalled.success(), "kill");
+    let status = loop {
+        if let Some(status) = cli.try_wait()? {
+            break status;
+        }
+        anyhow::ensure!(
+            pressed.elapsed() < Duration::from_secs(60),
+            "{arguments:?}: it does not end"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    let text = fs::read_to_string(printed.path())?;
+    anyhow::ensure!(
+        !status.success(),
+        "an interrupted run is no success: {text}"
+    );
+    Ok((pressed.elapsed(), text))
+}
+
+/// Ctrl-C while the create waits to be let through, while its answer was lost, while it
+/// hangs, and while the delete hangs. Each time the token either does not exist, or is in
+/// the state with its value and without a taint; the next run finishes.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn interrupted_in_each_wait() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let Some(workspace) = scenario("rotating-by-age", &emulator).await? else {
+        return Ok(());
+    };
+    let apply = ["apply", "-input=false", "-auto-approve", "-no-color"];
+    let plan = ["plan", "-input=false", "-detailed-exitcode"];
+    let destroy = ["destroy", "-input=false", "-auto-approve", "-no-color"];
+    let never = || Fault::delay(Duration::from_secs(300));
+    let throttled = || Fault::status(429).retry_after(300);
+    let busy = || Fault::status(503).retry_after(300);
+    // A change that hangs has ten seconds to say what it did.
+    let patient = SOON + Duration::from_secs(11);
+    for (faults, asked, is_made, soon) in [
+        (vec![throttled()], 1, false, SOON),
+        (vec![Fault::cut_answer(), busy()], 2, true, SOON),
+        (
+            vec![Fault::cut(0), busy()],
+            2,
+            false,
+            SOON + Duration::from_secs(1),
+        ),
+        (vec![never()], 1, false, patient),
+    ] {
+        let case = format!("{faults:?}");
+        emulator.clear_requests();
+        for fault in faults {
+            emulator.fail_next("CreateAuthToken", fault);
+        }
+        let happened = || emulator.begun("CreateAuthToken") == asked;
+        let (took, text) = interrupt(&workspace, &apply, happened).await?;
+        assert!(took < soon, "{case}: {took:?}");
+        let tokens = emulator.auth_tokens();
+        assert_eq!(tokens.len(), usize::from(is_made), "{case}: {text}");
+        emulator.clear_faults();
+        match tokens.first() {
+            Some(made) => {
+                let state = workspace.state()?;
+                let token = super::find(&state, "ocir_auth_token");
+                assert_eq!(token["id"], made["id"], "{case}");
+                let login = is_accepted(&emulator, &token["username"], &token["token"]).await?;
+                assert!(login, "{case}");
+                assert!(!state.to_string().contains("tainted"), "{case}");
+            }
+            None => assert!(
+                text.contains("Error: Cannot create auth token"),
+                "{case}: {text}"
+            ),
+        }
+        let applied = workspace
+            .run(&["apply", "-input=false", "-auto-approve"])
+            .await?
+            .succeeded();
+        assert!(!applied.contains("Warning"), "{case}: {applied}");
+        assert_eq!(emulator.auth_tokens().len(), 1, "{case}");
+        workspace.run(&plan).await?.ended_with(0);
+        workspace
+            .run(&["destroy", "-auto-approve"])
+            .await?
+            .succeeded();
+    }
+
+    workspace
+        .run(&["apply", "-input=false", "-auto-approve"])
+        .await?
+        .succeeded();
+    for (fault, is_gone) in [
+        (never(), false),
+        (throttled(), false),
+        (Fault::cut_answer(), true),
+    ] {
+        let case = format!("{fault:?}");
+        emulator.clear_requests();
+        emulator.fail_next("DeleteAuthToken", fault);
+        emulator.fail_always("DeleteAuthToken", busy());
+        let asked = 1 + usize::from(is_gone);
+        let happened = || emulator.begun("DeleteAuthToken") == asked;
+        let (took, text) = interrupt(&workspace, &destroy, happened).await?;
+        assert!(took < SOON, "{case}: {took:?}");
+        assert!(text.contains("could not be deleted"), "{case}: {text}");
+        assert_eq!(emulator.auth_tokens().is_empty(), is_gone, "{case}");
+        // What may be gone stays in the state, and the next run looks.
+        let state = workspace.state()?;
+        assert!(
+            super::find(&state, "ocir_auth_token")["token"].is_string(),
+            "{case}"
+        );
+        emulator.clear_faults();
+        // The outputs went first.
+        let planned = workspace.run(&plan).await?.ended_with(2);
+        let expected = match is_gone {
+            true => "Plan: 1 to add, 0 to change, 0 to destroy",
+            false => "without changing any real infrastructure",
+        };
+        assert!(planned.contains(expected), "{case}: {planned}");
+    }
+    Ok(())
+}
+
+/// The provider is killed while it waits until a new token can be used. Nobody can tell
+/// that token from one that somebody uses, so it is left alone: the next plan names it
+/// and the command that deletes it. Left where it is, it takes the place that a rotation
+/// needs, and the error there names it again; deleted, everything goes on.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_while_waiting() -> anyhow::Result<()> {
+    let delay = Duration::from_secs(4);
+    let emulator = Emulator::builder().token_delay(delay).start().await?;
+    let Some(workspace) = scenario("rotating-by-age", &emulator).await? else {
+        return Ok(());
+    };
+    let apply = ["apply", "-input=false", "-auto-approve"];
+    let kill = async {
+        while emulator.begun("GetRegistryToken") == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        kill_provider(&workspace)
+    };
+    let (applied, killed) = tokio::join!(workspace.run(&apply), kill);
+    killed?;
+    applied?.errors();
+    let id = |at: usize| {
+        emulator.auth_tokens()[at]["id"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let (left, user) = (id(0), emulator.seed().user_id.clone());
+    let names_it = |text: &str| {
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let text = text.replace(" │ ", " ").replace(" ╷ ", " ");
+        let age = format!("{left} \"Pipeline\", ");
+        let command = format!("oci iam auth-token delete --user-id {user} --auth-token-id {left}");
+        assert!(
+            text.contains(&age) && text.contains(" old (created "),
+            "{text}"
+        );
+        assert!(text.contains(&command), "{text}");
+    };
+    let plan = ["plan", "-input=false", "-detailed-exitcode"];
+    let planned = workspace.run(&plan).await?.ended_with(2);
+    assert!(
+        planned.contains("Warning: Auth token may be left over"),
+        "{planned}"
+    );
+    names_it(&planned);
+
+    workspace.run(&apply).await?.succeeded();
+    let made = id(1);
+    let long_ago = ago(Duration::from_secs(91 * 24 * 3600))?;
+    emulator.edit_auth_token(&made, json!({ "timeCreated": long_ago }));
+    let planned = workspace.run(&plan).await?.ended_with(2);
+    assert!(
+        planned.contains("Warning: Auth token may be left over"),
+        "{planned}"
+    );
+    names_it(&planned);
+    let errors = workspace.run(&apply).await?.errors();
+    assert!(errors.contains("Error: No free auth token"), "{errors}");
+    names_it(&errors);
+    assert!(!errors.contains(&format!("Token {made}")), "{errors}");
+    assert_eq!(
+        emulator.auth_tokens().len(),
+        2,
+        "a token was deleted that may be used"
+    );
+
+    emulator.remove_auth_token(&left);
+    let applied = workspace.run(&apply).await?.succeeded();
+    assert!(!applied.contains("left over"), "{applied}");
+    assert_eq!(emulator.auth_tokens().len(), 1);
+    workspace.run(&plan).await?.ended_with(0);
+    Ok(())
+}
+
+/// A user who holds two tokens, and one of them is replaced: by the CLI's -replace, or
+/// because of its age, without create_before_destroy. Its place is free by then, so that
+/// there is nothing to warn of; the other one is left alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replacing_one_of_two() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let Some(workspace) = scenario("rotating-tokens", &emulator).await? else {
+        return Ok(());
+    };
+    let text = fs::read_to_string(workspace.path().join("main.tf"))?;
+    let aged = text.replace(
+        "  rotation_triggers",
+        "  rotate_after_days = 90\n\n  rotation_triggers",
+    );
+    workspace.write("main.tf", &aged)?;
+    let apply = ["apply", "-input=false", "-auto-approve", "-var=rotation=0"];
+    workspace.run(&apply).await?.succeeded();
+    let ids = || {
+        let tokens = emulator.auth_tokens();
+        let texts = tokens
+            .iter()
+            .map(|token| (token["description"].to_string(), token["id"].to_string()));
+        texts.collect::<BTreeMap<_, _>>()
+    };
+    let (blue, green) = ("\"Pipelines (blue)\"", "\"Pipelines (green)\"");
+    let before = ids();
+    let replace = [&apply[..], &["-replace=ocir_auth_token.this[\"blue\"]"]].concat();
+    emulator.clear_requests();
+    let applied = workspace.run(&replace).await?.succeeded();
+    assert!(
+        applied.contains("1 added, 0 changed, 1 destroyed"),
+        "{applied}"
+    );
+    assert!(!applied.contains("Warning"), "{applied}");
+    let after = ids();
+    assert_ne!(before[blue], after[blue]);
+    assert_eq!(before[green], after[green]);
+
+    let long_ago = ago(Duration::from_secs(91 * 24 * 3600))?;
+    let id = after[green].trim_matches('"').to_owned();
+    emulator.edit_auth_token(&id, json!({ "timeCreated": long_ago }));
+    let applied = workspace.run(&apply).await?.succeeded();
+    assert!(
+        applied.contains("1 added, 0 changed, 1 destroyed"),
+        "{applied}"
+    );
+    assert!(
+        applied.contains("Auth token is due for rotation"),
+        "{applied}"
+    );
+    assert!(!applied.contains("No free auth token"), "{applied}");
+    assert_eq!(ids()[blue], after[blue]);
+    assert_ne!(ids()[green], after[green]);
+    let changes: Vec<_> = emulator
+        .requests()
+        .into_iter()
+        .map(|request| request.operation.to_string())
+        .filter(|operation| operation.contains("AuthToken") && !operation.starts_with("List"))
+        .collect();
+    let each = ["DeleteAuthToken", "CreateAuthToken"];
+    assert_eq!(changes, [each, each].concat());
+    workspace
+        .run(&[
+            "plan",
+            "-input=false",
+            "-detailed-exitcode",
+            "-var=rotation=0",
+        ])
+        .await?
+        .ended_with(0);
+    Ok(())
+}
+
+/// The token is shown nowhere: by no plan, apply, show, output or console, in no error
+/// about it, in no trace; and not when it is changed, replaced or destroyed either. It
+/// is in the state, as documented.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn never_shown() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let Some(mut workspace) = scenario("rotating-by-age", &emulator).await? else {
+        return Ok(());
+    };
+    let log = workspace.path().join("trace.log");
+    workspace
+        .set("TF_LOG", "TRACE")
+        .set("TF_LOG_PATH", log.display().to_string());
+    let mut said = Vec::new();
+    let mut secrets = Vec::new();
+    let apply = ["apply", "-input=false", "-auto-approve"];
+    for configuration in ["\"Pipeline\"", "\"Pipelines\""] {
+        let text = fs::read_to_string(workspace.path().join("main.tf"))?;
+        workspace.write("main.tf", &text.replace("\"Pipeline\"", configuration))?;
+        said.push(workspace.run(&apply).await?.succeeded());
+    }
+    let mut note = |workspace: &Workspace| -> anyhow::Result<()> {
+        let state = workspace.state()?;
+        let token = super::find(&state, "ocir_auth_token")["token"].clone();
+        secrets.push(token.as_str().unwrap_or_default().to_owned());
+        Ok(())
+    };
+    note(&workspace)?;
+    for arguments in [
+        &["plan", "-input=false"][..],
+        &["plan", "-input=false", "-replace=ocir_auth_token.pipeline"],
+        &["plan", "-input=false", "-destroy"],
+        &["show"],
+        &["output"],
+    ] {
+        said.push(workspace.run(arguments).await?.succeeded());
+    }
+    let shown = ["state", "show", "-no-color", "ocir_auth_token.pipeline"];
+    said.push(workspace.type_in(&shown, "").await?.succeeded());
+    let hidden = said
+        .iter()
+        .filter(|text| text.contains("(sensitive value)"));
+    assert!(hidden.count() >= 4, "{said:?}");
+    for (typed, expected) in [
+        ("ocir_auth_token.pipeline.token\n", "(sensitive value)"),
+        ("ocir_auth_token.pipeline.id\n", "ocid1.credential."),
+        ("ocir_auth_token.pipeline\n", "(sensitive value)"),
+    ] {
+        let console = workspace.type_in(&["console"], typed).await?.succeeded();
+        assert!(console.contains(expected), "{console}");
+        said.push(console);
+    }
+    workspace.write(
+        "plain.tf",
+        "output \"plain\" {\n  value = ocir_auth_token.pipeline.token\n}\n",
+    )?;
+    let refused = workspace.run(&["plan", "-input=false"]).await?.errors();
+    assert!(
+        refused.contains("Output refers to sensitive values"),
+        "{refused}"
+    );
+    said.push(refused);
+    fs::remove_file(workspace.path().join("plain.tf"))?;
+
+    // The old one stays behind, and goes later.
+    let refusal = Fault::error(400, "InvalidParameter", "Not now.");
+    emulator.fail_always("DeleteAuthToken", refusal);
+    said.push(
+        workspace
+            .run(&[
+                "apply",
+                "-input=false",
+                "-auto-approve",
+                "-replace=ocir_auth_token.pipeline",
+            ])
+            .await?
+            .errors(),
+    );
+    note(&workspace)?;
+    emulator.clear_faults();
+    said.push(workspace.run(&apply).await?.succeeded());
+    note(&workspace)?;
+    said.push(
+        workspace
+            .run(&["destroy", "-auto-approve"])
+            .await?
+            .succeeded(),
+    );
+
+    said.push(fs::read_to_string(&log)?);
+    assert!(
+        secrets.iter().all(|secret| secret.len() == 20),
+        "there is no token"
+    );
+    for secret in &secrets {
+        for text in &said {
+            let at = text.find(secret.as_str());
+            let around = at.map(|at| &text[text.floor_char_boundary(at.saturating_sub(300))..at]);
+            assert!(at.is_none(), "the token is shown after {around:?}");
+        }
+    }
     Ok(())
 }
 
@@ -466,6 +869,50 @@ async fn moved_from_oracle() -> anyhow::Result<()> {
         let after = workspace.state()?;
         assert_eq!(super::find(&after, "ocir_auth_token"), &token, "{apply}");
         assert_eq!(emulator.auth_tokens().len(), 1);
+    }
+    Ok(())
+}
+
+/// A token takes the other of its two names, and the first one again, with a `moved`
+/// block: its value comes along, and nothing is asked of Oracle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn moved_between_the_names() -> anyhow::Result<()> {
+    let emulator = Emulator::builder().start().await?;
+    let Some(workspace) = scenario("rotating-by-age", &emulator).await? else {
+        return Ok(());
+    };
+    let apply = ["apply", "-input=false", "-auto-approve"];
+    workspace.run(&apply).await?.succeeded();
+    let state = workspace.state()?;
+    let token = super::find(&state, "ocir_auth_token").clone();
+    let texts = ["main.tf", "outputs.tf"].map(|name| {
+        let text = fs::read_to_string(workspace.path().join(name));
+        text.map(|text| (name, text))
+    });
+    for (from, to) in [
+        ("ocir_auth_token", "oci_auth_token"),
+        ("oci_auth_token", "ocir_auth_token"),
+    ] {
+        for text in &texts {
+            let (name, text) = text.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
+            let block = format!("\"{to}\" \"pipeline\" {{\n  provider = ocir\n");
+            let text = text
+                .replace("\"ocir_auth_token\" \"pipeline\" {\n", &block)
+                .replace("ocir_auth_token.", &format!("{to}."));
+            workspace.write(name, &text)?;
+        }
+        workspace.write(
+            "moved.tf",
+            &format!("moved {{\n  from = {from}.pipeline\n  to   = {to}.pipeline\n}}\n"),
+        )?;
+        emulator.clear_requests();
+        let applied = workspace.run(&apply).await?.succeeded();
+        let expected = "Resources: 0 added, 0 changed, 0 destroyed";
+        assert!(applied.contains(expected), "{applied}");
+        assert_eq!(super::find(&workspace.state()?, to), &token, "{applied}");
+        let asked = emulator.requests().into_iter();
+        let changes = asked.filter(|request| request.method != "GET");
+        assert_eq!(changes.count(), 0);
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use crate::support::{
 
 mod limit;
 mod moved;
+mod principals;
 mod rotation;
 mod waiting;
 

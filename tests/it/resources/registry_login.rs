@@ -156,3 +156,27 @@ async fn the_registry_is_down() -> anyhow::Result<()> {
         Request id: ID"#]].assert_eq(&cloud.neutral(&problems.unwrap_err().to_string()));
     Ok(())
 }
+
+/// Ctrl-C while a login is waited for ends that at once, and there is no login.
+#[tokio::test]
+async fn interrupted_while_opening() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let silence = Fault::delay(std::time::Duration::from_secs(60));
+    cloud.emulator.fail_always("GetRegistryToken", silence);
+    let stop = async {
+        while cloud.emulator.begun("GetRegistryToken") == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        let at = std::time::Instant::now();
+        cloud.host.stop().await.map(|()| at)
+    };
+    let (opened, stopped) = tokio::join!(cloud.host.open("ocir_registry_login", json!({})), stop);
+    assert!(stopped?.elapsed() < std::time::Duration::from_secs(1));
+    let problems = opened.err().map(|problems| problems.to_string());
+    expect![[r#"
+        Error: Cannot log in to the registry
+
+        No login for HOST could be opened: the run was interrupted."#]]
+    .assert_eq(&cloud.neutral(&problems.unwrap_or_default()));
+    Ok(())
+}

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::{Seek as _, Write as _},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -23,6 +24,19 @@ pub struct Run {
     pub status: i32,
     /// Both streams, the standard output first.
     pub text: String,
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Self {
+        Self {
+            status: output.status.code().unwrap_or(-1),
+            text: format!(
+                "{}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            ),
+        }
+    }
 }
 
 impl Run {
@@ -172,14 +186,18 @@ impl Workspace {
         arguments.insert(1, "-no-color");
         let mut command = self.command(&arguments);
         let output: Output = tokio::task::spawn_blocking(move || command.output()).await??;
-        Ok(Run {
-            status: output.status.code().unwrap_or(-1),
-            text: format!(
-                "{}{}",
-                String::from_utf8_lossy(&output.stdout),
-                String::from_utf8_lossy(&output.stderr)
-            ),
-        })
+        Ok(Run::from(output))
+    }
+
+    /// The same with somebody who types, which a console wants.
+    pub async fn type_in(&self, arguments: &[&str], typed: &str) -> anyhow::Result<Run> {
+        let mut command = self.command(arguments);
+        let mut file = tempfile::tempfile()?;
+        file.write_all(typed.as_bytes())?;
+        file.rewind()?;
+        command.stdin(file);
+        let output: Output = tokio::task::spawn_blocking(move || command.output()).await??;
+        Ok(Run::from(output))
     }
 
     /// `init` with the provider from the mirror.

@@ -4,6 +4,7 @@
 
 mod age;
 mod limit;
+mod lost;
 mod moved;
 mod usable;
 
@@ -13,9 +14,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio_util::sync::CancellationToken;
-
-use self::usable::Waited;
+use self::{limit::Held, lost::Outcome, usable::Waited};
 use crate::{
     cty::Path,
     framework::{
@@ -131,12 +130,11 @@ impl Resource for AuthToken {
     }
 
     async fn plan(&self, cx: &mut Context, plan: &mut Plan<'_, State>) -> Result<()> {
-        if let Some(prior) = plan.prior {
-            self.plan_replacement(cx, plan, prior).await?;
-        }
-        // A host that plans a replacement asks a second time, for the new token
-        // alone, with what was remembered the first time.
-        let frees = cx.private.get(REPLACES).map(<[u8]>::to_vec);
+        let replaced = match plan.prior {
+            Some(prior) => self.plan_replacement(cx, plan, prior).await?,
+            None => false,
+        };
+        let frees = Replaced::of(cx);
         if !self.clients.is_known() {
             return Ok(());
         }
@@ -147,11 +145,16 @@ impl Resource for AuthToken {
         if plan.planned.registry_host.is_unknown() {
             plan.planned.registry_host = Attr::Known(self.clients.ocir_host(cx).await?);
         }
-        if plan.is_create()
-            && let Some(user_id) = plan.planned.user_id.as_str()
-            && frees.as_deref() != Some(user_id.as_bytes())
-        {
-            self.warn_of_limit(cx, user_id).await?;
+        let user_id = plan.planned.user_id.as_str();
+        if let Some(user_id) = user_id.filter(|_| replaced || plan.is_create()) {
+            let frees = frees.filter(|frees| frees.user_id == user_id);
+            // Whoever asks a second time was told the first time, when there was a prior
+            // state. Terraform does not show the warnings of the second.
+            if frees.is_none() || !plan.is_create() {
+                let frees = frees.as_ref().map(|frees| &*frees.id);
+                let description = plan.planned.description.as_str();
+                self.warn_of_limit(cx, user_id, description, frees).await?;
+            }
         }
         Ok(())
     }
@@ -170,20 +173,36 @@ impl Resource for AuthToken {
         };
         let description = planned.description.clone().known_or_default();
         // Asked before, so that what can fail fails while there is nothing to lose.
-        let held = self.room(&oci, &user_id).await?;
+        let held = self.room(cx, &oci, &user_id, &description).await?;
         let registry_host = Attr::Known(self.clients.ocir_host(cx).await?);
         let ocir = self.clients.ocir(cx).await?;
         let usernames = self.usernames(cx, &oci, &user_id).await;
-        let token = match oci.create_auth_token(&user_id, &description).await {
+        let create = lost::Create {
+            oci: &oci,
+            user_id: &user_id,
+            description: &description,
+            retry_token: &oci::new_retry_token(),
+            held: held.as_deref(),
+        };
+        let token = match create.ask().await {
             Ok(token) => token,
+            Err(error) if error.is_ambiguous() => {
+                match create.settle(cx.stopped().is_some()).await {
+                    Outcome::Made(token) => *token,
+                    outcome => {
+                        let planned = State {
+                            registry_host,
+                            ..planned
+                        };
+                        return Err(without_value(cx, &create, &error, outcome, planned));
+                    }
+                }
+            }
             Err(error) => {
-                let planned = State {
-                    registry_host,
-                    ..planned
-                };
-                return Err(not_created(&oci, &user_id, &error, held.as_deref(), planned).await);
+                return Err(self.not_created(cx, &create, &error).await.into());
             }
         };
+        self.clients.note_kept_token(&token.id);
         let username = usernames.as_ref().ok().and_then(|names| names.first());
         let mut state = to_state(
             token,
@@ -229,6 +248,7 @@ impl Resource for AuthToken {
         let Some(token) = self.find(cx, &oci, &state, attempt).await? else {
             return Ok(None);
         };
+        self.clients.note_kept_token(&token.id);
         match age::of(token.time_created.as_deref(), SystemTime::now()).map(age::days) {
             Some(days @ 1..) => cx.private.set(AGE, days.to_string()),
             _ => cx.private.remove(AGE),
@@ -257,6 +277,7 @@ impl Resource for AuthToken {
         prior: &State,
         planned: State,
     ) -> Result<State, Failed<State>> {
+        cx.private.remove(REPLACES);
         if planned.description == prior.description {
             // What else can change, only the state knows of.
             return Ok(planned);
@@ -274,7 +295,8 @@ impl Resource for AuthToken {
             )
             .await
             .map_err(|error| {
-                diagnose::oci(
+                diagnose::failed(
+                    cx,
                     "Cannot update auth token",
                     &format!(
                         "The description of auth token {id} of user {user_id} could not be changed"
@@ -311,7 +333,7 @@ impl Resource for AuthToken {
         };
         // A token that still works must not be forgotten over a lost permission.
         if error.is_not_found()
-            && absence::auth_token(&oci, &user_id, &id, missing)
+            && absence::auth_token(cx, &oci, &user_id, &id, missing)
                 .await?
                 .is_none()
         {
@@ -319,7 +341,14 @@ impl Resource for AuthToken {
         }
         let place = Place::User(&user_id);
         if !error.is_not_found() {
-            return Err(diagnose::oci(attempt.summary, &what, place, &error, &oci));
+            return Err(diagnose::failed(
+                cx,
+                attempt.summary,
+                &what,
+                place,
+                &error,
+                &oci,
+            ));
         }
         let advice = format!(
             "The token exists: the list of the user's tokens has it, so it stays in the state. {}",
@@ -342,7 +371,8 @@ impl Resource for AuthToken {
         let oci = self.clients.oci(cx).await?;
         let listed = oci.list_auth_tokens(user_id).await;
         let listed = listed.map_err(|error| {
-            diagnose::oci(
+            diagnose::failed(
+                cx,
                 "Cannot import auth token",
                 &format!("The auth tokens of user {user_id} could not be listed"),
                 Place::User(user_id),
@@ -392,13 +422,13 @@ impl Identified for AuthToken {
 impl AuthToken {
     /// Whether an existing token is to be replaced. Nothing here looks at a clock
     /// or asks anybody: a host plans again while it applies, and has to be told the
-    /// same.
+    /// same. Who replaces one with -replace does not say so here.
     async fn plan_replacement(
         &self,
         cx: &mut Context,
         plan: &mut Plan<'_, State>,
         prior: &State,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let mut replaced = plan.is_replacement();
         let mut replace_id = |plan: &mut Plan<'_, State>| {
             plan.planned.id = Attr::Unknown;
@@ -441,10 +471,14 @@ impl AuthToken {
             plan.require_replacement("rotation_triggers");
             replaced = true;
         }
-        let (Attr::Known(user_id), true) = (&prior.user_id, replaced) else {
-            return Ok(());
+        let Attr::Known(user_id) = &prior.user_id else {
+            return Ok(replaced);
         };
-        cx.private.set(REPLACES, user_id.as_bytes());
+        let id = prior.id.as_str().unwrap_or_default();
+        cx.private.set(REPLACES, format!("{user_id}/{id}"));
+        if !replaced {
+            return Ok(false);
+        }
         let caller = match plan.config.user_id.is_null() && self.clients.is_known() {
             true => self.clients.oci(cx).await?.credentials().user_id(),
             false => None,
@@ -461,21 +495,55 @@ impl AuthToken {
                 .at(Path::attribute("user_id")),
             );
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Looks for room for another token while planning.
-    async fn warn_of_limit(&self, cx: &mut Context, user_id: &str) -> Result<()> {
+    /// What a user holds, of a list; `description` is that of the token to be made.
+    ///
+    /// A host that replaces a token with create_before_destroy asks, while it applies,
+    /// as if there had never been one, in a process that read no state. Then only a
+    /// young token counts as one that may be left over, so that the old one does not.
+    fn held<'a>(
+        &self,
+        user_id: &'a str,
+        tokens: Vec<oci::AuthToken>,
+        description: Option<&str>,
+        replaced: Option<&str>,
+    ) -> Held<'a> {
+        let tokens = limit::counted(tokens, |id| self.clients.is_deleted_token(id));
+        let now = SystemTime::now();
+        let is_left_over = |token: &oci::AuthToken| match replaced {
+            Some(id) => id != token.id,
+            None => limit::is_young(token, now),
+        } && !self.clients.is_kept_token(&token.id);
+        Held {
+            user_id,
+            left_over: limit::left_over(&tokens, description, is_left_over),
+            tokens,
+        }
+    }
+
+    /// Looks, while planning, for room for another token, which one that is replaced
+    /// makes itself, and for one that a run left over that was to make it.
+    async fn warn_of_limit(
+        &self,
+        cx: &mut Context,
+        user_id: &str,
+        description: Option<&str>,
+        replaced: Option<&str>,
+    ) -> Result<()> {
         let oci = self.clients.oci(cx).await?;
         match oci.list_auth_tokens(user_id).await {
             Ok(tokens) => {
-                let held = limit::held(tokens, |id| self.clients.is_deleted_token(id));
-                if limit::is_reached(&held) {
-                    cx.warn(limit::warning(user_id, &held));
+                let held = self.held(user_id, tokens, description, replaced);
+                if replaced.is_none() && held.is_full() {
+                    cx.warn(held.warning());
+                } else if !held.left_over.is_empty() {
+                    cx.warn(held.warning_of_left_over());
                 }
             }
             Err(error) if error.is_stopped() => {
-                return Err(cannot_list(&oci, user_id, &error));
+                return Err(cannot_list(cx, &oci, user_id, &error));
             }
             // What is wrong, the apply says when it matters.
             Err(error) => {
@@ -487,19 +555,50 @@ impl AuthToken {
 
     /// The OCIDs of the tokens that the user holds when there is room for another
     /// one; nothing when they may not be listed.
-    async fn room(&self, oci: &oci::Client, user_id: &str) -> Result<Option<Vec<String>>> {
+    async fn room(
+        &self,
+        cx: &Context,
+        oci: &oci::Client,
+        user_id: &str,
+        description: &str,
+    ) -> Result<Option<Vec<String>>> {
         match oci.list_auth_tokens(user_id).await {
             Ok(tokens) => {
-                let held = limit::held(tokens, |id| self.clients.is_deleted_token(id));
-                match limit::is_reached(&held) {
-                    true => Err(limit::error(user_id, &held).into()),
-                    false => Ok(Some(held.into_iter().map(|token| token.id).collect())),
+                let held = self.held(user_id, tokens, Some(description), None);
+                match held.is_full() {
+                    true => Err(held.error().into()),
+                    false => Ok(Some(
+                        held.tokens.into_iter().map(|token| token.id).collect(),
+                    )),
                 }
             }
             // Who may create may be forbidden to look, and the create tells.
             Err(refused) if absence::is_refusal(&refused) => Ok(None),
-            Err(error) => Err(cannot_list(oci, user_id, &error)),
+            Err(error) => Err(cannot_list(cx, oci, user_id, &error)),
         }
+    }
+
+    /// The create failed, and made nothing.
+    async fn not_created(
+        &self,
+        cx: &Context,
+        create: &lost::Create<'_>,
+        error: &oci::Error,
+    ) -> Diagnostics {
+        let lost::Create {
+            oci,
+            user_id,
+            description,
+            ..
+        } = *create;
+        let what = format!("An auth token for user {user_id} could not be created");
+        if !error.is_token_limit() {
+            let place = Place::User(user_id);
+            return diagnose::failed(cx, CANNOT_CREATE, &what, place, error, oci);
+        }
+        let listed = oci.list_auth_tokens(user_id).await.unwrap_or_default();
+        let held = self.held(user_id, listed, Some(description), None);
+        diagnose::refusal(CANNOT_CREATE, &what, error, oci, &held.refused()).into()
     }
 
     /// The token of a state. A list may not have a new one yet, so that a young
@@ -517,7 +616,7 @@ impl AuthToken {
         );
         let mut looks = LOOKS.iter();
         loop {
-            let found = absence::auth_token(oci, &user_id, &id, attempt).await?;
+            let found = absence::auth_token(cx, oci, &user_id, &id, attempt).await?;
             let age = age::of(state.time_created.as_str(), SystemTime::now());
             let is_young = age.is_some_and(|age| age < IAM_WINDOW);
             let pause = looks.next().filter(|_| is_young);
@@ -534,7 +633,14 @@ impl AuthToken {
                 () = cx.stop.cancelled() => {
                     let stopped = oci::Error::Stopped;
                     let place = Place::User(&user_id);
-                    return Err(diagnose::oci(attempt.summary, attempt.what, place, &stopped, oci));
+                    return Err(diagnose::failed(
+                        cx,
+                        attempt.summary,
+                        attempt.what,
+                        place,
+                        &stopped,
+                        oci,
+                    ));
                 }
                 () = tokio::time::sleep(self.clients.pause(*pause)) => {}
             }
@@ -668,77 +774,58 @@ async fn caller(cx: &Context, oci: &oci::Client) -> Result<String> {
 }
 
 /// The list of a user's tokens failed, and nothing was created.
-fn cannot_list(oci: &oci::Client, user_id: &str, error: &oci::Error) -> Diagnostics {
+fn cannot_list(cx: &Context, oci: &oci::Client, user_id: &str, error: &oci::Error) -> Diagnostics {
     let what = format!(
         "No auth token was created for user {user_id}: the tokens that the user holds could not be listed"
     );
     let place = Place::User(user_id);
-    diagnose::oci("Cannot create auth token", &what, place, error, oci)
+    diagnose::failed(cx, CANNOT_CREATE, &what, place, error, oci)
 }
 
-/// The create failed. When its answer was lost for good, a token may exist whose
-/// value nobody knows; it goes into the state, so that the next apply replaces it.
-async fn not_created(
-    oci: &oci::Client,
-    user_id: &str,
+/// No answer told what the create made, and asking again did not either. A token
+/// whose value nobody knows goes into the state, so that the next apply replaces it.
+fn without_value(
+    cx: &Context,
+    create: &lost::Create<'_>,
     error: &oci::Error,
-    held: Option<&[String]>,
+    outcome: Outcome,
     planned: State,
 ) -> Failed<State> {
-    let what = format!("An auth token for user {user_id} could not be created");
+    let lost::Create { oci, user_id, .. } = *create;
     let place = Place::User(user_id);
-    // The run may be at its end; this is asked all the same.
-    let looking = oci.with_stop(CancellationToken::new());
-    if error.is_token_limit() {
-        let held = looking.list_auth_tokens(user_id).await.unwrap_or_default();
-        let advice = format!(
-            "A user may hold two auth tokens, and this one does already.{}{}\n\n\
-             Delete one that is not used any more, or import it to manage it here.",
-            if held.is_empty() { "" } else { " They are:" },
-            limit::lines(&held, SystemTime::now()),
-        );
-        return diagnose::refusal("Cannot create auth token", &what, error, oci, &advice).into();
-    }
-    let is_lost = match error {
-        oci::Error::Transport { .. } | oci::Error::Decode { .. } => true,
-        oci::Error::Service { status, .. } => *status >= 500,
-        _ => false,
+    let with = |summary: &str, what: &str, outcome: &str| {
+        let diagnostics = diagnose::failed(cx, summary, what, place, error, oci);
+        diagnose::with_outcome(diagnostics, outcome)
     };
-    if let (true, Some(held)) = (is_lost, held)
-        && let Ok(tokens) = looking.list_auth_tokens(user_id).await
-    {
-        let mut made = tokens.into_iter().filter(|token| {
-            !held.contains(&token.id)
-                && !absence::is_deleted(&token.lifecycle_state)
-                && token.description.as_deref().unwrap_or_default()
-                    == planned.description.as_str().unwrap_or_default()
-        });
-        if let (Some(token), None) = (made.next(), made.next()) {
-            let advice = format!(
-                "The user has one token more than before, with this description: {}. Oracle shows the value once, so it is lost. The token is in \
-                 the state without it, as tainted: the next apply replaces it.",
-                token.id
-            );
-            let partial = State {
-                username: Attr::Null,
-                token: Attr::Null,
-                ..to_state(token, planned)
-            };
-            return Failed {
-                diagnostics: diagnose::refusal(
-                    "Auth token was created and its value is lost",
-                    &format!("An auth token for user {user_id} was created, and no answer told it"),
-                    error,
-                    oci,
-                    &advice,
-                )
-                .into(),
-                partial: Some(partial),
-            };
-        }
+    let Outcome::Valueless(token) = outcome else {
+        let what = format!("An auth token for user {user_id} could not be created");
+        let known = match outcome {
+            Outcome::Absent => lost::ABSENT,
+            _ => lost::UNKNOWN,
+        };
+        return with(CANNOT_CREATE, &what, known).into();
+    };
+    let advice = format!(
+        "The user has one token more than before, with this description: {}. Oracle shows the value once, so it is lost. The token is in \
+         the state without it, as tainted: the next apply replaces it.",
+        token.id
+    );
+    let what = format!("An auth token for user {user_id} was created, and no answer told it");
+    let summary = "Auth token was created and its value is lost";
+    Failed {
+        diagnostics: match error.is_stopped() {
+            true => with(summary, &what, &advice),
+            false => diagnose::refusal(summary, &what, error, oci, &advice).into(),
+        },
+        partial: Some(State {
+            username: Attr::Null,
+            token: Attr::Null,
+            ..to_state(*token, planned)
+        }),
     }
-    diagnose::oci("Cannot create auth token", &what, place, error, oci).into()
 }
+
+const CANNOT_CREATE: &str = "Cannot create auth token";
 
 /// In the private state: that this provider made the token.
 const MADE: &str = "made";
@@ -747,8 +834,27 @@ const MADE: &str = "made";
 /// at. A plan and its apply judge by the same state, so they judge alike.
 const AGE: &str = "age_days";
 
-/// In the private state of a plan alone: the user whose token is deleted for it.
+/// In the private state of a plan alone: the token that is deleted for a new one,
+/// and its user. A host that plans a replacement asks a second time, for the new
+/// token alone, with what was remembered the first time.
 const REPLACES: &str = "replaces";
+
+/// What [`REPLACES`] says.
+struct Replaced {
+    user_id: String,
+    id: String,
+}
+
+impl Replaced {
+    fn of(cx: &Context) -> Option<Self> {
+        let text = String::from_utf8_lossy(cx.private.get(REPLACES)?).into_owned();
+        let (user_id, id) = text.split_once('/')?;
+        Some(Self {
+            user_id: user_id.to_owned(),
+            id: id.to_owned(),
+        })
+    }
+}
 
 /// For how long after a change IAM may not have it everywhere.
 const IAM_WINDOW: Duration = Duration::from_secs(240);

@@ -322,17 +322,7 @@ fn not_made(
     if outcome.is_empty() {
         return diagnostics;
     }
-    let with_outcome = |diagnostic: Diagnostic| {
-        // Who asked, and the request id, stay the last lines.
-        let detail = diagnostic.detail;
-        let at = detail.rfind("\n\nSigned in as: ").unwrap_or(detail.len());
-        let (before, footer) = detail.split_at(at);
-        Diagnostic {
-            detail: format!("{before}\n\n{outcome}{footer}"),
-            ..diagnostic
-        }
-    };
-    diagnostics.into_iter().map(with_outcome).collect()
+    diagnose::with_outcome(diagnostics, outcome)
 }
 
 fn name_is_taken(

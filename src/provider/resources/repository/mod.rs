@@ -14,13 +14,13 @@ use crate::{
     cty::Path,
     framework::{
         Attr, Context, Diagnostic, Diagnostics, Failed, Identified, Model, Plan, Resource, Result,
-        SourceState, Stop, Timeouts,
+        SourceState, Timeouts,
     },
     oci,
     provider::{
         absence::{self, Attempt},
         clients::Clients,
-        diagnose,
+        diagnose::{self, failed},
         policy::Place,
         validate,
     },
@@ -455,23 +455,6 @@ fn changes_all_the_time(
 ) -> Diagnostic {
     let advice = "Something else changes the repository at the same time, again and again. This was not done; find out what it is, and apply again.";
     diagnose::refusal(summary, what, error, oci, advice)
-}
-
-/// A control plane's error, in a call that may have run out of time.
-fn failed(
-    cx: &Context,
-    summary: &str,
-    what: &str,
-    place: Place<'_>,
-    error: &oci::Error,
-    oci: &oci::Client,
-) -> Diagnostics {
-    match (error, cx.stopped()) {
-        (error, Some(Stop::TimedOut)) if error.is_stopped() => {
-            Diagnostic::error(summary, format!("{what}: there was no time left.")).into()
-        }
-        _ => diagnose::oci(summary, what, place, error, oci),
-    }
 }
 
 /// Returns when the failed call means that the repository of `state` is gone.

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::{docker, impatient};
 use crate::support::{
-    core::{Action, Resource},
-    provider::Cloud,
+    core::{Action, Host, Resource},
+    provider::{Cloud, arguments, server},
 };
 
 /// Two tokens that fill the user's places, one of them made long ago.
@@ -31,7 +31,9 @@ fn ago(age: Duration) -> String {
 fn says(cloud: &Cloud, text: &str, expected: Expect) {
     let tokens = cloud.emulator.auth_tokens();
     let text = tokens.iter().fold(cloud.neutral(text), |text, token| {
-        text.replace(token["timeCreated"].as_str().unwrap_or_default(), "TIME")
+        let of = |name: &str| token[name].as_str().unwrap_or_default();
+        text.replace(of("timeCreated"), "TIME")
+            .replace(of("id"), "ocid1.credential.OCID")
     });
     // How long a test takes is nobody's business.
     let lines = text.lines().map(|line| match line.split_once(" second") {
@@ -63,7 +65,11 @@ async fn the_third_token() -> anyhow::Result<()> {
                 ocid1.credential.OCID "one", 400 days old (created TIME)
                 ocid1.credential.OCID "two", N second old (created TIME)
 
-            Another one can be created only after one of them is deleted. Delete one that is not used any more, or import it to manage it here. A token that is replaced frees its own place, unless create_before_destroy keeps it until the new one exists."#]],
+            Another one can be created only after one of them is deleted. A token that is replaced frees its own place, unless create_before_destroy keeps it until the new one exists.
+
+            Delete one that is not used any more:
+                oci iam auth-token delete --user-id USER --auth-token-id TOKEN_OCID
+            or import it to manage it here."#]],
     );
     cloud.emulator.clear_requests();
     let problems = third.apply_planned(&plan).await.unwrap_err();
@@ -77,7 +83,11 @@ async fn the_third_token() -> anyhow::Result<()> {
                 ocid1.credential.OCID "one", 400 days old (created TIME)
                 ocid1.credential.OCID "two", N second old (created TIME)
 
-            Another one can be created only after one of them is deleted. Delete one that is not used any more, or import it to manage it here. A token that is replaced frees its own place, unless create_before_destroy keeps it until the new one exists."#]],
+            Another one can be created only after one of them is deleted. A token that is replaced frees its own place, unless create_before_destroy keeps it until the new one exists.
+
+            Delete one that is not used any more:
+                oci iam auth-token delete --user-id USER --auth-token-id TOKEN_OCID
+            or import it to manage it here."#]],
     );
     assert!(third.state().is_null());
     assert_eq!(cloud.operations(), [("ListAuthTokens".into(), 1)].into());
@@ -108,7 +118,9 @@ async fn the_service_refuses_the_third() -> anyhow::Result<()> {
             A user may hold two auth tokens, and this one does already. They are:
                 ocid1.credential.OCID "one", N second old (created TIME)
 
-            Delete one that is not used any more, or import it to manage it here.
+            Delete one that is not used any more:
+                oci iam auth-token delete --user-id USER --auth-token-id TOKEN_OCID
+            or import it to manage it here.
 
             Signed in as: user USER (API key FINGERPRINT, argument private_key)
             Request id: ID"#]],
@@ -173,5 +185,103 @@ async fn tokens_that_cannot_be_listed() -> anyhow::Result<()> {
         Request id: ID"#]],
     );
     assert_eq!(cloud.emulator.auth_tokens().len(), 1);
+    Ok(())
+}
+
+/// A run that was killed left a token that is in no state, and its value is lost. Whether
+/// somebody else uses it nobody can know, so it is not deleted: the plan names it, with
+/// the command that deletes it, as long as there is room, and when there is none the
+/// error does. What is in a state is not named.
+#[tokio::test]
+async fn a_token_that_was_left_over() -> anyhow::Result<()> {
+    let cloud = impatient().await?;
+    // That process ended, and what it knew with it.
+    cloud
+        .host
+        .resource("oci_auth_token")
+        .apply(docker())
+        .await?;
+    let left = super::text(&cloud.emulator.auth_tokens()[0], "id");
+    let host = Host::start(server()).await?;
+    host.configure(arguments(&cloud.emulator)).await?;
+
+    let mut token = host.resource("oci_auth_token");
+    let plan = token.plan(docker()).await?;
+    says(
+        &cloud,
+        &plan.warnings.join("\n\n"),
+        expect![[r#"
+            Warning: Auth token may be left over
+
+            User USER holds an auth token that has the description of the one that is to be created:
+                ocid1.credential.OCID "Used by Docker", N second old (created TIME)
+
+            Token ocid1.credential.OCID has the description of the new one. A provider that is killed while it makes a token cannot tell of it: the token is in no state then, and nobody knows its value. Look whether a state has this one:
+                terraform state list -id=ocid1.credential.OCID
+            If none has it, and nobody uses it, delete it:
+                oci iam auth-token delete --user-id USER --auth-token-id ocid1.credential.OCID"#]],
+    );
+    token.apply_planned(&plan).await?;
+
+    // The first thing that another run does is to read what is in the state.
+    let later = Host::start(server()).await?;
+    later.configure(arguments(&cloud.emulator)).await?;
+    let mut known = later.resource("oci_auth_token");
+    known.set_state(0, &token.state()).await?;
+    known.refresh().await?;
+    let mut third = later.resource("oci_auth_token");
+    let plan = third.plan(docker()).await?;
+    let problems = third.apply_planned(&plan).await.unwrap_err().to_string();
+    let advice = |text: &str| text.find("Another one").map(|at| text[at..].to_owned());
+    let warnings = plan.warnings.join("\n\n");
+    assert!(advice(&problems).is_some());
+    assert_eq!(advice(&warnings), advice(&problems));
+    assert!(problems.contains(&format!("Token {left} has the description of the new one.")));
+    says(
+        &cloud,
+        &problems,
+        expect![[r#"
+            Error: No free auth token
+
+            A user may hold two auth tokens, and user USER holds them already:
+                ocid1.credential.OCID "Used by Docker", N second old (created TIME)
+                ocid1.credential.OCID "Used by Docker", N second old (created TIME)
+
+            Another one can be created only after one of them is deleted. A token that is replaced frees its own place, unless create_before_destroy keeps it until the new one exists.
+
+            Delete one that is not used any more:
+                oci iam auth-token delete --user-id USER --auth-token-id TOKEN_OCID
+            or import it to manage it here.
+
+            Token ocid1.credential.OCID has the description of the new one. A provider that is killed while it makes a token cannot tell of it: the token is in no state then, and nobody knows its value. Look whether a state has this one:
+                terraform state list -id=ocid1.credential.OCID
+            If none has it, and nobody uses it, delete it:
+                oci iam auth-token delete --user-id USER --auth-token-id ocid1.credential.OCID"#]],
+    );
+
+    let mut other = later.resource("oci_auth_token");
+    let plan = other.plan(json!({ "description": "another" })).await?;
+    let warnings = plan.warnings.join("\n\n");
+    assert!(warnings.contains("No free auth token"), "{warnings}");
+    assert!(!warnings.contains("has the description"), "{warnings}");
+    assert_eq!(cloud.emulator.auth_tokens().len(), 2);
+    Ok(())
+}
+
+/// Two tokens of one description, made by one configuration, are no leftovers of one
+/// another.
+#[tokio::test]
+async fn two_of_one_description() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let [mut one, mut two] = [(); 2].map(|()| cloud.host.resource("oci_auth_token"));
+    one.apply(docker()).await?;
+    let plan = two.plan(docker()).await?;
+    assert_eq!(plan.warnings, [""; 0]);
+    two.apply_planned(&plan).await?;
+    let id = super::text(&two.state(), "id");
+    cloud.emulator.remove_auth_token(&id);
+    let plan = two.plan(docker()).await?;
+    assert_eq!(plan.action, Action::Create);
+    assert_eq!(plan.warnings, [""; 0]);
     Ok(())
 }

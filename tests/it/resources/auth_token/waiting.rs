@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 
 use super::{docker, impatient, text};
 use crate::support::{
-    core::Action,
+    core::{Action, PlannedChange, Problems, Resource},
     provider::{Cloud, arguments},
 };
 
@@ -310,5 +310,203 @@ async fn interrupted_while_looking() -> anyhow::Result<()> {
 
         Auth token ocid1.credential.OCID of user USER could not be read: the run was interrupted."#]].assert_eq(&cloud.neutral(&refreshed.unwrap_err().to_string()));
     assert_eq!(token.state(), state);
+    Ok(())
+}
+
+/// The answer to the create is lost, and the run is interrupted while the client waits
+/// to ask again: the last question, with the same retry token, has the value, and no
+/// token is lost.
+#[tokio::test]
+async fn interrupted_after_a_lost_answer() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let plan = token.plan(docker()).await?;
+    let (applied, took) = interrupted(&cloud, &mut token, &plan, Fault::cut_answer()).await?;
+    applied?;
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(cloud.emulator.auth_tokens().len(), 1);
+    assert_eq!(token.state()["id"], cloud.emulator.auth_tokens()[0]["id"]);
+    assert!(token.state()["token"].is_string());
+    assert!(!token.is_tainted());
+    let warnings = token.take_warnings().join("\n\n");
+    let why = "The run was interrupted before it did.";
+    assert!(warnings.contains(why), "{warnings}");
+    Ok(())
+}
+
+/// The create did not arrive, and the run is interrupted: nothing was made, and nothing
+/// is made after that.
+#[tokio::test]
+async fn interrupted_after_a_lost_create() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let plan = token.plan(docker()).await?;
+    let (applied, took) = interrupted(&cloud, &mut token, &plan, Fault::cut(0)).await?;
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    expect![[r#"
+        Error: Cannot create auth token
+
+        An auth token for user USER could not be created: the run was interrupted.
+
+        Nothing was created, as far as the list of the user's tokens tells: it has no new one."#]]
+    .assert_eq(&cloud.neutral(&applied.unwrap_err().to_string()));
+    assert!(token.state().is_null());
+    assert_eq!(cloud.emulator.auth_tokens(), [Json::Null; 0]);
+    assert_eq!(cloud.emulator.begun("CreateAuthToken"), 2);
+    Ok(())
+}
+
+/// The answer is lost, the run is interrupted, and the last question is not answered
+/// either: the token is in the state, and is replaced.
+#[tokio::test]
+async fn interrupted_and_not_answered_again() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let plan = token.plan(docker()).await?;
+    let silence = Fault::delay(Duration::from_secs(60));
+    cloud.emulator.fail_always("CreateAuthToken", silence);
+    let (applied, took) = interrupted(&cloud, &mut token, &plan, Fault::cut_answer()).await?;
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    expect![[r#"
+        Error: Auth token was created and its value is lost
+
+        An auth token for user USER was created, and no answer told it: the run was interrupted.
+
+        The user has one token more than before, with this description: ocid1.credential.OCID. Oracle shows the value once, so it is lost. The token is in the state without it, as tainted: the next apply replaces it."#]].assert_eq(&cloud.neutral(&applied.unwrap_err().to_string()));
+    assert!(token.is_tainted());
+    assert_eq!(token.state()["token"], Json::Null);
+    assert_eq!(token.state()["id"], cloud.emulator.auth_tokens()[0]["id"]);
+
+    cloud.emulator.clear_faults();
+    let plan = token.plan(docker()).await?;
+    assert_eq!(plan.action, Action::Replace);
+    Ok(())
+}
+
+/// Applies with a create that goes wrong in a way, and then is told to wait for a
+/// minute, in which the run is interrupted; says how long the end took.
+async fn interrupted(
+    cloud: &Cloud,
+    token: &mut Resource,
+    plan: &PlannedChange,
+    fault: Fault,
+) -> anyhow::Result<(Result<(), Problems>, Duration)> {
+    let later = Fault::status(503).retry_after(60);
+    for fault in [fault, later] {
+        cloud.emulator.fail_next("CreateAuthToken", fault);
+    }
+    let stop = async {
+        while cloud.emulator.begun("CreateAuthToken") < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let at = Instant::now();
+        cloud.host.stop().await.map(|()| at)
+    };
+    let (applied, stopped) = tokio::join!(token.apply_planned(plan), stop);
+    Ok((applied, stopped?.elapsed()))
+}
+
+/// The time for an operation is over while the service is silent: that is what is said,
+/// and not that somebody interrupted the run, and it is said to the second.
+#[tokio::test]
+async fn no_time_left() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let times = |name: &str| json!({ "description": name, "timeouts": { "create": "1s", "read": "1s", "update": "1s", "delete": "1s" } });
+    let silence = || Fault::delay(Duration::from_secs(60));
+    let mut said = Vec::new();
+    let mut note = |began: Instant, problems: Problems| {
+        let took = began.elapsed();
+        assert!(
+            (Duration::from_secs(1)..Duration::from_millis(2_500)).contains(&took),
+            "{took:?}"
+        );
+        said.push(cloud.neutral(&problems.to_string()));
+    };
+    let mut token = cloud.host.resource("oci_auth_token");
+    let create = token.plan(times("one")).await?;
+    cloud.emulator.fail_always("ListAuthTokens", silence());
+    let began = Instant::now();
+    note(began, token.apply_planned(&create).await.unwrap_err());
+    assert_eq!(cloud.emulator.auth_tokens(), [Json::Null; 0]);
+    cloud.emulator.clear_faults();
+    token.apply_planned(&create).await?;
+
+    cloud.emulator.fail_always("ListAuthTokens", silence());
+    let began = Instant::now();
+    note(began, token.refresh().await.unwrap_err());
+    cloud.emulator.clear_faults();
+
+    let update = token.plan(times("two")).await?;
+    cloud.emulator.fail_always("UpdateAuthToken", silence());
+    let began = Instant::now();
+    note(began, token.apply_planned(&update).await.unwrap_err());
+    cloud.emulator.clear_faults();
+
+    cloud.emulator.fail_always("DeleteAuthToken", silence());
+    let destroy = token.plan_destroy();
+    let began = Instant::now();
+    note(began, token.apply_planned(&destroy).await.unwrap_err());
+    cloud.emulator.clear_faults();
+    token.apply_planned(&destroy).await?;
+    expect![[r#"
+        Error: Cannot create auth token
+
+        No auth token was created for user USER: the tokens that the user holds could not be listed: there was no time left.
+
+        It took longer than 1s, the time that a create has. To give it more, set:
+
+            timeouts {
+              create = "2s"
+            }
+
+        Error: Cannot read auth token
+
+        Auth token ocid1.credential.OCID of user USER could not be read: there was no time left.
+
+        It took longer than 1s, the time that a read has. To give it more, set:
+
+            timeouts {
+              read = "2s"
+            }
+
+        Error: Operation timed out
+
+        The update did not end when its time was over, and was given up.
+
+        It took longer than 1s, the time that an update has. To give it more, set:
+
+            timeouts {
+              update = "2s"
+            }
+
+        Error: Cannot delete auth token
+
+        Auth token ocid1.credential.OCID of user USER could not be deleted: there was no time left.
+
+        It took longer than 1s, the time that a delete has. To give it more, set:
+
+            timeouts {
+              delete = "2s"
+            }"#]].assert_eq(&said.join("\n\n"));
+    Ok(())
+}
+
+/// The time for the create is over after its answer was lost: the token is in the state
+/// with its value all the same.
+#[tokio::test]
+async fn no_time_left_after_a_lost_answer() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let config = json!({ "description": "Used by Docker", "timeouts": { "create": "2s" } });
+    let plan = token.plan(config).await?;
+    for fault in [Fault::cut_answer(), Fault::status(503).retry_after(60)] {
+        cloud.emulator.fail_next("CreateAuthToken", fault);
+    }
+    let began = Instant::now();
+    token.apply_planned(&plan).await?;
+    assert!(began.elapsed() < Duration::from_secs(4));
+    assert!(token.state()["token"].is_string());
+    assert!(!token.is_tainted());
     Ok(())
 }

@@ -212,7 +212,7 @@ async fn limits_are_honoured() -> anyhow::Result<()> {
 
         Repository "team/web" (ocid1.containerrepo.OCID) could not be changed: there was no time left.
 
-        It took longer than 1s, the time that a update has. To give it more, set:
+        It took longer than 1s, the time that an update has. To give it more, set:
 
             timeouts {
               update = "2s"
@@ -233,7 +233,7 @@ async fn limits_are_honoured() -> anyhow::Result<()> {
 
         The update did not end when its time was over, and was given up.
 
-        It took longer than 1s, the time that a update has. To give it more, set:
+        It took longer than 1s, the time that an update has. To give it more, set:
 
             timeouts {
               update = "2s"

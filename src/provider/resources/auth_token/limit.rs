@@ -38,7 +38,8 @@ impl Held<'_> {
             .cloned()
             .collect();
         let detail = format!(
-            "User {} holds an auth token that has the description of the one that is to be created:{}\n\n{}",
+            "User {} holds an auth token that has the description of the one that is to be created:{}\n\n{}\n\n\
+             Should it be the one that this run replaces, nothing is left over: it is deleted at the end of the run.",
             self.user_id,
             lines(&left_over, SystemTime::now()),
             self.delete_left_over(),

@@ -219,7 +219,9 @@ async fn a_token_that_was_left_over() -> anyhow::Result<()> {
             Token ocid1.credential.OCID has the description of the new one. A provider that is killed while it makes a token cannot tell of it: the token is in no state then, and nobody knows its value. Look whether a state has this one:
                 terraform state list -id=ocid1.credential.OCID
             If none has it, and nobody uses it, delete it:
-                oci iam auth-token delete --user-id USER --auth-token-id ocid1.credential.OCID"#]],
+                oci iam auth-token delete --user-id USER --auth-token-id ocid1.credential.OCID
+
+            Should it be the one that this run replaces, nothing is left over: it is deleted at the end of the run."#]],
     );
     token.apply_planned(&plan).await?;
 

@@ -390,7 +390,7 @@ async fn interrupted_while_waiting() -> anyhow::Result<()> {
 
 /// A second, and what a busy machine needs to end two programs.
 #[cfg(unix)]
-const SOON: Duration = Duration::from_millis(3_500);
+const SOON: Duration = Duration::from_secs(5);
 
 /// Presses Ctrl-C in a run once something has happened. A terminal sends it to the
 /// provider as well. Says how long the CLI needed to end, and what it printed.

@@ -22,6 +22,10 @@ async fn slow(delay: Duration) -> anyhow::Result<Cloud> {
 
 const NEVER: Duration = Duration::from_secs(24 * 3600);
 
+/// At once, on a machine that does other things as well; what is not at once takes ten
+/// seconds and more.
+const SOON: Duration = Duration::from_secs(5);
+
 /// The create ends when the registry accepts the token, not before; without the
 /// wait it ends at once.
 #[tokio::test]
@@ -79,7 +83,7 @@ async fn not_usable_in_time() -> anyhow::Result<()> {
     let began = Instant::now();
     token.apply_planned(&plan).await?;
     assert!(began.elapsed() >= Duration::from_secs(1));
-    assert!(began.elapsed() < Duration::from_secs(2));
+    assert!(began.elapsed() < Duration::from_secs(1) + SOON);
     assert!(!token.is_tainted());
     assert!(token.state()["token"].is_string());
     expect![[r#"
@@ -161,7 +165,7 @@ async fn interrupted_while_waiting() -> anyhow::Result<()> {
         cloud.host.stop().await.map(|()| at)
     };
     let (applied, stopped) = tokio::join!(token.apply_planned(&plan), stop);
-    assert!(stopped?.elapsed() < Duration::from_secs(1));
+    assert!(stopped?.elapsed() < SOON);
     applied?;
     assert!(!token.is_tainted());
     assert!(token.state()["token"].is_string());
@@ -183,7 +187,9 @@ async fn interrupted_while_creating() -> anyhow::Result<()> {
     let slow = Fault::delay(Duration::from_millis(700));
     cloud.emulator.fail_next("CreateAuthToken", slow);
     let stop = async {
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        while cloud.emulator.begun("CreateAuthToken") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         cloud.host.stop().await
     };
     let (applied, stopped) = tokio::join!(token.apply_planned(&plan), stop);
@@ -203,8 +209,11 @@ async fn interrupted_before_creating() -> anyhow::Result<()> {
     let plan = token.plan(docker()).await?;
     let slow = Fault::delay(Duration::from_secs(30));
     cloud.emulator.fail_next("ListAuthTokens", slow);
+    cloud.emulator.clear_requests();
     let stop = async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        while cloud.emulator.begun("ListAuthTokens") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         cloud.host.stop().await
     };
     let (applied, stopped) = tokio::join!(token.apply_planned(&plan), stop);
@@ -304,7 +313,7 @@ async fn interrupted_while_looking() -> anyhow::Result<()> {
         cloud.host.stop().await.map(|()| at)
     };
     let (refreshed, stopped) = tokio::join!(token.refresh(), stop);
-    assert!(stopped?.elapsed() < Duration::from_secs(1));
+    assert!(stopped?.elapsed() < SOON);
     expect![[r#"
         Error: Cannot read auth token
 
@@ -323,7 +332,7 @@ async fn interrupted_after_a_lost_answer() -> anyhow::Result<()> {
     let plan = token.plan(docker()).await?;
     let (applied, took) = interrupted(&cloud, &mut token, &plan, Fault::cut_answer()).await?;
     applied?;
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < SOON, "{took:?}");
     assert_eq!(cloud.emulator.auth_tokens().len(), 1);
     assert_eq!(token.state()["id"], cloud.emulator.auth_tokens()[0]["id"]);
     assert!(token.state()["token"].is_string());
@@ -342,7 +351,7 @@ async fn interrupted_after_a_lost_create() -> anyhow::Result<()> {
     let mut token = cloud.host.resource("oci_auth_token");
     let plan = token.plan(docker()).await?;
     let (applied, took) = interrupted(&cloud, &mut token, &plan, Fault::cut(0)).await?;
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(took < SOON, "{took:?}");
     expect![[r#"
         Error: Cannot create auth token
 
@@ -366,7 +375,7 @@ async fn interrupted_and_not_answered_again() -> anyhow::Result<()> {
     let silence = Fault::delay(Duration::from_secs(60));
     cloud.emulator.fail_always("CreateAuthToken", silence);
     let (applied, took) = interrupted(&cloud, &mut token, &plan, Fault::cut_answer()).await?;
-    assert!(took < Duration::from_secs(6), "{took:?}");
+    assert!(took < Duration::from_secs(5) + SOON, "{took:?}");
     expect![[r#"
         Error: Auth token was created and its value is lost
 
@@ -408,7 +417,7 @@ async fn interrupted(
 }
 
 /// The time for an operation is over while the service is silent: that is what is said,
-/// and not that somebody interrupted the run, and it is said to the second.
+/// and not that somebody interrupted the run, and it is said soon after.
 #[tokio::test]
 async fn no_time_left() -> anyhow::Result<()> {
     let cloud = Cloud::start().await?;
@@ -418,7 +427,7 @@ async fn no_time_left() -> anyhow::Result<()> {
     let mut note = |began: Instant, problems: Problems| {
         let took = began.elapsed();
         assert!(
-            (Duration::from_secs(1)..Duration::from_millis(2_500)).contains(&took),
+            (Duration::from_secs(1)..Duration::from_secs(1) + SOON).contains(&took),
             "{took:?}"
         );
         said.push(cloud.neutral(&problems.to_string()));
@@ -505,7 +514,7 @@ async fn no_time_left_after_a_lost_answer() -> anyhow::Result<()> {
     }
     let began = Instant::now();
     token.apply_planned(&plan).await?;
-    assert!(began.elapsed() < Duration::from_secs(4));
+    assert!(began.elapsed() < Duration::from_secs(2) + SOON);
     assert!(token.state()["token"].is_string());
     assert!(!token.is_tainted());
     Ok(())

@@ -260,6 +260,25 @@ async fn an_answer_that_stays_lost() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The answer to the create is lost, and whoever asks again is turned away until the
+/// client gives up: that the last attempt did nothing says nothing of the first.
+#[tokio::test]
+async fn turned_away_after_a_lost_answer() -> anyhow::Result<()> {
+    let cloud = impatient().await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let plan = token.plan(docker()).await?;
+    let turned_away = std::iter::repeat_with(|| Fault::status(429)).take(7);
+    for fault in std::iter::once(Fault::cut_answer()).chain(turned_away) {
+        cloud.emulator.fail_next("CreateAuthToken", fault);
+    }
+    token.apply_planned(&plan).await?;
+    assert_eq!(cloud.emulator.auth_tokens().len(), 1);
+    assert_eq!(token.state()["id"], cloud.emulator.auth_tokens()[0]["id"]);
+    assert!(token.state()["token"].is_string());
+    assert!(!token.is_tainted());
+    Ok(())
+}
+
 /// A new token that the list does not have yet is looked for again; one that stays
 /// away is gone.
 #[tokio::test]

@@ -5,17 +5,20 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{oci, provider::absence};
+use crate::{
+    oci,
+    provider::{absence, clients::Clients},
+};
 
 /// A create that can be repeated.
 #[derive(Clone, Copy)]
 pub(super) struct Create<'a> {
+    pub(super) clients: &'a Clients,
     pub(super) oci: &'a oci::Client,
     pub(super) user_id: &'a str,
     pub(super) description: &'a str,
     pub(super) retry_token: &'a str,
-    /// OCIDs of the tokens that the user held before; nothing when they may not be
-    /// listed.
+    /// OCIDs of the tokens that were listed before; nothing when they may not be.
     pub(super) held: Option<&'a [String]>,
 }
 
@@ -79,13 +82,17 @@ impl Create<'_> {
         };
         let outcome = tokio::time::timeout(time, ask).await;
         match (outcome.unwrap_or(Outcome::Unknown), made) {
-            (Outcome::Unknown, Some(token)) => Outcome::Valueless(Box::new(token)),
+            // Another resource may have one of this description since.
+            (Outcome::Unknown, Some(token)) if self.clients.note_kept_token(&token.id) => {
+                Outcome::Valueless(Box::new(token))
+            }
             (outcome, _) => outcome,
         }
     }
 
     fn may_have_made(&self, token: &oci::AuthToken, held: &[String]) -> bool {
         !held.contains(&token.id)
+            && !self.clients.is_kept_token(&token.id)
             && !absence::is_deleted(&token.lifecycle_state)
             && token.description.as_deref().unwrap_or_default() == self.description
     }

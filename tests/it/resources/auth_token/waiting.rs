@@ -279,6 +279,38 @@ async fn turned_away_after_a_lost_answer() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A create never arrives, and the list that is asked what it made has a token of the same
+/// description that somebody else made: one that this run deleted, which the list has for
+/// a moment longer, or that of another resource, which it did not have before. Neither is
+/// this create's, and neither gets into its state, where the next apply would delete it.
+#[tokio::test]
+async fn another_ones_token() -> anyhow::Result<()> {
+    for deleted in [true, false] {
+        let cloud = impatient().await?;
+        let [mut other, mut token] = [(); 2].map(|()| cloud.host.resource("oci_auth_token"));
+        other.apply(docker()).await?;
+        let list = Json::Array(cloud.emulator.auth_tokens()).to_string();
+        let list = || Fault::body(200, &list);
+        if deleted {
+            other.destroy().await?;
+        }
+        let plan = token.plan(docker()).await?;
+        let before = if deleted {
+            list()
+        } else {
+            Fault::body(200, "[]")
+        };
+        cloud.emulator.fail_next("ListAuthTokens", before);
+        cloud.emulator.fail_always("ListAuthTokens", list());
+        cloud.emulator.fail_always("CreateAuthToken", Fault::cut(0));
+        let problems = token.apply_planned(&plan).await.unwrap_err().to_string();
+        assert!(problems.contains("Nothing was created"), "{problems}");
+        assert!(token.state().is_null());
+        assert_eq!(cloud.emulator.auth_tokens().len(), usize::from(!deleted));
+    }
+    Ok(())
+}
+
 /// A new token that the list does not have yet is looked for again; one that stays
 /// away is gone.
 #[tokio::test]

@@ -224,7 +224,7 @@ async fn interrupted() -> anyhow::Result<()> {
 }
 
 /// A second, and what a busy machine needs to end two programs.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_millis(2_500);
 
 /// Presses Ctrl-C once an operation was asked for, and says how long the CLI needed
 /// to end. A terminal sends it to the provider as well.

@@ -213,7 +213,7 @@ fn says(run: &Run, expected: &str) {
 /// A wait that changes nothing ends within a second, and what the CLI needs beside that.
 #[track_caller]
 fn at_once(took: Duration) {
-    assert!(took < Duration::from_secs(5), "it took {took:?}");
+    assert!(took < Duration::from_secs(4), "it took {took:?}");
 }
 
 fn busy() -> Fault {

@@ -107,6 +107,8 @@ pub(super) const ABSENT: &str =
     "Nothing was created, as far as the list of the user's tokens tells: it has no new one.";
 pub(super) const UNKNOWN: &str = "Whether it was created all the same could not be found out. The next plan tells: it warns of a token that may be left \
                                   over, and says how to delete it.";
+pub(super) const UNSEEN: &str = "Whether it was created all the same could not be found out, since the user's tokens may not be listed. Ask somebody who may to \
+                                 look for a new one with this description, and to delete it: nobody knows its value.";
 
 /// How long the outcome of a create is looked for.
 const SETTLING: Duration = Duration::from_secs(15);

@@ -802,6 +802,7 @@ fn without_value(
         let what = format!("An auth token for user {user_id} could not be created");
         let known = match outcome {
             Outcome::Absent => lost::ABSENT,
+            _ if create.held.is_none() => lost::UNSEEN,
             _ => lost::UNKNOWN,
         };
         return with(CANNOT_CREATE, &what, known).into();

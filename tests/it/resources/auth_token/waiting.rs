@@ -311,6 +311,32 @@ async fn another_ones_token() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Nobody may list the user's tokens, and the answer to the create stays lost: there is
+/// nothing that tells what it made, and no plan that would.
+#[tokio::test]
+async fn a_lost_answer_and_no_list() -> anyhow::Result<()> {
+    let cloud = impatient().await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let hidden = Fault::error(404, "NotAuthorizedOrNotFound", "Not found.");
+    cloud.emulator.fail_always("ListAuthTokens", hidden);
+    let lost = Fault::cut_answer();
+    cloud.emulator.fail_always("CreateAuthToken", lost);
+    let plan = token.plan(docker()).await?;
+    let problems = token.apply_planned(&plan).await.unwrap_err();
+    expect![[r#"
+        Error: Cannot create auth token
+
+        An auth token for user USER could not be created. CreateAuthToken of service identity got no answer from HOST in the last of 8 attempts: connection closed before message completed.
+
+        Check the network, the provider's arguments "region" and "endpoint", and whether a proxy is needed (HTTPS_PROXY).
+
+        Whether it was created all the same could not be found out, since the user's tokens may not be listed. Ask somebody who may to look for a new one with this description, and to delete it: nobody knows its value.
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)"#]].assert_eq(&cloud.neutral(&problems.to_string()));
+    assert!(token.state().is_null());
+    Ok(())
+}
+
 /// A new token that the list does not have yet is looked for again; one that stays
 /// away is gone.
 #[tokio::test]
@@ -468,7 +494,7 @@ async fn interrupted(
 }
 
 /// The time for an operation is over while the service is silent: that is what is said,
-/// and not that somebody interrupted the run, and it is said soon after.
+/// and not that somebody interrupted the run, and it is said to the second.
 #[tokio::test]
 async fn no_time_left() -> anyhow::Result<()> {
     let cloud = Cloud::start().await?;
@@ -478,7 +504,7 @@ async fn no_time_left() -> anyhow::Result<()> {
     let mut note = |began: Instant, problems: Problems| {
         let took = began.elapsed();
         assert!(
-            (Duration::from_secs(1)..Duration::from_secs(1) + SOON).contains(&took),
+            (Duration::from_secs(1)..Duration::from_secs(3)).contains(&took),
             "{took:?}"
         );
         said.push(cloud.neutral(&problems.to_string()));

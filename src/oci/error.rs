@@ -32,6 +32,8 @@ pub enum Error {
         opc_request_id: String,
         /// How often it was asked.
         attempts: u32,
+        /// Whether an attempt before ended without a word about what it did.
+        unheard: bool,
         /// How long the service asked to wait, when that is longer than we
         /// wait, and why it was not asked again.
         retry_after: Option<Duration>,
@@ -49,6 +51,8 @@ pub enum Error {
         host: String,
         /// How often it was asked.
         attempts: u32,
+        /// Whether an attempt before ended without a word about what it did.
+        unheard: bool,
         /// Why, without the address's query.
         source: reqwest::Error,
     },
@@ -161,10 +165,24 @@ impl Error {
     }
 
     /// Whether the service may have done what was asked for, although it did not
-    /// say so: it was silent, could not be understood, or failed half way.
+    /// say so: it was silent, could not be understood, or failed half way. Who was
+    /// turned away at the door was told nothing of the attempts before.
     pub fn is_ambiguous(&self) -> bool {
         match self {
-            Error::Transport { source, .. } => !source.is_builder() && !source.is_connect(),
+            Error::Transport {
+                source, unheard, ..
+            } => *unheard || (!source.is_builder() && !source.is_connect()),
+            Error::Service {
+                status: 401 | 429,
+                unheard,
+                ..
+            } => *unheard,
+            Error::Service {
+                status: 409,
+                code,
+                unheard,
+                ..
+            } => *unheard && code::IN_BETWEEN.contains(&code.as_str()),
             Error::Service { status, .. } => *status >= 500 && *status != 501,
             Error::Decode { .. } | Error::StoppedUnheard => true,
             _ => false,
@@ -216,10 +234,17 @@ impl Error {
         }
     }
 
-    /// The same after so many attempts.
-    pub(super) fn after(mut self, made: u32) -> Self {
-        if let Error::Service { attempts, .. } | Error::Transport { attempts, .. } = &mut self {
+    /// The same after so many attempts, one of which may have been `lost`.
+    pub(super) fn after(mut self, made: u32, lost: bool) -> Self {
+        if let Error::Service {
+            attempts, unheard, ..
+        }
+        | Error::Transport {
+            attempts, unheard, ..
+        } = &mut self
+        {
             *attempts = made;
+            *unheard = lost;
         }
         self
     }
@@ -263,6 +288,10 @@ pub(super) mod code {
     pub(crate) const RESOURCE_ALREADY_EXISTS: &str = "ResourceAlreadyExists";
     pub(crate) const RESOURCE_DISABLED: &str = "ResourceDisabled";
     pub(crate) const USER_CAPACITY_EXCEEDED: &str = "UserCapacityExceeded";
+
+    /// Those of a 409 that passes: something else is going on at the same time, which
+    /// may be an earlier attempt of the same call.
+    pub(crate) const IN_BETWEEN: [&str; 2] = [INCORRECT_STATE, LOCK_CONFLICT];
 }
 
 /// Code and message out of the body of a refusal. Gateways and identity
@@ -379,6 +408,7 @@ mod tests {
             message,
             opc_request_id: "ABC/DEF".to_owned(),
             attempts: 1,
+            unheard: false,
             retry_after: None,
             clock_skew: None,
         }

@@ -33,6 +33,7 @@ pub async fn registry_login(
         operation: OPERATION,
         host: host.clone(),
         attempts: 1,
+        unheard: false,
         source: source.without_url(),
     };
     let response = http
@@ -64,6 +65,7 @@ pub async fn registry_login(
                 .to_owned(),
             region: String::new(),
             attempts: 1,
+            unheard: false,
             retry_after: None,
             clock_skew: None,
         });

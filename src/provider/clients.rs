@@ -314,11 +314,12 @@ impl Clients {
         deleted.unwrap_or_else(PoisonError::into_inner).contains(id)
     }
 
-    /// Remembers an auth token that is in a state: nobody has left it over.
-    pub(crate) fn note_kept_token(&self, id: &str) {
+    /// Remembers an auth token that is in a state: nobody has left it over. Says
+    /// whether that is news.
+    pub(crate) fn note_kept_token(&self, id: &str) -> bool {
         let kept = self.kept_tokens.lock();
         kept.unwrap_or_else(PoisonError::into_inner)
-            .insert(id.to_owned());
+            .insert(id.to_owned())
     }
 
     /// Whether this process knows an auth token from a state.

@@ -408,6 +408,7 @@ pub(super) fn answer(error: &oci::Error) -> String {
             host,
             attempts,
             source,
+            ..
         } => no_answer(
             &format!("{} got no answer from {host}", named(operation)),
             *attempts,
@@ -952,6 +953,7 @@ mod tests {
             opc_request_id: "ID".to_owned(),
             region: "sa-saopaulo-1".to_owned(),
             attempts: 1,
+            unheard: false,
             retry_after: None,
             clock_skew: None,
         }

@@ -7,7 +7,7 @@ use ocir::emulator::Emulator;
 use serde_json::{Value as Json, json};
 
 use super::root;
-use crate::support::cli::Workspace;
+use crate::support::{cli::Workspace, skipped};
 
 const FILES: [&str; 4] = [
     "github-actions/registry.yml",
@@ -138,7 +138,7 @@ async fn signing_in_at_github() -> anyhow::Result<()> {
         let found = Command::new(program).arg("--version").output().is_ok();
         if !found {
             assert!(std::env::var_os("CI").is_none(), "there is no {program}");
-            eprintln!("skipped: there is no {program}");
+            skipped(&format!("there is no {program}"));
             return Ok(());
         }
     }

@@ -340,7 +340,7 @@ async fn interrupted_at_a_create_without_an_answer() -> anyhow::Result<()> {
     let first = async {
         lost.fail_always(create, Fault::delay(FOR_EVER));
         let (run, took) = lost.until(&APPLY, create, 1).await?.interrupted().await?;
-        last_word(took, 14);
+        last_word(took, 18);
         says(
             &run,
             "Nothing was created: the compartment has no repository of this name.",
@@ -351,7 +351,7 @@ async fn interrupted_at_a_create_without_an_answer() -> anyhow::Result<()> {
         made.fail_next(create, Fault::cut_answer());
         made.fail_next(create, Fault::delay(FOR_EVER));
         let (_, took) = made.until(&APPLY, create, 2).await?.interrupted().await?;
-        last_word(took, 14);
+        last_word(took, 18);
         let recorded = made.recorded()?;
         let id = made.cloud.repository("team/web")["id"].clone();
         assert_eq!(recorded["attributes"]["id"], id);
@@ -363,7 +363,7 @@ async fn interrupted_at_a_create_without_an_answer() -> anyhow::Result<()> {
         unknown.fail_always(create, Fault::delay(FOR_EVER));
         let run = unknown.until(&APPLY, create, 2).await?;
         let (run, took) = run.interrupted().await?;
-        last_word(took, 19);
+        last_word(took, 23);
         says(
             &run,
             "Whether it was created all the same could not be found out.",
@@ -397,7 +397,7 @@ async fn interrupted_at_a_change_without_an_answer() -> anyhow::Result<()> {
     ) else {
         return Ok(());
     };
-    let last_word = |took: Duration| assert!(took < Duration::from_secs(14), "it took {took:?}");
+    let last_word = |took: Duration| assert!(took < Duration::from_secs(18), "it took {took:?}");
     let silence = || Fault::delay(FOR_EVER);
     let r#move = "ChangeContainerRepositoryCompartment";
     let update = "UpdateContainerRepository";

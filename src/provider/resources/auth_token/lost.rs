@@ -5,17 +5,20 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{oci, provider::absence};
+use crate::{
+    oci,
+    provider::{absence, clients::Clients},
+};
 
 /// A create that can be repeated.
 #[derive(Clone, Copy)]
 pub(super) struct Create<'a> {
+    pub(super) clients: &'a Clients,
     pub(super) oci: &'a oci::Client,
     pub(super) user_id: &'a str,
     pub(super) description: &'a str,
     pub(super) retry_token: &'a str,
-    /// OCIDs of the tokens that the user held before; nothing when they may not be
-    /// listed.
+    /// OCIDs of the tokens that were listed before; nothing when they may not be.
     pub(super) held: Option<&'a [String]>,
 }
 
@@ -79,13 +82,17 @@ impl Create<'_> {
         };
         let outcome = tokio::time::timeout(time, ask).await;
         match (outcome.unwrap_or(Outcome::Unknown), made) {
-            (Outcome::Unknown, Some(token)) => Outcome::Valueless(Box::new(token)),
+            // Another resource may have one of this description since.
+            (Outcome::Unknown, Some(token)) if self.clients.note_kept_token(&token.id) => {
+                Outcome::Valueless(Box::new(token))
+            }
             (outcome, _) => outcome,
         }
     }
 
     fn may_have_made(&self, token: &oci::AuthToken, held: &[String]) -> bool {
         !held.contains(&token.id)
+            && !self.clients.is_kept_token(&token.id)
             && !absence::is_deleted(&token.lifecycle_state)
             && token.description.as_deref().unwrap_or_default() == self.description
     }
@@ -100,6 +107,8 @@ pub(super) const ABSENT: &str =
     "Nothing was created, as far as the list of the user's tokens tells: it has no new one.";
 pub(super) const UNKNOWN: &str = "Whether it was created all the same could not be found out. The next plan tells: it warns of a token that may be left \
                                   over, and says how to delete it.";
+pub(super) const UNSEEN: &str = "Whether it was created all the same could not be found out, since the user's tokens may not be listed. Ask somebody who may to \
+                                 look for a new one with this description, and to delete it: nobody knows its value.";
 
 /// How long the outcome of a create is looked for.
 const SETTLING: Duration = Duration::from_secs(15);

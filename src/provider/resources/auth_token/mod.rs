@@ -178,6 +178,7 @@ impl Resource for AuthToken {
         let ocir = self.clients.ocir(cx).await?;
         let usernames = self.usernames(cx, &oci, &user_id).await;
         let create = lost::Create {
+            clients: &self.clients,
             oci: &oci,
             user_id: &user_id,
             description: &description,
@@ -553,8 +554,9 @@ impl AuthToken {
         Ok(())
     }
 
-    /// The OCIDs of the tokens that the user holds when there is room for another
-    /// one; nothing when they may not be listed.
+    /// The OCIDs of the tokens that are listed, when there is room for another one;
+    /// nothing when they may not be. A list may have those for a moment longer that do
+    /// not count any more.
     async fn room(
         &self,
         cx: &Context,
@@ -564,12 +566,11 @@ impl AuthToken {
     ) -> Result<Option<Vec<String>>> {
         match oci.list_auth_tokens(user_id).await {
             Ok(tokens) => {
+                let listed = tokens.iter().map(|token| token.id.clone()).collect();
                 let held = self.held(user_id, tokens, Some(description), None);
                 match held.is_full() {
                     true => Err(held.error().into()),
-                    false => Ok(Some(
-                        held.tokens.into_iter().map(|token| token.id).collect(),
-                    )),
+                    false => Ok(Some(listed)),
                 }
             }
             // Who may create may be forbidden to look, and the create tells.
@@ -801,6 +802,7 @@ fn without_value(
         let what = format!("An auth token for user {user_id} could not be created");
         let known = match outcome {
             Outcome::Absent => lost::ABSENT,
+            _ if create.held.is_none() => lost::UNSEEN,
             _ => lost::UNKNOWN,
         };
         return with(CANNOT_CREATE, &what, known).into();

@@ -135,7 +135,8 @@ impl Resource for Repository {
         {
             plan.planned.defined_tags = Attr::Known(prior.clone());
         }
-        if let Some(prior) = plan.prior {
+        // One that is made anew has what is configured, and what a tag default adds.
+        if let Some(prior) = plan.prior.filter(|_| !plan.is_replacement()) {
             let planned = &plan.planned.defined_tags;
             let keys = tags::unexplained(&cx.private, &prior.defined_tags, planned);
             if !keys.is_empty() {

@@ -16,6 +16,7 @@ use super::docker;
 use crate::support::{
     core::Host,
     provider::{Cloud, environment},
+    skipped,
 };
 
 /// A way to sign in.
@@ -95,7 +96,7 @@ async fn whose_token() -> anyhow::Result<()> {
     ];
     for (machine, expected) in expected {
         if machine.0 == WORKLOAD.0 && !cfg!(target_os = "linux") {
-            eprintln!("not tried: a cluster's service needs an address that only Linux has");
+            skipped("a cluster's service needs an address that only Linux has");
             continue;
         }
         let folder = tempfile::tempdir()?;
@@ -169,7 +170,7 @@ async fn a_session_is_a_user() -> anyhow::Result<()> {
 async fn a_login_for_everybody() -> anyhow::Result<()> {
     for machine in [INSTANCE, RESOURCE, WORKLOAD, SESSION] {
         if machine.0 == WORKLOAD.0 && !cfg!(target_os = "linux") {
-            eprintln!("not tried: a cluster's service needs an address that only Linux has");
+            skipped("a cluster's service needs an address that only Linux has");
             continue;
         }
         let folder = tempfile::tempdir()?;

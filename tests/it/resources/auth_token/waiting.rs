@@ -22,6 +22,10 @@ async fn slow(delay: Duration) -> anyhow::Result<Cloud> {
 
 const NEVER: Duration = Duration::from_secs(24 * 3600);
 
+/// At once, on a machine that does other things as well; what is not at once takes ten
+/// seconds and more.
+const SOON: Duration = Duration::from_secs(5);
+
 /// The create ends when the registry accepts the token, not before; without the
 /// wait it ends at once.
 #[tokio::test]
@@ -79,7 +83,7 @@ async fn not_usable_in_time() -> anyhow::Result<()> {
     let began = Instant::now();
     token.apply_planned(&plan).await?;
     assert!(began.elapsed() >= Duration::from_secs(1));
-    assert!(began.elapsed() < Duration::from_secs(2));
+    assert!(began.elapsed() < Duration::from_secs(1) + SOON);
     assert!(!token.is_tainted());
     assert!(token.state()["token"].is_string());
     expect![[r#"
@@ -161,7 +165,7 @@ async fn interrupted_while_waiting() -> anyhow::Result<()> {
         cloud.host.stop().await.map(|()| at)
     };
     let (applied, stopped) = tokio::join!(token.apply_planned(&plan), stop);
-    assert!(stopped?.elapsed() < Duration::from_secs(1));
+    assert!(stopped?.elapsed() < SOON);
     applied?;
     assert!(!token.is_tainted());
     assert!(token.state()["token"].is_string());
@@ -183,7 +187,9 @@ async fn interrupted_while_creating() -> anyhow::Result<()> {
     let slow = Fault::delay(Duration::from_millis(700));
     cloud.emulator.fail_next("CreateAuthToken", slow);
     let stop = async {
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        while cloud.emulator.begun("CreateAuthToken") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         cloud.host.stop().await
     };
     let (applied, stopped) = tokio::join!(token.apply_planned(&plan), stop);
@@ -203,8 +209,11 @@ async fn interrupted_before_creating() -> anyhow::Result<()> {
     let plan = token.plan(docker()).await?;
     let slow = Fault::delay(Duration::from_secs(30));
     cloud.emulator.fail_next("ListAuthTokens", slow);
+    cloud.emulator.clear_requests();
     let stop = async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        while cloud.emulator.begun("ListAuthTokens") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         cloud.host.stop().await
     };
     let (applied, stopped) = tokio::join!(token.apply_planned(&plan), stop);
@@ -248,6 +257,83 @@ async fn an_answer_that_stays_lost() -> anyhow::Result<()> {
     token.apply_planned(&plan).await?;
     assert!(token.state()["token"].is_string());
     assert_eq!(cloud.emulator.auth_tokens().len(), 1);
+    Ok(())
+}
+
+/// The answer to the create is lost, and whoever asks again is turned away until the
+/// client gives up: that the last attempt did nothing says nothing of the first.
+#[tokio::test]
+async fn turned_away_after_a_lost_answer() -> anyhow::Result<()> {
+    let cloud = impatient().await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let plan = token.plan(docker()).await?;
+    let turned_away = std::iter::repeat_with(|| Fault::status(429)).take(7);
+    for fault in std::iter::once(Fault::cut_answer()).chain(turned_away) {
+        cloud.emulator.fail_next("CreateAuthToken", fault);
+    }
+    token.apply_planned(&plan).await?;
+    assert_eq!(cloud.emulator.auth_tokens().len(), 1);
+    assert_eq!(token.state()["id"], cloud.emulator.auth_tokens()[0]["id"]);
+    assert!(token.state()["token"].is_string());
+    assert!(!token.is_tainted());
+    Ok(())
+}
+
+/// A create never arrives, and the list that is asked what it made has a token of the same
+/// description that somebody else made: one that this run deleted, which the list has for
+/// a moment longer, or that of another resource, which it did not have before. Neither is
+/// this create's, and neither gets into its state, where the next apply would delete it.
+#[tokio::test]
+async fn another_ones_token() -> anyhow::Result<()> {
+    for deleted in [true, false] {
+        let cloud = impatient().await?;
+        let [mut other, mut token] = [(); 2].map(|()| cloud.host.resource("oci_auth_token"));
+        other.apply(docker()).await?;
+        let list = Json::Array(cloud.emulator.auth_tokens()).to_string();
+        let list = || Fault::body(200, &list);
+        if deleted {
+            other.destroy().await?;
+        }
+        let plan = token.plan(docker()).await?;
+        let before = if deleted {
+            list()
+        } else {
+            Fault::body(200, "[]")
+        };
+        cloud.emulator.fail_next("ListAuthTokens", before);
+        cloud.emulator.fail_always("ListAuthTokens", list());
+        cloud.emulator.fail_always("CreateAuthToken", Fault::cut(0));
+        let problems = token.apply_planned(&plan).await.unwrap_err().to_string();
+        assert!(problems.contains("Nothing was created"), "{problems}");
+        assert!(token.state().is_null());
+        assert_eq!(cloud.emulator.auth_tokens().len(), usize::from(!deleted));
+    }
+    Ok(())
+}
+
+/// Nobody may list the user's tokens, and the answer to the create stays lost: there is
+/// nothing that tells what it made, and no plan that would.
+#[tokio::test]
+async fn a_lost_answer_and_no_list() -> anyhow::Result<()> {
+    let cloud = impatient().await?;
+    let mut token = cloud.host.resource("oci_auth_token");
+    let hidden = Fault::error(404, "NotAuthorizedOrNotFound", "Not found.");
+    cloud.emulator.fail_always("ListAuthTokens", hidden);
+    let lost = Fault::cut_answer();
+    cloud.emulator.fail_always("CreateAuthToken", lost);
+    let plan = token.plan(docker()).await?;
+    let problems = token.apply_planned(&plan).await.unwrap_err();
+    expect![[r#"
+        Error: Cannot create auth token
+
+        An auth token for user USER could not be created. CreateAuthToken of service identity got no answer from HOST in the last of 8 attempts: connection closed before message completed.
+
+        Check the network, the provider's arguments "region" and "endpoint", and whether a proxy is needed (HTTPS_PROXY).
+
+        Whether it was created all the same could not be found out, since the user's tokens may not be listed. Ask somebody who may to look for a new one with this description, and to delete it: nobody knows its value.
+
+        Signed in as: user USER (API key FINGERPRINT, argument private_key)"#]].assert_eq(&cloud.neutral(&problems.to_string()));
+    assert!(token.state().is_null());
     Ok(())
 }
 
@@ -304,7 +390,7 @@ async fn interrupted_while_looking() -> anyhow::Result<()> {
         cloud.host.stop().await.map(|()| at)
     };
     let (refreshed, stopped) = tokio::join!(token.refresh(), stop);
-    assert!(stopped?.elapsed() < Duration::from_secs(1));
+    assert!(stopped?.elapsed() < SOON);
     expect![[r#"
         Error: Cannot read auth token
 
@@ -323,7 +409,7 @@ async fn interrupted_after_a_lost_answer() -> anyhow::Result<()> {
     let plan = token.plan(docker()).await?;
     let (applied, took) = interrupted(&cloud, &mut token, &plan, Fault::cut_answer()).await?;
     applied?;
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < SOON, "{took:?}");
     assert_eq!(cloud.emulator.auth_tokens().len(), 1);
     assert_eq!(token.state()["id"], cloud.emulator.auth_tokens()[0]["id"]);
     assert!(token.state()["token"].is_string());
@@ -342,7 +428,7 @@ async fn interrupted_after_a_lost_create() -> anyhow::Result<()> {
     let mut token = cloud.host.resource("oci_auth_token");
     let plan = token.plan(docker()).await?;
     let (applied, took) = interrupted(&cloud, &mut token, &plan, Fault::cut(0)).await?;
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(took < SOON, "{took:?}");
     expect![[r#"
         Error: Cannot create auth token
 
@@ -366,7 +452,7 @@ async fn interrupted_and_not_answered_again() -> anyhow::Result<()> {
     let silence = Fault::delay(Duration::from_secs(60));
     cloud.emulator.fail_always("CreateAuthToken", silence);
     let (applied, took) = interrupted(&cloud, &mut token, &plan, Fault::cut_answer()).await?;
-    assert!(took < Duration::from_secs(6), "{took:?}");
+    assert!(took < Duration::from_secs(5) + SOON, "{took:?}");
     expect![[r#"
         Error: Auth token was created and its value is lost
 
@@ -418,7 +504,7 @@ async fn no_time_left() -> anyhow::Result<()> {
     let mut note = |began: Instant, problems: Problems| {
         let took = began.elapsed();
         assert!(
-            (Duration::from_secs(1)..Duration::from_millis(2_500)).contains(&took),
+            (Duration::from_secs(1)..Duration::from_secs(3)).contains(&took),
             "{took:?}"
         );
         said.push(cloud.neutral(&problems.to_string()));
@@ -505,7 +591,7 @@ async fn no_time_left_after_a_lost_answer() -> anyhow::Result<()> {
     }
     let began = Instant::now();
     token.apply_planned(&plan).await?;
-    assert!(began.elapsed() < Duration::from_secs(4));
+    assert!(began.elapsed() < Duration::from_secs(2) + SOON);
     assert!(token.state()["token"].is_string());
     assert!(!token.is_tainted());
     Ok(())

@@ -203,6 +203,18 @@ async fn tags_that_came_along() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A repository that is made anew has no tags to be removed, so nothing is said of them.
+#[tokio::test]
+async fn tags_that_came_along_and_a_new_name() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let mut repository = arrived(&cloud, false).await?;
+    let renamed = with(cloud.web(), json!({ "display_name": "team/new" }));
+    let plan = repository.plan(renamed).await?;
+    assert_eq!(plan.action, Action::Replace);
+    assert_eq!(plan.warnings, Vec::<String>::new());
+    Ok(())
+}
+
 /// The way out that the warning shows: with the tags of the tag default ignored, the plan
 /// after an import or a move is empty, and no later change removes them.
 #[tokio::test]

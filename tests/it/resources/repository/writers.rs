@@ -17,7 +17,7 @@ async fn meanwhile<T>(
     other: impl AsyncFnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<T> {
     let begun = cloud.emulator.begun(operation);
-    let slow = Fault::delay(Duration::from_millis(700));
+    let slow = Fault::delay(Duration::from_secs(2));
     cloud.emulator.fail_next(operation, slow);
     let other = async {
         while cloud.emulator.begun(operation) == begun {

@@ -740,7 +740,11 @@ async fn third_token() -> anyhow::Result<()> {
             ocid1.credential.OCID "laptop", 0 seconds old (created 2100-01-02T03:04:05.678Z)
             ocid1.credential.OCID "pipeline", 0 seconds old (created 2100-01-02T03:04:05.678Z)
 
-        Another one can be created only after one of them is deleted. Delete one that is not used any more, or import it to manage it here. A token that is replaced frees its own place, unless create_before_destroy keeps it until the new one exists."#]].assert_eq(&cloud.neutral(&problem));
+        Another one can be created only after one of them is deleted. A token that is replaced frees its own place, unless create_before_destroy keeps it until the new one exists.
+
+        Delete one that is not used any more:
+            oci iam auth-token delete --user-id USER --auth-token-id TOKEN_OCID
+        or import it to manage it here."#]].assert_eq(&cloud.neutral(&problem));
     assert_eq!(third.state(), Json::Null);
     assert_eq!(cloud.emulator.auth_tokens().len(), 2);
     Ok(())

@@ -475,7 +475,8 @@ mod tests {
         );
     }
 
-    /// Validators run on what is known, however deep, and all of them.
+    /// Validators run on what is known, however deep, and all of them; what is
+    /// required is not null.
     #[test]
     fn validators() {
         let block = Everything::block();
@@ -487,7 +488,10 @@ mod tests {
             messages.collect::<Vec<_>>().join("\n")
         };
         assert_eq!(messages(&with("type", Value::UNKNOWN)), "");
-        assert_eq!(messages(&with("type", Value::Null)), "");
+        assert_eq!(
+            messages(&with("type", Value::Null)),
+            "type: Argument \"type\" must have a value, but what it is set to is null."
+        );
         expect_test::expect![[r#"
             type: Argument "type" must be lower case.
             type: Argument "type" must have at most 3 characters."#]]

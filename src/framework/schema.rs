@@ -222,6 +222,9 @@ impl Nesting {
     }
 }
 
+/// What is wrong with a required argument without a value.
+const NULL: &str = "must have a value, but what it is set to is null";
+
 fn validate_attributes(
     attributes: &[Attribute],
     config: &Value,
@@ -231,6 +234,12 @@ fn validate_attributes(
     for attribute in attributes {
         let path = path.then(Step::Attribute(attribute.name.clone()));
         let value = match config.get(&attribute.name) {
+            // Hosts refuse an argument that is not there, and let one pass that is
+            // set to something that turns out to be null.
+            Some(Value::Null) if attribute.mode == Mode::Required => {
+                diagnostics.push(model::invalid(path, NULL));
+                continue;
+            }
             None | Some(Value::Null | Value::Unknown(_)) => continue,
             Some(value) => value,
         };

@@ -27,7 +27,7 @@ pub(super) fn load(work: &Work<'_>, directory: &Path, tag: Option<&str>) -> Resu
         return Err(Error::NotAFile {
             path: directory.to_owned(),
             kind: file::kind(&metadata),
-            expected: "the directory of an image layout",
+            expected: "the directory of an image layout; an archive is written docker-archive:FILE or oci-archive:FILE",
         });
     }
     load_from(work, &Store::Directory(directory), tag)
@@ -280,7 +280,7 @@ mod tests {
         expect![[r#"
             (
                 false,
-                "\"DIR/image\" is a file, not the directory of an image layout",
+                "\"DIR/image\" is a file, not the directory of an image layout; an archive is written docker-archive:FILE or oci-archive:FILE",
             )
         "#]]
         .assert_debug_eq(&load());

@@ -242,10 +242,27 @@ fn source_advice(error: &image::Error) -> Option<String> {
             Some("No tool that saves images writes such an archive, so nothing of it is used.")
         }
         E::SourceChanged { .. } => Some(CHANGED),
+        E::Read { .. } => return whereabouts(error),
         E::Remote { source, .. } => return find(&**source).and_then(remote_advice),
         _ => None,
     };
     advice.map(str::to_owned)
+}
+
+/// Where a file was looked for that is not there, unless its path says so.
+pub(super) fn whereabouts(error: &image::Error) -> Option<String> {
+    let image::Error::Read { place, .. } = error else {
+        return None;
+    };
+    // A path is quoted, and what is no path is not.
+    let path = place.strip_prefix('"')?;
+    if !error.is_missing() || std::path::Path::new(path).is_absolute() {
+        return None;
+    }
+    let directory = std::env::current_dir().ok()?;
+    Some(format!(
+        "It was looked for in {directory:?}, where the CLI runs. A path that begins with \"${{path.module}}/\" is beside the configuration."
+    ))
 }
 
 /// What to do about a registry that an image is read from.
@@ -346,6 +363,11 @@ pub(super) fn sentence(error: &dyn StdError) -> String {
 }
 
 fn capital(text: &str) -> String {
+    // An address or a path stays as it is written.
+    let first = text.split_whitespace().next().unwrap_or_default();
+    if first.contains(['/', '.', '_']) {
+        return text.to_owned();
+    }
     let mut letters = text.chars();
     letters
         .next()
@@ -1089,6 +1111,21 @@ mod tests {
 
             Signing in as: user ocid1.user.oc1..a (session token, profile SESSION)"#]].assert_eq(&said.join("\n"));
         Ok(())
+    }
+
+    /// A sentence begins with a capital letter, unless it begins with an address, a
+    /// host or a path.
+    #[test]
+    fn capitals() {
+        for (text, expected) in [
+            ("cannot read it", "Cannot read it"),
+            ("the host gru.ocir.io is", "The host gru.ocir.io is"),
+            ("unix:///run/d.sock is", "unix:///run/d.sock is"),
+            ("gru.ocir.io is", "gru.ocir.io is"),
+            ("", ""),
+        ] {
+            assert_eq!(capital(text), expected);
+        }
     }
 
     /// A status is told once, whatever the answer repeats, and the sentence ends.

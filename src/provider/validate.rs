@@ -11,7 +11,7 @@ use crate::{
 /// How many uploads at once are sensible.
 pub(crate) const UPLOADS: RangeInclusive<i64> = 1..=64;
 
-/// An OCID. Which kind is left to the service: OCIDs are opaque.
+/// An OCID, of whatever kind.
 pub(crate) fn ocid(value: &Value) -> Result<(), String> {
     let text = text(value);
     let plain = text
@@ -23,6 +23,19 @@ pub(crate) fn ocid(value: &Value) -> Result<(), String> {
     Err(format!(
         "must be an OCID, which begins with \"ocid1.\"; \"{text}\" is none"
     ))
+}
+
+/// The OCID of a compartment, or of the tenancy, which is the root one. Another
+/// kind is a slip that the service answers as it answers a missing right.
+pub(crate) fn compartment(value: &Value) -> Result<(), String> {
+    ocid(value)?;
+    let text = text(value);
+    match text.split('.').nth(1) {
+        Some("compartment" | "tenancy") => Ok(()),
+        _ => Err(format!(
+            "must be the OCID of a compartment or of the tenancy; \"{text}\" is one of something else"
+        )),
+    }
 }
 
 /// The name of a repository, without namespace.

@@ -415,6 +415,36 @@ async fn compartment_that_is_not_found() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The OCID is that of something else, it is empty, as an unset variable of a shell
+/// is, or what it is set to turns out to be null.
+#[tokio::test]
+async fn compartment_that_is_none() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let wrong = async |compartment_id: Json| {
+        let mut repository = cloud.host.resource("ocir_repository");
+        let config = json!({ "compartment_id": compartment_id, "display_name": "web" });
+        let problem = problem(repository.plan(config).await.map(drop));
+        cloud.neutral(&problem)
+    };
+    expect![[r#"
+        Error: Invalid value
+
+        Argument "compartment_id" must be the OCID of a compartment or of the tenancy; "ocid1.user.OCID" is one of something else.
+          with compartment_id"#]].assert_eq(&wrong(json!("ocid1.user.oc1..a")).await);
+    expect![[r#"
+        Error: Invalid value
+
+        Argument "compartment_id" must be an OCID, which begins with "ocid1."; "" is none.
+          with compartment_id"#]]
+    .assert_eq(&wrong(json!("")).await);
+    expect![[r#"
+        Error: Invalid value
+
+        Argument "compartment_id" must have a value, but what it is set to is null.
+          with compartment_id"#]].assert_eq(&wrong(Json::Null).await);
+    Ok(())
+}
+
 /// Somebody has the name; the way out is an import, when it can be seen.
 #[tokio::test]
 async fn name_that_is_taken() -> anyhow::Result<()> {
@@ -978,7 +1008,7 @@ async fn source_that_never_comes() -> anyhow::Result<()> {
     expect![[r#"
         Warning: Image source does not exist yet
 
-        Cannot read "DIRECTORY/later": No such file or directory (os error 2). It may be made during the apply; until then the digest is not known. If the path is mistyped, the apply will fail.
+        Cannot read "DIRECTORY/later": No such file or directory (os error 2). It may be made during the apply; until then the digest is not known. If it is mistyped, the apply will fail.
           with source"#]].assert_eq(&files.neutral(&cloud, &plan.warnings.join("\n\n")));
     let problem = problem(push.apply_planned(&plan).await);
     expect![[r#"
@@ -988,6 +1018,35 @@ async fn source_that_never_comes() -> anyhow::Result<()> {
           with source"#]]
     .assert_eq(&files.neutral(&cloud, &problem));
     assert_eq!(push.state(), Json::Null);
+    Ok(())
+}
+
+/// A path that is relative does not say where the file was looked for.
+#[tokio::test]
+async fn relative_path_of_a_source_that_is_not_there() -> anyhow::Result<()> {
+    let cloud = cloud().await?;
+    let files = Files::new()?;
+    let mut push = cloud.host.resource("ocir_image_push");
+    let mut config = files.push();
+    config["source"] = json!("docker-archive:images/later.tar");
+    let plan = push.plan(config).await?;
+    let here = std::env::current_dir()?.display().to_string();
+    let neutral = |text: &str| files.neutral(&cloud, text).replace(&here, "HERE");
+    expect![[r#"
+        Warning: Image source does not exist yet
+
+        Cannot read "images/later.tar": No such file or directory (os error 2). It may be made during the apply; until then the digest is not known. If it is mistyped, the apply will fail.
+
+        It was looked for in "HERE", where the CLI runs. A path that begins with "${path.module}/" is beside the configuration.
+          with source"#]].assert_eq(&neutral(&plan.warnings.join("\n\n")));
+    let problem = problem(push.apply_planned(&plan).await);
+    expect![[r#"
+        Error: Cannot read image source
+
+        Cannot read "images/later.tar": No such file or directory (os error 2).
+
+        It was looked for in "HERE", where the CLI runs. A path that begins with "${path.module}/" is beside the configuration.
+          with source"#]].assert_eq(&neutral(&problem));
     Ok(())
 }
 

@@ -32,7 +32,9 @@ resource "ocir_image_push" "webapp" {
 }
 
 # The same login as a file for programs. It is in the environment of this command
-# alone, and in the folder that the command removes again.
+# alone, and in the folder that the command removes again. The command runs docker;
+# check_command is another one, such as "true" against the emulator, which docker asks
+# by TLS and does not find.
 resource "terraform_data" "check" {
   triggers_replace = [ocir_image_push.webapp.digest_reference]
 

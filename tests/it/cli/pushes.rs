@@ -149,7 +149,7 @@ async fn source_changed_after_the_plan() -> anyhow::Result<()> {
     assert!(words.contains("inconsistent final plan"), "{text}");
     for part in [
         "Warning: Image source changed since the last plan",
-        "A plan that was made before this cannot be applied",
+        "This concerns only a plan that was made before",
     ] {
         assert!(words.replace("│ ", "").contains(part), "{text}");
     }

@@ -195,7 +195,7 @@ async fn tag_that_comes_later() -> anyhow::Result<()> {
     expect![[r#"
         Warning: Image source does not exist yet
 
-        The image docker://SOURCE/elsewhere/team/web:later cannot be read: SOURCE has no such image, or does not show it to user "elsewhere/docker@example.com" of ~/.docker/config.json. It may be made during the apply; until then the digest is not known. If the path is mistyped, the apply will fail.
+        The image docker://SOURCE/elsewhere/team/web:later cannot be read: SOURCE has no such image, or does not show it to user "elsewhere/docker@example.com" of ~/.docker/config.json. It may be made during the apply; until then the digest is not known. If it is mistyped, the apply will fail.
           with source"#]].assert_eq(&two.neutral(&plan.warnings.join("\n\n")));
     assert_eq!(plan.after["digest"], unknown());
     let problems = push

@@ -553,7 +553,7 @@ async fn source_does_not_exist_yet() -> anyhow::Result<()> {
     expect![[r#"
         Warning: Image source does not exist yet
 
-        Cannot read "DIRECTORY-later": No such file or directory (os error 2). It may be made during the apply; until then the digest is not known. If the path is mistyped, the apply will fail.
+        Cannot read "DIRECTORY-later": No such file or directory (os error 2). It may be made during the apply; until then the digest is not known. If it is mistyped, the apply will fail.
           with source"#]].assert_eq(&neutral(&plan.warnings.join("\n\n")));
 
     let problems = push.apply_planned(&plan).await.unwrap_err();

@@ -476,22 +476,22 @@ async fn images_keep_a_repository() -> anyhow::Result<()> {
     expect![[r#"
         Error: Container repository is not empty
 
-        Repository "team/web" (ocid1.containerrepo.OCID) holds 1 image of 11 bytes (tag: 1.0.0). Deleting it would delete them too, so it was left alone.
+        Repository "team/web" (ocid1.containerrepo.OCID) holds 1 image of 11 bytes (tag: 1.0.0). Deleting it would delete what it holds, so it was left alone.
 
         To delete the repository with its images, set
             force_delete = true
-        in its block, apply that, and destroy it then. To keep it, and only forget it here, run
+        in its block, apply that, and destroy it then. If the block was removed or changed, put it back for that as it was. To keep the repository, and only forget it here, run
             terraform state rm ADDRESS"#]].assert_eq(&cloud.neutral(&problems.to_string()));
     cloud.push_small("team/web", "1.1.0").await?;
     let problems = repository.destroy().await.unwrap_err();
     expect![[r#"
         Error: Container repository is not empty
 
-        Repository "team/web" (ocid1.containerrepo.OCID) holds 2 images of 16 bytes in all (newest tags: 1.1.0, 1.0.0). Deleting it would delete them too, so it was left alone.
+        Repository "team/web" (ocid1.containerrepo.OCID) holds 2 images of 16 bytes in all (newest tags: 1.1.0, 1.0.0). Deleting it would delete what it holds, so it was left alone.
 
         To delete the repository with its images, set
             force_delete = true
-        in its block, apply that, and destroy it then. To keep it, and only forget it here, run
+        in its block, apply that, and destroy it then. If the block was removed or changed, put it back for that as it was. To keep the repository, and only forget it here, run
             terraform state rm ADDRESS"#]].assert_eq(&cloud.neutral(&problems.to_string()));
     assert_eq!(cloud.emulator.repositories().len(), 1);
     assert_eq!(repository.state()["display_name"], json!("team/web"));

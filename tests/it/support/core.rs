@@ -901,17 +901,18 @@ fn configuration(block: &Block, config: &Json) -> Result<Value> {
     let mut value = json::from_json(config, &block.ty())
         .map_err(|error| bug("Unsupported argument", error.trim_start_matches('.')))?;
     let mut problems = Vec::new();
-    normalise(block, &mut value, &mut problems);
+    normalise(block, &mut value, Some(config), &mut problems);
     match problems.is_empty() {
         true => Ok(value),
         false => Err(Problems(problems.join("\n\n"))),
     }
 }
 
-/// Absent blocks are empty collections; arguments are set by whom they are for.
-fn normalise(block: &Block, value: &mut Value, problems: &mut Vec<String>) {
+/// Absent blocks are empty collections; arguments are set by whom they are for. `given`
+/// tells those that are null from those that are not there, at the top.
+fn normalise(block: &Block, value: &mut Value, given: Option<&Json>, problems: &mut Vec<String>) {
     let Value::Map(members) = value else { return };
-    check_arguments(&block.attributes, members, problems);
+    check_arguments(&block.attributes, members, given, problems);
     for nested in &block.blocks {
         let Some(value) = members.get_mut(&nested.name) else {
             continue;
@@ -924,14 +925,14 @@ fn normalise(block: &Block, value: &mut Value, problems: &mut Vec<String>) {
             Value::Seq(elements) => {
                 elements
                     .iter_mut()
-                    .for_each(|element| normalise(&nested.block, element, problems));
+                    .for_each(|element| normalise(&nested.block, element, None, problems));
             }
             Value::Map(elements) if nested.nesting == Nesting::Map => {
                 elements
                     .values_mut()
-                    .for_each(|element| normalise(&nested.block, element, problems));
+                    .for_each(|element| normalise(&nested.block, element, None, problems));
             }
-            value => normalise(&nested.block, value, problems),
+            value => normalise(&nested.block, value, None, problems),
         }
     }
 }
@@ -939,12 +940,17 @@ fn normalise(block: &Block, value: &mut Value, problems: &mut Vec<String>) {
 fn check_arguments(
     attributes: &[Attribute],
     members: &BTreeMap<String, Value>,
+    given: Option<&Json>,
     problems: &mut Vec<String>,
 ) {
     for attribute in attributes {
         let value = members.get(&attribute.name).unwrap_or(&Value::Null);
         let name = &attribute.name;
-        if attribute.mode == Mode::Required && value.is_null() {
+        let is_missing = match given {
+            Some(given) => given.get(name).is_none(),
+            None => value.is_null(),
+        };
+        if attribute.mode == Mode::Required && is_missing {
             problems.push(format!(
                 "Error: Missing required argument\n\nThe argument \"{name}\" is required, but no definition was found."
             ));
@@ -959,16 +965,16 @@ fn check_arguments(
         };
         match value {
             Value::Map(members) if *nesting == Nesting::Single => {
-                check_arguments(attributes, members, problems)
+                check_arguments(attributes, members, None, problems)
             }
             Value::Map(elements) => elements.values().for_each(|element| {
                 if let Value::Map(members) = element {
-                    check_arguments(attributes, members, problems);
+                    check_arguments(attributes, members, None, problems);
                 }
             }),
             Value::Seq(elements) => elements.iter().for_each(|element| {
                 if let Value::Map(members) = element {
-                    check_arguments(attributes, members, problems);
+                    check_arguments(attributes, members, None, problems);
                 }
             }),
             _ => {}

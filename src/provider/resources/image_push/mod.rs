@@ -213,9 +213,12 @@ impl Resource for ImagePush {
                         Diagnostic::warning(
                             "Image source does not exist yet",
                             format!(
-                                "{} It may be made during the apply; until then the digest is not known. If the path is mistyped, \
-                                 the apply will fail.",
-                                diagnose::sentence(&error)
+                                "{} It may be made during the apply; until then the digest is not known. If it is mistyped, the apply \
+                                 will fail.{}",
+                                diagnose::sentence(&error),
+                                diagnose::whereabouts(&error)
+                                    .map(|advice| format!("\n\n{advice}"))
+                                    .unwrap_or_default()
                             ),
                         )
                         .at(Path::attribute("source")),

@@ -64,9 +64,9 @@ impl ImagePush {
             Diagnostic::warning(
                 "Image source changed since the last plan",
                 format!(
-                    "{} held {then} when it was last planned, and holds {now} now. A plan that was made before this cannot be applied any \
-                     more: the CLI refuses it, and says that the provider produced an inconsistent final plan. Let whatever writes the \
-                     source end before the run begins, then plan again.",
+                    "{} held {then} when it was last planned, and holds {now} now. This concerns only a plan that was made before: the CLI \
+                     refuses to apply it, and says that the provider produced an inconsistent final plan. Plan again then, after whatever \
+                     writes the source has ended.",
                     planned.source.as_str().unwrap_or_default()
                 ),
             )

@@ -282,11 +282,33 @@ fn cannot_push(
     error: &registry::Error,
     registry: &Registry,
 ) -> crate::framework::Diagnostics {
-    diagnose::registry(
+    let diagnostics = diagnose::registry(
         "Cannot push image",
         &format!("{source} could not be pushed to repository \"{path}\" under tag \"{tag}\""),
         policy::PUSH,
         error,
         registry,
-    )
+    );
+    match short_name(path, registry.client.host()) {
+        Some(name) if error.is_name_unknown() || error.is_not_found() => diagnose::with_outcome(
+            diagnostics,
+            &format!(
+                "\"repository\" is the name alone: the provider puts the host and the namespace before it. Probably \"{name}\" is meant."
+            ),
+        ),
+        _ => diagnostics,
+    }
+}
+
+/// The name of a repository in a path that has the namespace, or the host, twice,
+/// because somebody wrote it as it is pulled.
+fn short_name<'a>(path: &'a str, host: &str) -> Option<&'a str> {
+    let (namespace, repository) = path.split_once('/')?;
+    let (first, rest) = repository.split_once('/')?;
+    let has_host = first == host || first.ends_with(".ocir.io");
+    let name = if has_host { rest } else { repository };
+    let short = name
+        .strip_prefix(namespace)
+        .and_then(|rest| rest.strip_prefix('/'));
+    short.or(has_host.then_some(name))
 }

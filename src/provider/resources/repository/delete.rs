@@ -134,9 +134,10 @@ impl Repository {
         Err(Diagnostic::error(
             "Container repository is not empty",
             format!(
-                "Repository {} holds {holds} ({tags}). Deleting it would delete them too, so it was left alone.\n\n\
-                 To delete the repository with its images, set\n    force_delete = true\nin its block, apply that, and destroy it then. To keep \
-                 it, and only forget it here, run\n    terraform state rm ADDRESS",
+                "Repository {} holds {holds} ({tags}). Deleting it would delete what it holds, so it was left alone.\n\n\
+                 To delete the repository with its images, set\n    force_delete = true\nin its block, apply that, and destroy it then. If the block \
+                 was removed or changed, put it back for that as it was. To keep the repository, and only forget it here, run\n    \
+                 terraform state rm ADDRESS",
                 name_or_id(state)
             ),
         )

@@ -41,7 +41,7 @@ pub(crate) struct Repository {
 #[derive(Clone, Debug, Default, Model)]
 pub(crate) struct State {
     /// OCID of the compartment. A change moves the repository.
-    #[tf(required, validate = validate::ocid)]
+    #[tf(required, validate = validate::compartment)]
     compartment_id: Attr<String>,
     /// Name of the repository, without the namespace, such as `team/web`. It is
     /// unique in the tenancy and region, not only in the compartment.

@@ -292,6 +292,38 @@ async fn repositories() -> anyhow::Result<()> {
             Signed in as: user USER (API key FINGERPRINT, argument private_key)
             Request id: ID
               with repository"#]])
+        .await?;
+    Row::new("with the namespace, as it is pulled", |_| {})
+        .pushing(json!({ "repository": "axemulated1z/team/web" }))
+        .says(expect![[r#"
+            Error: Cannot push image
+
+            oci:LAYOUT could not be pushed to repository "NAMESPACE/NAMESPACE/team/web" under tag "1.0.0". Start of the upload of blob sha256:… at HOST was answered 404 NAME_UNKNOWN: Repository NAMESPACE/NAMESPACE/team/web not known to registry.
+
+            Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository with an ocir_repository that the push refers to, and allow the push, for example:
+                Allow group GROUP to use repos in compartment COMPARTMENT
+
+            "repository" is the name alone: the provider puts the host and the namespace before it. Probably "team/web" is meant.
+
+            Signed in as: user USER (API key FINGERPRINT, argument private_key)
+            Request id: ID
+              with repository"#]])
+        .await?;
+    Row::new("with host and namespace", |_| {})
+        .pushing(json!({ "repository": "gru.ocir.io/elsewhere/team/web" }))
+        .says(expect![[r#"
+            Error: Cannot push image
+
+            oci:LAYOUT could not be pushed to repository "NAMESPACE/gru.ocir.io/elsewhere/team/web" under tag "1.0.0". Start of the upload of blob sha256:… at HOST was answered 404 NAME_UNKNOWN: Repository NAMESPACE/gru.ocir.io/elsewhere/team/web not known to registry.
+
+            Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository with an ocir_repository that the push refers to, and allow the push, for example:
+                Allow group GROUP to use repos in compartment COMPARTMENT
+
+            "repository" is the name alone: the provider puts the host and the namespace before it. Probably "elsewhere/team/web" is meant.
+
+            Signed in as: user USER (API key FINGERPRINT, argument private_key)
+            Request id: ID
+              with repository"#]])
         .await
 }
 

@@ -200,7 +200,7 @@ async fn broken_promises_are_explained() -> anyhow::Result<()> {
     expect![[r#"
         Warning: Image source changed since the last plan
 
-        SOURCE held sha256:54453efd798f8f317df335fcbced36f8c8ac119556f12b00e9961383b6d92e10 when it was last planned, and holds sha256:3ac4d2dee116c785b3cbaf9e0fd713d76822ae6baa38851e620995330caede53 now. A plan that was made before this cannot be applied any more: the CLI refuses it, and says that the provider produced an inconsistent final plan. Let whatever writes the source end before the run begins, then plan again.
+        SOURCE held sha256:54453efd798f8f317df335fcbced36f8c8ac119556f12b00e9961383b6d92e10 when it was last planned, and holds sha256:3ac4d2dee116c785b3cbaf9e0fd713d76822ae6baa38851e620995330caede53 now. This concerns only a plan that was made before: the CLI refuses to apply it, and says that the provider produced an inconsistent final plan. Plan again then, after whatever writes the source has ended.
           with source"#]].assert_eq(
         &again
             .warnings

@@ -140,21 +140,23 @@ impl Client {
 
     /// A denial of a repository that nothing was written to yet may be about a policy
     /// that this very run has made: it is asked again for a while, with new tokens,
-    /// since a policy is not in those that are older.
+    /// since a policy is not in those that are older. The while is the repository's:
+    /// a policy that nobody made keeps fifty tags waiting no longer than one.
     async fn push_image(&self, job: &Job<'_>, push: &Push<'_>) -> Result<Pushed, Error> {
         let retry = &self.inner.retry;
         let retry = RetryPolicy {
             max_elapsed: retry.max_elapsed.min(POLICY_IS_YOUNG),
             ..retry.clone()
         };
-        let (start, mut made) = (Instant::now(), 1);
+        let mut made = 1;
         loop {
             let error = match self.push_once(job, push).await {
                 Err(error) if self.may_be_too_early(job, &error) => error,
                 done => return done,
             };
             let denied = Instant::now();
-            let Some(delay) = retry.next(made, start.elapsed(), rand::random(), None) else {
+            let since = self.inner.uploads.denied(job.repository, denied);
+            let Some(delay) = retry.next(made, denied - since, rand::random(), None) else {
                 return Err(error.after(made));
             };
             let delay = if retry.wait { delay } else { Duration::ZERO };
@@ -366,8 +368,9 @@ impl Client {
             return Ok(Outcome::Mounted);
         }
         self.upload(job, blob, session).await?;
-        drop(anywhere);
         uploads.know(job.repository, &blob.digest);
+        // Who waits here mounts it, and has to find it.
+        drop(anywhere);
         Ok(Outcome::Uploaded)
     }
 
@@ -592,6 +595,8 @@ pub(super) struct Uploads {
     known: Mutex<HashMap<Digest, Vec<String>>>,
     /// Repositories that have let us write.
     open: Mutex<HashSet<String>>,
+    /// When repositories denied it for the first time.
+    denied: Mutex<HashMap<String, Instant>>,
     /// Whether the registry would not mount a blob that was there.
     mounts_refused: AtomicBool,
     /// Most bytes of a request when the registry would not take a whole blob; 0
@@ -630,6 +635,7 @@ impl Uploads {
             flights: Mutex::default(),
             known: Mutex::default(),
             open: Mutex::default(),
+            denied: Mutex::default(),
             mounts_refused: AtomicBool::new(false),
             chunk: AtomicU64::new(0),
         }
@@ -656,6 +662,12 @@ impl Uploads {
     }
     fn is_open(&self, repository: &str) -> bool {
         lock(&self.open).contains(repository)
+    }
+    /// The repository did not let us write; says since when.
+    fn denied(&self, repository: &str, now: Instant) -> Instant {
+        *lock(&self.denied)
+            .entry(repository.to_owned())
+            .or_insert(now)
     }
     fn mounts_work(&self) -> bool {
         !self.mounts_refused.load(Ordering::Relaxed)

@@ -174,7 +174,7 @@ impl Client {
     }
 
     fn may_be_too_early(&self, job: &Job<'_>, error: &Error) -> bool {
-        let is_denied = error.is_denied() && !error.is_anonymous_denial();
+        let is_denied = error.is_denied() && !error.is_anonymous_denial() && !error.is_immutable();
         is_denied
             && self.inner.auth.is_identity()
             && !self.inner.uploads.is_open(job.repository)
@@ -386,6 +386,7 @@ impl Client {
         let uploads = &self.inner.uploads;
         match self.mount(job, blob, from).await {
             Mount::Done => {
+                uploads.opened(job.repository);
                 uploads.know(job.repository, &blob.digest);
                 return true;
             }

@@ -195,6 +195,34 @@ async fn a_policy_that_is_young() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A tag that nobody may move is denied at once, also when nothing else had to be
+/// written before it: no policy would help. Who has written a manifest is let in.
+#[tokio::test]
+async fn what_no_policy_would_help() -> anyhow::Result<()> {
+    let fake = Fake::start(SignIn::Token).await?;
+    (1..99).for_each(|number| fake.accept(&number.to_string()));
+    let image = image(&[]);
+    let client = |number| {
+        let credentials = Credentials::Token(Arc::new(Counter(AtomicUsize::new(number))));
+        client_with(&fake, credentials, RetryPolicy::without_waiting())
+    };
+    push(&client(0)?, &image).await?;
+
+    let immutable = r#"{"errors":[{"code":"DENIED","message":"the repository is immutable"}]}"#;
+    fake.fault("PUT", "/manifests/2.0", Act::Answer(403, immutable));
+    let another = client(30)?;
+    let refused = another.push(&Push::new("ns/web", "2.0", &image)).await;
+    assert!(refused.unwrap_err().is_immutable());
+    another.push(&Push::new("ns/web", "2.0", &image)).await?;
+
+    let denied = r#"{"errors":[{"code":"DENIED","message":"no policy allows this"}]}"#;
+    fake.fault("PUT", "/manifests/3.0", Act::Answer(403, denied));
+    let refused = another.push(&Push::new("ns/web", "3.0", &image)).await;
+    assert!(refused.unwrap_err().is_denied());
+    assert_eq!(fake.count("POST", "/blobs/uploads/"), 1, "all was there");
+    Ok(())
+}
+
 /// A policy that nobody made is waited for once per repository: whoever pushes another
 /// tag there afterwards is denied at once, and another repository has its own time.
 #[tokio::test]

@@ -68,9 +68,19 @@ impl Client {
         blob: &Blob,
         attempts: &mut Attempts<'_>,
     ) -> Result<bool, Error> {
+        self.finds_blob(&job.access, blob, attempts).await
+    }
+
+    /// The same of any repository, with this access to it.
+    pub(super) async fn finds_blob(
+        &self,
+        access: &Access,
+        blob: &Blob,
+        attempts: &mut Attempts<'_>,
+    ) -> Result<bool, Error> {
         let operation = format!("check for blob {}", blob.digest);
-        let url = self.url(job.repository, &format!("blobs/{}", blob.digest))?;
-        let call = Call::new(&operation, Method::HEAD, url, &job.access);
+        let url = self.url(access.repository(), &format!("blobs/{}", blob.digest))?;
+        let call = Call::new(&operation, Method::HEAD, url, access);
         let response = self.send_counted(&call, attempts).await?;
         if response.status() != StatusCode::OK {
             return Ok(false);

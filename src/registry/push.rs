@@ -394,10 +394,19 @@ impl Client {
             Mount::Refused => {}
             Mount::Failed => return false,
         }
-        if uploads.is_known(from, &blob.digest) {
-            // It is there, and the registry would not: it is not worth
-            // waiting for other repositories any more.
-            uploads.mounts_refused.store(true, Ordering::Relaxed);
+        if uploads.mounts_work() && uploads.is_known(from, &blob.digest) {
+            let access = Access::pull(from);
+            match self
+                .finds_blob(&access, blob, &mut Attempts::new(self))
+                .await
+            {
+                // It is there, and the registry would not: it is not worth
+                // waiting for other repositories any more.
+                Ok(true) => uploads.mounts_refused.store(true, Ordering::Relaxed),
+                // It was deleted, or whoever pushes now may not read there.
+                Ok(false) => uploads.forget(from, std::slice::from_ref(blob)),
+                Err(error) => tracing::debug!(reason = %error, "Cannot tell why a mount failed"),
+            }
         }
         false
     }

@@ -249,3 +249,26 @@ async fn a_policy_that_never_comes() -> anyhow::Result<()> {
     assert!(asked[0] > 1 && asked[1] == 1 && asked[2] > 1, "{asked:?}");
     Ok(())
 }
+
+/// A repository that lost what this process sent there is no reason to think that the
+/// registry mounts nothing: the next repositories still ask for a mount before all else,
+/// and what was lost is brought back without a manifest that is refused first.
+#[tokio::test]
+async fn a_repository_that_lost_its_blobs() -> anyhow::Result<()> {
+    let fake = Fake::start(SignIn::Open).await?;
+    let client = client(&fake)?;
+    let image = image(&[]);
+    client.push(&Push::new("ns/a", "1.0", &image)).await?;
+    fake.lose_blobs();
+    let sent = client.push(&Push::new("ns/b", "1.0", &image)).await?;
+    assert_eq!((sent.uploaded.0, sent.mounted.0), (1, 0));
+    fake.clear();
+    for (repository, tag) in [("ns/c", "1.0"), ("ns/a", "2.0")] {
+        let sent = client.push(&Push::new(repository, tag, &image)).await?;
+        assert_eq!((sent.uploaded.0, sent.mounted.0), (0, 1), "{repository}");
+        assert_pushed(&fake, repository, tag, &image);
+    }
+    assert_eq!(fake.count("HEAD", "/blobs/"), 0, "a mount comes first");
+    assert_eq!(fake.count("PUT", "/manifests/"), 2, "none was refused");
+    Ok(())
+}

@@ -229,7 +229,9 @@ class Pushes:
             _place(self.big.changed, source)
             self._provider(lambda: self._apply(registry, f"docker-archive:{source}", keep=True, wrapped=True))
         for what, seconds in plans.items():
-            self.table.row(f"plan, {what}; over an empty plan", median(seconds) * 1000, "ms", 200, [it * 1000 for it in seconds])
+            # Without state the digest has to be computed: what the registry has is not trusted.
+            limit = None if "no state" in what else 200
+            self.table.row(f"plan, {what}; over an empty plan", median(seconds) * 1000, "ms", limit, [it * 1000 for it in seconds])
         with self._registry(DockerRegistry) as registry:
             first(registry, wrapped=True)
             shutil.rmtree(self.cache)

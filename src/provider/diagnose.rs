@@ -701,7 +701,7 @@ fn registry_advice(error: &registry::Error, right: &str, registry: &Registry) ->
              and check that it is the registry of the tenancy's region."
         ));
     }
-    if is_immutable(error) {
+    if error.is_immutable() {
         return Some(
             "Nobody can move a tag of an immutable repository, whatever policies say. Push under another tag, or set \"if_exists\" to \"adopt\" to \
              accept what is there."
@@ -821,14 +821,6 @@ pub(super) const INTERRUPTED: &str = "the run was interrupted.";
 /// Whether OCIR says that it does not know the namespace.
 fn is_unknown_tenant(error: &registry::Error) -> bool {
     matches!(error, registry::Error::Registry { message, .. } if message.starts_with("Tenant with name"))
-}
-
-/// Whether a tag was not moved since nobody may move it. No registry has the same
-/// code for that, and OCIR's is not known.
-fn is_immutable(error: &registry::Error) -> bool {
-    is_about_manifest(error)
-        && matches!(error, registry::Error::Registry { code, message, .. }
-            if format!("{code} {message}").to_lowercase().contains("immutable"))
 }
 
 fn is_about_manifest(error: &registry::Error) -> bool {

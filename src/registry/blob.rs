@@ -1,6 +1,7 @@
 //! Blobs: HEAD, mount, upload.
 
 use std::{
+    ops::Range,
     sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
@@ -67,9 +68,19 @@ impl Client {
         blob: &Blob,
         attempts: &mut Attempts<'_>,
     ) -> Result<bool, Error> {
+        self.finds_blob(&job.access, blob, attempts).await
+    }
+
+    /// The same of any repository, with this access to it.
+    pub(super) async fn finds_blob(
+        &self,
+        access: &Access,
+        blob: &Blob,
+        attempts: &mut Attempts<'_>,
+    ) -> Result<bool, Error> {
         let operation = format!("check for blob {}", blob.digest);
-        let url = self.url(job.repository, &format!("blobs/{}", blob.digest))?;
-        let call = Call::new(&operation, Method::HEAD, url, &job.access);
+        let url = self.url(access.repository(), &format!("blobs/{}", blob.digest))?;
+        let call = Call::new(&operation, Method::HEAD, url, access);
         let response = self.send_counted(&call, attempts).await?;
         if response.status() != StatusCode::OK {
             return Ok(false);
@@ -308,49 +319,37 @@ impl Client {
     ) -> Result<Sent, Error> {
         let operation = format!("upload of blob {}", blob.digest);
         let about = self.about(&operation, job.repository);
-        let auth = &self.inner.auth;
         let mut url = session;
         url.query_pairs_mut()
             .append_pair("digest", blob.digest.as_str());
         // The token has to live until the last byte has arrived.
         let need = needed_life(blob.size);
         for _ in 0..MAX_REDIRECTS {
-            let ours = self.is_ours(&url);
-            let pass = if ours {
-                auth.pass(&job.access, need).await?
-            } else {
-                None
-            };
+            let sender = self.sender(job, &url, need).await?;
             let meter = Meter::new(blob.size, &job.sent);
             let (body, _reading) = BlobBody::open(blob, &meter);
-            let mut request = self
+            let request = self
                 .inner
                 .http
                 .put(url.clone())
                 .header(CONTENT_TYPE, "application/octet-stream")
                 .header(CONTENT_LENGTH, blob.size)
                 .body(reqwest::Body::wrap(body));
-            if let Some(pass) = &pass {
-                request = request.header(AUTHORIZATION, pass.header().clone());
-            }
-            let outcome = Unsent(&meter);
-            let response = match self.watch(&about, request, &meter).await {
-                Ok(response) => response,
-                Err(failure) => return Err(self.unsent(&about, blob, &meter, failure, attempts)),
+            let upload = Upload {
+                job,
+                blob,
+                about: &about,
+                meter: &meter,
             };
-            collect_warnings(response.headers(), &job.warnings, about.secrets);
+            let outcome = Unsent(&meter);
+            let response = self.answer(&upload, request, &sender, attempts).await?;
             if is_redirect(&Method::PUT, response.status()) {
                 url = location(&url, response.headers())
                     .map_err(|problem| about.redirect(problem))?;
                 continue;
             }
-            let sender = Sender {
-                pass: pass.as_ref(),
-                ours,
-            };
-            let sent = self
-                .settle(job, blob, &about, response, sender, attempts, renewals)
-                .await;
+            let settled = self.settle(&upload, response, &sender, attempts, renewals);
+            let sent = settled.await;
             if let Ok(Sent::Arrived) = sent {
                 outcome.arrived();
             }
@@ -371,104 +370,136 @@ impl Client {
     ) -> Result<Sent, Error> {
         let operation = format!("upload of blob {}", blob.digest);
         let about = self.about(&operation, job.repository);
-        let auth = &self.inner.auth;
         let mut url = session;
         let meter = Meter::new(blob.size, &job.sent);
+        let upload = Upload {
+            job,
+            blob,
+            about: &about,
+            meter: &meter,
+        };
         let outcome = Unsent(&meter);
         let (body, _reading) = BlobBody::open(blob, &meter);
         let body = Arc::new(Mutex::new(body));
         let mut at = 0;
         while at < blob.size {
             let end = blob.size.min(at.saturating_add(chunk));
-            let ours = self.is_ours(&url);
-            let pass = match ours {
-                true => auth.pass(&job.access, needed_life(end - at)).await?,
-                false => None,
-            };
-            meter.aim(end);
-            let mut request = self
-                .inner
-                .http
-                .patch(url.clone())
-                .header(CONTENT_TYPE, "application/octet-stream")
-                .header(CONTENT_LENGTH, end - at)
-                .header(CONTENT_RANGE, format!("{at}-{}", end - 1))
-                .body(reqwest::Body::wrap(ChunkBody::next(&body, end - at)));
-            if let Some(pass) = &pass {
-                request = request.header(AUTHORIZATION, pass.header().clone());
-            }
-            let response = match self.watch(&about, request, &meter).await {
-                Ok(response) => response,
-                Err(failure) => return Err(self.unsent(&about, blob, &meter, failure, attempts)),
-            };
-            collect_warnings(response.headers(), &job.warnings, about.secrets);
-            let sender = Sender {
-                pass: pass.as_ref(),
-                ours,
-            };
-            let response = match self.let_in(job, &about, response, sender, renewals).await? {
+            let sender = self.sender(job, &url, needed_life(end - at)).await?;
+            let body = ChunkBody::next(&body, end - at);
+            let sent = self.send_chunk(&upload, &url, at..end, body, &sender, attempts);
+            let response = sent.await?;
+            let let_in = self.let_in(&upload, response, &sender, renewals);
+            let response = match let_in.await? {
                 Ok(response) => response,
                 Err(refused) => return Ok(Sent::Refused(refused)),
             };
-            // ECR says 201, others that there is nothing to say.
-            let taken = [
-                StatusCode::ACCEPTED,
-                StatusCode::CREATED,
-                StatusCode::NO_CONTENT,
-            ];
-            let response = self.expect(&about, response, &taken).await?;
-            if let Some(last) = last_received(response.headers())
-                && last.checked_add(1) != Some(end)
-            {
-                return Err(about.protocol(format!(
-                    "it says that it has the bytes up to {last} after {end} bytes"
-                )));
-            }
-            if response.headers().contains_key("location") {
-                url = location(&url, response.headers())
-                    .map_err(|problem| about.redirect(problem))?;
+            if let Some(next) = self.chunk_taken(&about, response, &url, end).await? {
+                url = next;
             }
             at = end;
         }
         url.query_pairs_mut()
             .append_pair("digest", blob.digest.as_str());
-        let ours = self.is_ours(&url);
-        let pass = match ours {
-            true => auth.pass(&job.access, Duration::ZERO).await?,
-            false => None,
-        };
+        let sender = self.sender(job, &url, Duration::ZERO).await?;
         meter.aim(blob.size);
-        let mut request = self.inner.http.put(url).header(CONTENT_LENGTH, 0);
-        if let Some(pass) = &pass {
-            request = request.header(AUTHORIZATION, pass.header().clone());
-        }
-        let response = match self.watch(&about, request, &meter).await {
-            Ok(response) => response,
-            Err(failure) => return Err(self.unsent(&about, blob, &meter, failure, attempts)),
-        };
-        collect_warnings(response.headers(), &job.warnings, about.secrets);
-        let sender = Sender {
-            pass: pass.as_ref(),
-            ours,
-        };
-        let sent = self
-            .settle(job, blob, &about, response, sender, attempts, renewals)
-            .await;
+        let request = self.inner.http.put(url).header(CONTENT_LENGTH, 0);
+        let response = self.answer(&upload, request, &sender, attempts).await?;
+        let settled = self.settle(&upload, response, &sender, attempts, renewals);
+        let sent = settled.await;
         if let Ok(Sent::Arrived) = sent {
             outcome.arrived();
         }
         sent
     }
 
-    /// The error of an upload that had no answer.
-    fn unsent(
+    /// Sends the bytes of one chunk.
+    async fn send_chunk(
+        &self,
+        upload: &Upload<'_>,
+        url: &Url,
+        bytes: Range<u64>,
+        body: ChunkBody,
+        sender: &Sender,
+        attempts: &Attempts<'_>,
+    ) -> Result<Response, Error> {
+        upload.meter.aim(bytes.end);
+        let request = self
+            .inner
+            .http
+            .patch(url.clone())
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .header(CONTENT_LENGTH, bytes.end - bytes.start)
+            .header(CONTENT_RANGE, format!("{}-{}", bytes.start, bytes.end - 1))
+            .body(reqwest::Body::wrap(body));
+        self.answer(upload, request, sender, attempts).await
+    }
+
+    /// Makes sure that the registry has everything before `end`; gives where it wants
+    /// the next chunk, if it says so.
+    async fn chunk_taken(
         &self,
         about: &About<'_>,
-        blob: &Blob,
-        meter: &Meter,
-        failure: Failure,
+        response: Response,
+        url: &Url,
+        end: u64,
+    ) -> Result<Option<Url>, Error> {
+        // ECR says 201, others that there is nothing to say.
+        let taken = [
+            StatusCode::ACCEPTED,
+            StatusCode::CREATED,
+            StatusCode::NO_CONTENT,
+        ];
+        let response = self.expect(about, response, &taken).await?;
+        if let Some(last) = last_received(response.headers())
+            && last.checked_add(1) != Some(end)
+        {
+            return Err(about.protocol(format!(
+                "it says that it has the bytes up to {last} after {end} bytes"
+            )));
+        }
+        if !response.headers().contains_key("location") {
+            return Ok(None);
+        }
+        let next = location(url, response.headers());
+        next.map(Some).map_err(|problem| about.redirect(problem))
+    }
+
+    /// What signs a request of an upload: nothing when it goes somewhere else.
+    async fn sender(&self, job: &Job<'_>, url: &Url, need: Duration) -> Result<Sender, Error> {
+        let ours = self.is_ours(url);
+        let pass = match ours {
+            true => self.inner.auth.pass(&job.access, need).await?,
+            false => None,
+        };
+        Ok(Sender { pass, ours })
+    }
+
+    /// Sends a request of an upload, and gives the answer.
+    async fn answer(
+        &self,
+        upload: &Upload<'_>,
+        mut request: reqwest::RequestBuilder,
+        sender: &Sender,
         attempts: &Attempts<'_>,
-    ) -> Error {
+    ) -> Result<Response, Error> {
+        let about = upload.about;
+        if let Some(pass) = &sender.pass {
+            request = request.header(AUTHORIZATION, pass.header().clone());
+        }
+        match self.watch(about, request, upload.meter).await {
+            Ok(response) => {
+                collect_warnings(response.headers(), &upload.job.warnings, about.secrets);
+                Ok(response)
+            }
+            Err(failure) => Err(self.unsent(upload, failure, attempts)),
+        }
+    }
+
+    /// The error of an upload that had no answer.
+    fn unsent(&self, upload: &Upload<'_>, failure: Failure, attempts: &Attempts<'_>) -> Error {
+        let Upload {
+            about, blob, meter, ..
+        } = upload;
         // Hyper says only that the body failed; the meter knows why.
         if let Some(error) = meter.failure() {
             return error;
@@ -492,19 +523,18 @@ impl Client {
     /// may be: then that refusal.
     async fn let_in(
         &self,
-        job: &Job<'_>,
-        about: &About<'_>,
+        upload: &Upload<'_>,
         response: Response,
-        sender: Sender<'_>,
+        sender: &Sender,
         renewals: &mut Renewals,
     ) -> Result<Result<Response, Error>, Error> {
-        let Sender { pass, ours } = sender;
+        let (pass, ours) = (sender.pass.as_ref(), sender.ours);
         let status = response.status();
         if !ours || !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             return Ok(Ok(response));
         }
         let headers = response.headers().clone();
-        let error = self.failure(about, response).await;
+        let error = self.failure(upload.about, response).await;
         // OCIR takes whom it does not know for nobody, with 403.
         let refused = status == StatusCode::UNAUTHORIZED
             || pass.is_some_and(|pass| pass.is_old() || error.is_anonymous_denial());
@@ -512,7 +542,7 @@ impl Client {
             && self
                 .inner
                 .auth
-                .refused(&job.access, pass, &headers)
+                .refused(&upload.job.access, pass, &headers)
                 .await
                 .again
             && renewals.allow(pass)
@@ -523,18 +553,18 @@ impl Client {
     }
 
     /// What the answer to the request that completes a blob means.
-    #[expect(clippy::too_many_arguments, reason = "all that an upload consists of")]
     async fn settle(
         &self,
-        job: &Job<'_>,
-        blob: &Blob,
-        about: &About<'_>,
+        upload: &Upload<'_>,
         response: Response,
-        sender: Sender<'_>,
+        sender: &Sender,
         attempts: &mut Attempts<'_>,
         renewals: &mut Renewals,
     ) -> Result<Sent, Error> {
-        let response = match self.let_in(job, about, response, sender, renewals).await? {
+        let &Upload {
+            job, blob, about, ..
+        } = upload;
+        let response = match self.let_in(upload, response, sender, renewals).await? {
             Ok(response) => response,
             Err(refused) => return Ok(Sent::Refused(refused)),
         };
@@ -591,10 +621,17 @@ impl Client {
     }
 }
 
-/// Who sent a request.
-#[derive(Clone, Copy)]
-struct Sender<'a> {
-    pass: Option<&'a Pass>,
+/// A blob on its way.
+struct Upload<'a> {
+    job: &'a Job<'a>,
+    blob: &'a Blob,
+    about: &'a About<'a>,
+    meter: &'a Meter,
+}
+
+/// Who sends a request.
+struct Sender {
+    pass: Option<Pass>,
     /// Whether it went to our registry.
     ours: bool,
 }

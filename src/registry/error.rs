@@ -225,6 +225,13 @@ impl Error {
     pub fn is_denied(&self) -> bool {
         self.status() == Some(403)
     }
+    /// Whether a tag was not moved since nobody may move it. No registry has the same
+    /// code for that, and many have none.
+    pub fn is_immutable(&self) -> bool {
+        matches!(self, Self::Registry { operation, code, message, .. }
+            if operation.contains("of manifest ")
+                && format!("{code} {message}").to_lowercase().contains("immutable"))
+    }
     /// Whether the registry says that it does not know the repository.
     pub fn is_name_unknown(&self) -> bool {
         self.code() == code::NAME_UNKNOWN

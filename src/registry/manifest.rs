@@ -236,6 +236,7 @@ impl Client {
         } else {
             self.expect(&about, response, &[StatusCode::CREATED])
                 .await?;
+            self.inner.uploads.opened(job.repository);
             match confirmed {
                 Some(confirmed) if confirmed == manifest.digest.as_str() => return Ok(()),
                 Some(confirmed) => return Err(about.digest(&manifest.digest, &confirmed)),

@@ -140,21 +140,23 @@ impl Client {
 
     /// A denial of a repository that nothing was written to yet may be about a policy
     /// that this very run has made: it is asked again for a while, with new tokens,
-    /// since a policy is not in those that are older.
+    /// since a policy is not in those that are older. The while is the repository's:
+    /// a policy that nobody made keeps fifty tags waiting no longer than one.
     async fn push_image(&self, job: &Job<'_>, push: &Push<'_>) -> Result<Pushed, Error> {
         let retry = &self.inner.retry;
         let retry = RetryPolicy {
             max_elapsed: retry.max_elapsed.min(POLICY_IS_YOUNG),
             ..retry.clone()
         };
-        let (start, mut made) = (Instant::now(), 1);
+        let mut made = 1;
         loop {
             let error = match self.push_once(job, push).await {
                 Err(error) if self.may_be_too_early(job, &error) => error,
                 done => return done,
             };
             let denied = Instant::now();
-            let Some(delay) = retry.next(made, start.elapsed(), rand::random(), None) else {
+            let since = self.inner.uploads.denied(job.repository, denied);
+            let Some(delay) = retry.next(made, denied - since, rand::random(), None) else {
                 return Err(error.after(made));
             };
             let delay = if retry.wait { delay } else { Duration::ZERO };
@@ -172,7 +174,7 @@ impl Client {
     }
 
     fn may_be_too_early(&self, job: &Job<'_>, error: &Error) -> bool {
-        let is_denied = error.is_denied() && !error.is_anonymous_denial();
+        let is_denied = error.is_denied() && !error.is_anonymous_denial() && !error.is_immutable();
         is_denied
             && self.inner.auth.is_identity()
             && !self.inner.uploads.is_open(job.repository)
@@ -366,8 +368,9 @@ impl Client {
             return Ok(Outcome::Mounted);
         }
         self.upload(job, blob, session).await?;
-        drop(anywhere);
         uploads.know(job.repository, &blob.digest);
+        // Who waits here mounts it, and has to find it.
+        drop(anywhere);
         Ok(Outcome::Uploaded)
     }
 
@@ -383,6 +386,7 @@ impl Client {
         let uploads = &self.inner.uploads;
         match self.mount(job, blob, from).await {
             Mount::Done => {
+                uploads.opened(job.repository);
                 uploads.know(job.repository, &blob.digest);
                 return true;
             }
@@ -390,10 +394,19 @@ impl Client {
             Mount::Refused => {}
             Mount::Failed => return false,
         }
-        if uploads.is_known(from, &blob.digest) {
-            // It is there, and the registry would not: it is not worth
-            // waiting for other repositories any more.
-            uploads.mounts_refused.store(true, Ordering::Relaxed);
+        if uploads.mounts_work() && uploads.is_known(from, &blob.digest) {
+            let access = Access::pull(from);
+            match self
+                .finds_blob(&access, blob, &mut Attempts::new(self))
+                .await
+            {
+                // It is there, and the registry would not: it is not worth
+                // waiting for other repositories any more.
+                Ok(true) => uploads.mounts_refused.store(true, Ordering::Relaxed),
+                // It was deleted, or whoever pushes now may not read there.
+                Ok(false) => uploads.forget(from, std::slice::from_ref(blob)),
+                Err(error) => tracing::debug!(reason = %error, "Cannot tell why a mount failed"),
+            }
         }
         false
     }
@@ -592,6 +605,8 @@ pub(super) struct Uploads {
     known: Mutex<HashMap<Digest, Vec<String>>>,
     /// Repositories that have let us write.
     open: Mutex<HashSet<String>>,
+    /// When repositories denied it for the first time.
+    denied: Mutex<HashMap<String, Instant>>,
     /// Whether the registry would not mount a blob that was there.
     mounts_refused: AtomicBool,
     /// Most bytes of a request when the registry would not take a whole blob; 0
@@ -630,6 +645,7 @@ impl Uploads {
             flights: Mutex::default(),
             known: Mutex::default(),
             open: Mutex::default(),
+            denied: Mutex::default(),
             mounts_refused: AtomicBool::new(false),
             chunk: AtomicU64::new(0),
         }
@@ -656,6 +672,12 @@ impl Uploads {
     }
     fn is_open(&self, repository: &str) -> bool {
         lock(&self.open).contains(repository)
+    }
+    /// The repository did not let us write; says since when.
+    fn denied(&self, repository: &str, now: Instant) -> Instant {
+        *lock(&self.denied)
+            .entry(repository.to_owned())
+            .or_insert(now)
     }
     fn mounts_work(&self) -> bool {
         !self.mounts_refused.load(Ordering::Relaxed)

@@ -412,8 +412,8 @@ fn registry() -> anyhow::Result<()> {
             // Where it says that it arrived, it did: whatever somebody in between said.
             let arrived = fake.manifest("ns/web", "1.0");
             anyhow::ensure!(
-                arrived.is_none_or(|(_, bytes)| bytes == image.root().bytes),
-                "another image arrived"
+                arrived.is_some_and(|(_, bytes)| bytes == image.root().bytes),
+                "it did not arrive"
             );
         }
         look.at(client.tags("ns/web").await)?;

@@ -224,7 +224,7 @@ async fn interrupted() -> anyhow::Result<()> {
 }
 
 /// A second, and what a busy machine needs to end two programs.
-const SOON: Duration = Duration::from_millis(2_500);
+const SOON: Duration = Duration::from_millis(1_500);
 
 /// Presses Ctrl-C once an operation was asked for, and says how long the CLI needed
 /// to end. A terminal sends it to the provider as well.
@@ -260,8 +260,10 @@ async fn interrupt(
         anyhow::ensure!(pressed.elapsed() < Duration::from_secs(60), "{operation}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     };
+    let took = pressed.elapsed();
     anyhow::ensure!(!status.success(), "an interrupted run is no success");
-    Ok(pressed.elapsed())
+    eprintln!("{operation}: ended {} ms after Ctrl-C", took.as_millis());
+    Ok(took)
 }
 
 /// Somebody moved the tag: what a user reads of the plan has both digests.

@@ -167,8 +167,10 @@ impl Running {
         let pressed = Instant::now();
         signal("INT", &format!("-{}", self.child.id()))?;
         let run = self.ended().await?;
+        let took = pressed.elapsed();
         assert_ne!(run.status, 0, "it succeeded all the same:\n{}", run.text);
-        Ok((run, pressed.elapsed()))
+        eprintln!("ended {} ms after Ctrl-C", took.as_millis());
+        Ok((run, took))
     }
 
     /// Kills the provider, and not the CLI that started it.
@@ -210,10 +212,11 @@ fn says(run: &Run, expected: &str) {
     assert!(flat(&run.text).contains(expected), "{}", run.text);
 }
 
-/// A wait that changes nothing ends within a second, and what the CLI needs beside that.
+/// A wait that changes nothing ends within a second, and what a busy machine needs to end
+/// two programs.
 #[track_caller]
 fn at_once(took: Duration) {
-    assert!(took < Duration::from_secs(4), "it took {took:?}");
+    assert!(took < Duration::from_millis(1_500), "it took {took:?}");
 }
 
 fn busy() -> Fault {

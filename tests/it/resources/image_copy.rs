@@ -1,6 +1,6 @@
 //! `ocir_image_push` with an image of a registry for its source.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use expect_test::expect;
@@ -30,13 +30,26 @@ struct Two {
 }
 
 /// What somebody's home directory holds after `docker login`.
-fn docker_login(host: &str, username: &str, password: &str) -> anyhow::Result<tempfile::TempDir> {
+fn home_of(host: &str, username: &str, password: &str) -> anyhow::Result<tempfile::TempDir> {
     let home = tempfile::tempdir()?;
-    fs::create_dir(home.path().join(".docker"))?;
+    docker_login(home.path(), host, username, password)?;
+    Ok(home)
+}
+
+/// What `docker login` writes into somebody's home directory.
+pub(super) fn docker_login(
+    home: &Path,
+    host: &str,
+    username: &str,
+    password: &str,
+) -> anyhow::Result<()> {
+    fs::create_dir(home.join(".docker"))?;
     let auth = STANDARD.encode(format!("{username}:{password}"));
     let config = json!({ "auths": { host: { "auth": auth } } });
-    fs::write(home.path().join(".docker/config.json"), config.to_string())?;
-    Ok(home)
+    Ok(fs::write(
+        home.join(".docker/config.json"),
+        config.to_string(),
+    )?)
 }
 
 /// A provider of somebody with that home directory.
@@ -52,7 +65,7 @@ async fn host_of(home: &tempfile::TempDir, config: Json) -> anyhow::Result<Host>
 }
 
 /// User name and password of the seeded user.
-async fn login(emulator: &Emulator) -> anyhow::Result<(String, String)> {
+pub(super) async fn login(emulator: &Emulator) -> anyhow::Result<(String, String)> {
     let seed = emulator.seed();
     let oci = support::client::oci(emulator).await?;
     let token = oci.create_auth_token(&seed.user_id, "docker login").await?;
@@ -73,7 +86,7 @@ impl Two {
         let from = with_repository(Cloud::with(emulator).await?).await?;
         let digest = from.push_small("team/web", "1.0.0").await?;
         let (username, password) = login(&from.emulator).await?;
-        let home = docker_login(&from.emulator.authority(), &username, &password)?;
+        let home = home_of(&from.emulator.authority(), &username, &password)?;
         let emulator = Emulator::builder().start().await?;
         let host = host_of(&home, arguments(&emulator)).await?;
         let to = with_repository(Cloud { emulator, host }).await?;
@@ -264,7 +277,7 @@ async fn to_another_registry() -> anyhow::Result<()> {
     let to = with_repository(Cloud::with(emulator).await?).await?;
     let (username, password) = login(&to.emulator).await?;
     let authority = to.emulator.authority();
-    let home = docker_login(&authority, &username, &password)?;
+    let home = home_of(&authority, &username, &password)?;
     let mut provider = arguments(&from.emulator);
     provider["registry"] = json!({ "host": authority, "plain_http": true });
     let host = host_of(&home, provider).await?;
@@ -286,9 +299,9 @@ async fn nobody_is_let_in() -> anyhow::Result<()> {
     let two = Two::start().await?;
     let config = two.config();
     let authority = two.from.emulator.authority();
-    let stranger = docker_login("quay.io", "somebody", "hunter2")?;
-    let wrong = docker_login(&authority, "somebody", "hunter2")?;
-    let broken = docker_login(&authority, "somebody", "hunter2")?;
+    let stranger = home_of("quay.io", "somebody", "hunter2")?;
+    let wrong = home_of(&authority, "somebody", "hunter2")?;
+    let broken = home_of(&authority, "somebody", "hunter2")?;
     let helper = json!({ "credHelpers": { authority: "missing" } });
     fs::write(
         broken.path().join(".docker/config.json"),
@@ -380,7 +393,7 @@ async fn pushing_with_dockers_login() -> anyhow::Result<()> {
     let namespace = &cloud.emulator.seed().namespace;
     let config = json!({ "source": layout.source(), "namespace": namespace, "repository": "team/web", "tag": "1.0.0" });
 
-    let home = docker_login(&authority, &username, &password)?;
+    let home = home_of(&authority, &username, &password)?;
     let host = host_of(&home, provider.clone()).await?;
     let mut push = host.resource("ocir_image_push");
     push.apply(config.clone()).await?;
@@ -388,9 +401,9 @@ async fn pushing_with_dockers_login() -> anyhow::Result<()> {
     push.expect_noop(config.clone()).await?;
 
     let mut found = Vec::new();
-    let stranger = docker_login("quay.io", "somebody", "hunter2")?;
-    let wrong = docker_login(&authority, "somebody", "hunter2")?;
-    let broken = docker_login(&authority, "somebody", "hunter2")?;
+    let stranger = home_of("quay.io", "somebody", "hunter2")?;
+    let wrong = home_of(&authority, "somebody", "hunter2")?;
+    let broken = home_of(&authority, "somebody", "hunter2")?;
     fs::write(broken.path().join(".docker/config.json"), "hunter2")?;
     for home in [&wrong, &stranger, &broken] {
         let host = host_of(home, provider.clone()).await?;
@@ -452,7 +465,7 @@ async fn logins_of_single_repositories() -> anyhow::Result<()> {
         &authority: auth(&username, "hunter2"),
         format!("{authority}/{namespace}/team"): auth(&username, &password),
     } });
-    let home = docker_login(&authority, "", "")?;
+    let home = home_of(&authority, "", "")?;
     fs::write(home.path().join(".docker/config.json"), auths.to_string())?;
     let provider = json!({ "registry": { "host": authority, "plain_http": true } });
     let host = host_of(&home, provider).await?;

@@ -13,13 +13,20 @@
 //! - an image of an index that is listed without a version, and a manifest that is
 //!   deleted by its digest: the parent of this module.
 
-use super::*;
+use ocir::{credentials::Environment, framework::Server, provider::Ocir, transport::RetryPolicy};
+
+use super::{
+    super::image_copy::{docker_login, login},
+    *,
+};
+use crate::support::provider::environment;
 
 /// One of the page's faults.
 struct Row {
     fault: &'static str,
     /// Arguments of the provider, beside the usual ones.
     provider: fn(&Emulator) -> Json,
+    who: Who,
     /// Arguments of the push, beside the usual ones.
     push: Json,
     /// What happens once the repository is there.
@@ -31,6 +38,7 @@ impl Row {
         Self {
             fault,
             provider: |_| json!({}),
+            who: Who::User,
             push: json!({}),
             happens,
         }
@@ -38,6 +46,10 @@ impl Row {
 
     fn pushing(self, push: Json) -> Self {
         Self { push, ..self }
+    }
+
+    fn by(self, who: Who) -> Self {
+        Self { who, ..self }
     }
 
     fn signed_in(self, provider: fn(&Emulator) -> Json) -> Self {
@@ -49,14 +61,17 @@ impl Row {
     async fn says(self, expected: expect_test::Expect) -> anyhow::Result<()> {
         let cloud = cloud().await?;
         let layout = Layout::of("one")?;
-        let mut arguments = arguments(&cloud.emulator);
+        let home = tempfile::tempdir()?;
+        let (environment, mut arguments) = self.who.signs_in(&cloud.emulator, home.path()).await?;
         merge(&mut arguments, &(self.provider)(&cloud.emulator));
-        let retry = ocir::transport::RetryPolicy::without_waiting();
-        let provider = ocir::provider::Ocir::new(crate::support::provider::environment());
-        let server = ocir::framework::Server::new(provider.with_retry(retry));
-        let host = Host::start(server).await?;
+        let provider = Ocir::new(environment).with_retry(RetryPolicy::without_waiting());
+        let host = Host::start(Server::new(provider)).await?;
         host.configure(arguments).await?;
         let mut config = web(layout.source());
+        if matches!(self.who, Who::Docker) {
+            // Nobody can be asked for it.
+            config["namespace"] = json!(cloud.emulator.seed().namespace);
+        }
         merge(&mut config, &self.push);
         let mut push = host.resource("ocir_image_push");
         let plan = push.plan(config).await?;
@@ -76,6 +91,43 @@ impl Row {
         });
         assert_eq!(scopes.count(), 0, "{}", self.fault);
         Ok(())
+    }
+}
+
+/// Who pushes.
+#[derive(Clone, Copy)]
+enum Who {
+    /// Somebody who has used `docker login` with an auth token, and nothing else.
+    Docker,
+    /// A virtual machine.
+    Instance,
+    /// A user with an API key.
+    User,
+}
+
+impl Who {
+    /// What surrounds the provider, and its arguments.
+    async fn signs_in(
+        self,
+        emulator: &Emulator,
+        home: &std::path::Path,
+    ) -> anyhow::Result<(Environment, Json)> {
+        let mut surroundings = environment();
+        let arguments = match self {
+            Self::Docker => {
+                let (username, password) = login(emulator).await?;
+                docker_login(home, &emulator.authority(), &username, &password)?;
+                surroundings.home = Some(home.to_owned());
+                json!({ "registry": { "host": emulator.authority(), "plain_http": true } })
+            }
+            Self::Instance => {
+                surroundings.variables.extend(emulator.instance());
+                let region = &emulator.seed().region;
+                json!({ "auth": "InstancePrincipal", "endpoint": emulator.url(), "region": region })
+            }
+            Self::User => arguments(emulator),
+        };
+        Ok((surroundings, arguments))
     }
 }
 
@@ -212,7 +264,7 @@ async fn signing_in() -> anyhow::Result<()> {
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID"#]])
     .await?;
-    Row::new("a password that is wrong, or not known yet", |_| {})
+    Row::new("a user name of another tenancy", |_| {})
         .signed_in(|_| json!({ "registry": { "username": "ns/somebody", "password": "hunter2" } }))
         .says(expect![[r#"
             Error: Cannot push image
@@ -223,7 +275,53 @@ async fn signing_in() -> anyhow::Result<()> {
 
             Signed in as: user "ns/somebody" of the registry
             Request id: ID"#]])
-        .await
+        .await?;
+    Row::new("a password that is wrong, or not known yet", |_| {})
+        .signed_in(|emulator| {
+            let seed = emulator.seed();
+            let username = format!("{}/{}", seed.namespace, seed.user_name);
+            json!({ "registry": { "username": username, "password": "hunter2" } })
+        })
+        .says(expect![[r#"
+            Error: Cannot push image
+
+            oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1.0.0". Sign-in at HOST was answered 401 UNAUTHORIZED: Unauthorized.
+
+            HOST does not accept the user name and password that are set in the provider's argument "registry" or in OCI_REGISTRY_USERNAME and OCI_REGISTRY_PASSWORD. At Oracle's registry they are NAMESPACE/USER and an auth token, which works some minutes after it was made.
+
+            Signed in as: user "NAMESPACE/docker@example.com" of the registry
+            Request id: ID"#]])
+        .await?;
+    Row::new("an auth token that was deleted", |emulator| {
+        for token in emulator.auth_tokens() {
+            emulator.remove_auth_token(text(&token, "id"));
+        }
+    })
+    .by(Who::Docker)
+    .says(expect![[r#"
+        Error: Cannot push image
+
+        oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1.0.0". Sign-in at HOST was answered 401 UNAUTHORIZED: Unauthorized.
+
+        HOST does not accept the login that the configuration of Docker or podman has for it. Sign in again, for example with:
+            docker login HOST
+
+        Signed in as: user "NAMESPACE/docker@example.com" of ~/.docker/config.json
+        Request id: ID"#]])
+    .await?;
+    Row::new("an instance that is taken for nobody", |emulator| {
+        emulator.fail_always("GetRegistryToken", Fault::body(200, ANONYMOUS));
+    })
+    .by(Who::Instance)
+    .says(expect![[r#"
+        Error: Cannot sign in to Oracle Cloud
+
+        oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1.0.0". HOST gave a token that is nobody's.
+
+        The registry does not refuse a signature that it does not accept: it takes the caller for an anonymous one. No API key is involved: an instance, a function or another resource signs with a token that Oracle's cloud gives it. Check that the resource has not been terminated, and that the region belongs to its realm. Run again, which asks for another token.
+
+        Signed in as: instance ocid1.instance.OCID (instance principal)"#]])
+    .await
 }
 
 /// Rights: an anonymous caller, a policy that is missing in both of the registry's
@@ -259,6 +357,35 @@ async fn rights() -> anyhow::Result<()> {
         Signed in as: user USER (API key FINGERPRINT, argument private_key)
         Request id: ID"#]])
     .await?;
+    let denied = |who| {
+        let denied = Row::new("somebody else without a policy, 403", |emulator| {
+            emulator.withdraw(Permission::RepositoryUpdate);
+        });
+        denied.by(who)
+    };
+    denied(Who::Instance)
+        .says(expect![[r#"
+            Error: Cannot push image
+
+            oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1.0.0". Start of the upload of blob sha256:… at HOST was answered 403 DENIED in the last of 8 attempts: Requested access to the resource is denied.
+
+            Either the repository does not exist, or a policy is missing; the registry does not tell which. Create the repository with an ocir_repository that the push refers to, and allow the push, for example:
+                Allow dynamic-group DYNAMIC_GROUP to use repos in compartment COMPARTMENT
+
+            Signed in as: instance ocid1.instance.OCID (instance principal)
+            Request id: ID"#]])
+        .await?;
+    denied(Who::Docker)
+        .says(expect![[r#"
+            Error: Cannot push image
+
+            oci:LAYOUT could not be pushed to repository "NAMESPACE/team/web" under tag "1.0.0". Start of the upload of blob sha256:… at HOST was answered 403 DENIED: Requested access to the resource is denied.
+
+            Check the namespace and the name of the repository, and the rights of the user.
+
+            Signed in as: user "NAMESPACE/docker@example.com" of ~/.docker/config.json
+            Request id: ID"#]])
+        .await?;
     Row::new("a principal without a policy, 404", |emulator| {
         emulator.withdraw(Permission::RepositoryRead);
     })

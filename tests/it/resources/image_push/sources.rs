@@ -260,3 +260,80 @@ async fn archives_and_paths() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// Whether a blob is what its name says is the registry's to find out. Here a file of a layout
+/// and one of the cache are spoilt, in a way that only their content shows, and a registry
+/// that believes everything gets them, in the open and encrypted: nobody hashed them again.
+#[tokio::test]
+async fn nothing_is_hashed_on_its_way() -> anyhow::Result<()> {
+    for encrypted in [false, true] {
+        let folder = tempfile::tempdir()?;
+        let path = |name: &str| folder.path().join(name);
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+        std::fs::write(path("certificate"), made.cert.pem())?;
+        std::fs::write(path("key"), made.signing_key.serialize_pem())?;
+        let mut emulator = Emulator::builder().create_on_first_push();
+        if encrypted {
+            emulator = emulator.tls(path("certificate"), path("key"));
+        }
+        let emulator = emulator.start().await?;
+        let variables = [
+            ("OCIR_CACHE_DIR", path("cache")),
+            ("OCI_CLI_CERT_BUNDLE", path("certificate")),
+        ];
+        let variables = variables.map(|(name, path)| (name.to_owned(), path.display().to_string()));
+        let environment = Environment {
+            variables: variables.into(),
+            home: None,
+        };
+        let host = Host::start(Server::new(Ocir::new(environment))).await?;
+        host.configure(arguments(&emulator)).await?;
+
+        let of_layout = Layout::of("one")?;
+        let shared = of_layout.blob("", b"shared")?;
+        let of_cache = raw()?;
+        let mut plans = Vec::new();
+        for layout in [&of_layout, &of_cache] {
+            let mut push = host.resource("ocir_image_push");
+            let plan = push.plan(web(layout.source())).await?;
+            plans.push((push, plan));
+        }
+        let name = text(&shared, "digest").replace(':', "/");
+        let mut spoilt = vec![of_layout.path().join("blobs").join(name)];
+        for blob in std::fs::read_dir(path("cache/images-1/blobs"))? {
+            spoilt.push(blob?.path());
+        }
+        assert_eq!(spoilt.len(), 2);
+        let spoilt = spoilt.into_iter().map(|path| Ok((spoil(&path)?, path)));
+        let spoilt = spoilt.collect::<anyhow::Result<Vec<_>>>()?;
+
+        emulator.fail_always("PutBlobUpload", Fault::body(201, ""));
+        let enough = || Fault::error(400, "MANIFEST_INVALID", "enough");
+        emulator.fail_always("PutManifest", enough());
+        for (mut push, plan) in plans {
+            emulator.clear_requests();
+            let refused = push.apply_planned(&plan).await.unwrap_err().to_string();
+            assert!(refused.contains("MANIFEST_INVALID: enough"), "{refused}");
+            let requests = emulator.requests();
+            let sent = requests.iter().filter(|it| it.operation == "PutBlobUpload");
+            assert!(sent.count() > 1);
+        }
+        // What turns out to be damaged is removed from the cache, and made again.
+        for (bytes, path) in spoilt {
+            assert_eq!(std::fs::read(path)?, bytes);
+        }
+    }
+    Ok(())
+}
+
+/// Changes the content of a file, and nothing else of it. Gives what it is now.
+fn spoil(path: &std::path::Path) -> anyhow::Result<Vec<u8>> {
+    let modified = std::fs::metadata(path)?.modified()?;
+    let mut bytes = std::fs::read(path)?;
+    let last = bytes.last_mut().expect("it is not empty");
+    *last = !*last;
+    std::fs::write(path, &bytes)?;
+    let file = std::fs::File::options().write(true).open(path)?;
+    file.set_modified(modified)?;
+    Ok(bytes)
+}

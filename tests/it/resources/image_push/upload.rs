@@ -157,7 +157,7 @@ async fn another_process_looks_once() -> anyhow::Result<()> {
 }
 
 /// Fifty images that share their base, in one run: each blob is sent once, whichever
-/// of them sends it, and never more than four at once.
+/// of them sends it.
 #[tokio::test]
 async fn fifty_images_of_one_base() -> anyhow::Result<()> {
     let cloud = cloud().await?;

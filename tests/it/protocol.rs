@@ -187,7 +187,7 @@ fn another_protocol_is_refused() -> Result<()> {
 
 /// The host says goodbye: it is answered on a connection that stays whole, and
 /// when the host hangs up, the process ends at once and leaves no file.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_takes_no_time() -> Result<()> {
     let host = Identity::new()?;
     let mut plugin = Plugin::start(|command| command.env("PLUGIN_CLIENT_CERT", &host.pem))?;
@@ -199,13 +199,8 @@ async fn a_stop_takes_no_time() -> Result<()> {
 
     let hung_up = Instant::now();
     drop(channel);
-    // Off the runtime's thread, which has the connection to close.
-    let (plugin, status) = tokio::task::spawn_blocking(move || {
-        let status = plugin.wait(Duration::from_secs(2));
-        (plugin, status)
-    })
-    .await?;
-    assert_eq!(status?, Some(0));
+    let status = plugin.wait(Duration::from_secs(2))?;
+    assert_eq!(status, Some(0));
     assert!(
         hung_up.elapsed() < Duration::from_millis(700),
         "{:?}",
@@ -217,7 +212,7 @@ async fn a_stop_takes_no_time() -> Result<()> {
 
 /// A host that says goodbye and does not hang up, with streams open: the process
 /// ends by itself before such a host would kill it.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_does_not_wait_for_long() -> Result<()> {
     let mut plugin = Plugin::start(|command| command)?;
     let channel = plugin.channel(None).await?;

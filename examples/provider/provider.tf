@@ -1,7 +1,8 @@
 terraform {
   required_providers {
     ocir = {
-      source = "motando/ocir"
+      source  = "motando/ocir"
+      version = "~> 0.1"
     }
   }
 }

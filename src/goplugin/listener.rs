@@ -12,6 +12,7 @@ use tokio::{
     sync::mpsc,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tonic::transport::server::Connected;
 
 use super::{Error, handshake::Place};
@@ -25,6 +26,8 @@ use tokio::net::{UnixListener as Socket, UnixStream as Stream};
 pub(super) struct Listener {
     socket: Socket,
     pub(super) address: Address,
+    /// Counts the connections that are open.
+    pub(super) open: TaskTracker,
 }
 
 /// What a host has to know to connect.
@@ -77,6 +80,7 @@ impl Listener {
                 network: "unix",
                 text: text.to_owned(),
             },
+            open: TaskTracker::new(),
         };
         // Without TLS, these permissions are all the protection there is.
         let mode = match &place.group {
@@ -110,6 +114,7 @@ impl Listener {
                             network: "tcp",
                             text: format!("127.0.0.1:{port}"),
                         },
+                        open: TaskTracker::new(),
                     });
                 }
             }
@@ -137,16 +142,19 @@ impl Listener {
                     continue;
                 }
             };
+            let open = self.open.clone();
             let Some(tls) = tls.clone() else {
-                let _ = accepted.send(Connection::Plain(stream)).await;
+                let connection = Connection::new(Channel::Plain(stream), &open);
+                let _ = accepted.send(connection).await;
                 continue;
             };
             let accepted = accepted.clone();
             tokio::spawn(async move {
                 match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
                     Ok(Ok(stream)) => {
+                        let connection = Connection::new(Channel::Tls(Box::new(stream)), &open);
                         // Refused only when the server ends.
-                        let _ = accepted.send(Connection::Tls(Box::new(stream))).await;
+                        let _ = accepted.send(connection).await;
                     }
                     Ok(Err(error)) => tracing::warn!(error = %error, "refused a connection"),
                     Err(_) => tracing::warn!("a connection did not finish its TLS handshake"),
@@ -181,8 +189,24 @@ fn find_group(groups: &str, name: &str) -> Option<u32> {
     })
 }
 
-/// A connection, with or without TLS.
-pub(super) enum Connection {
+/// A connection of the host, counted as long as it is open.
+pub(super) struct Connection {
+    channel: Channel,
+    #[expect(dead_code, reason = "dropping it is its use")]
+    open: TaskTrackerToken,
+}
+
+impl Connection {
+    fn new(channel: Channel, open: &TaskTracker) -> Self {
+        Self {
+            channel,
+            open: open.token(),
+        }
+    }
+}
+
+/// With or without TLS.
+enum Channel {
     Plain(Stream),
     Tls(Box<TlsStream<Stream>>),
 }
@@ -198,9 +222,9 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Connection::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Connection::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        match &mut self.get_mut().channel {
+            Channel::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Channel::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -211,21 +235,21 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Connection::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Connection::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        match &mut self.get_mut().channel {
+            Channel::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Channel::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Connection::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Connection::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        match &mut self.get_mut().channel {
+            Channel::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Channel::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Connection::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Connection::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.get_mut().channel {
+            Channel::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Channel::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

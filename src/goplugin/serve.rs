@@ -4,7 +4,7 @@ use std::{convert::Infallible, io::Write as _, process::ExitCode, time::Duration
 
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{
     body::Body,
     codegen::{Service, http},
@@ -128,7 +128,10 @@ where
             let certificate = tls.as_ref().map(|tls| &tls.certificate);
             let address = &listener.address;
             announce(&line(&host, address.network, &address.text, certificate))?;
-            services.stop = Some(end.clone());
+            let goodbye = CancellationToken::new();
+            services.stop = Some(goodbye.clone());
+            let parting = part(goodbye, listener.open.clone(), end.clone());
+            tokio::spawn(parting);
             serve_until(end, listener, tls, services).await;
         }
         Mode::Debug(text) => {
@@ -149,6 +152,20 @@ where
         }
     }
     Ok(())
+}
+
+/// Ends the server once the host has hung up after its goodbye, or does not.
+///
+/// An answer and an end that travel together are read as a broken connection by
+/// some hosts, which then take harder means. So the answer goes first, and
+/// whoever asked hears nothing else on this connection.
+async fn part(goodbye: CancellationToken, open: TaskTracker, end: CancellationToken) {
+    goodbye.cancelled().await;
+    open.close();
+    if tokio::time::timeout(HANG_UP, open.wait()).await.is_err() {
+        tracing::debug!("the host said goodbye and did not hang up");
+    }
+    end.cancel();
 }
 
 async fn serve_until<S>(
@@ -196,6 +213,9 @@ fn announce(line: &str) -> Result<(), Error> {
         })
 }
 
-/// How long calls may take that are under way when the end comes. A host waits
-/// two seconds before it kills.
+/// How long a host may take to hang up after its goodbye. Together with
+/// [`GRACE`] it is less than the two seconds after which a host kills.
+const HANG_UP: Duration = Duration::from_secs(1);
+
+/// How long calls may take that are under way when the end comes.
 const GRACE: Duration = Duration::from_millis(500);

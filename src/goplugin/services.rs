@@ -16,7 +16,7 @@ use tonic_prost::ProstCodec;
 /// go-plugin's own services in front of the plugin's.
 #[derive(Clone)]
 pub(super) struct Services<S> {
-    /// Ends the server when the host says so; none: it does not listen to that.
+    /// Cancelled when the host says goodbye; none: nobody listens to that.
     pub(super) stop: Option<CancellationToken>,
     /// Cancelled when the server ends; streams end then.
     pub(super) end: CancellationToken,

@@ -128,7 +128,8 @@ pub struct RegistryConfig {
     /// Host, with a port when it is not the default one, instead of the region's
     /// own. Outside Oracle Cloud the provider's identity means nothing: the login is
     /// `username` and `password`, or else the one that the configuration of Docker or
-    /// podman has for the host, credential helpers included.
+    /// podman has, credential helpers included: for the repository, for a folder
+    /// around it (`HOST/TEAM`), or for the host.
     #[tf(optional, validate = validate::host)]
     host: Attr<String>,
     /// User name to sign in with, instead of the provider's own identity.

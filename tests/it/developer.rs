@@ -175,6 +175,43 @@ fn recipes_are_listed() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The workflow runs `.ci/run` and has more patience than that, and CONTRIBUTING.md names its steps.
+#[test]
+fn ci_is_as_described() -> anyhow::Result<()> {
+    let script = read(".ci/run")?;
+    let steps: Vec<String> = script
+        .lines()
+        .filter_map(|line| line.strip_prefix("step make "))
+        .map(|recipe| format!("make {recipe}"))
+        .collect();
+    let contributing = read("CONTRIBUTING.md")?;
+    let sentence = contributing
+        .lines()
+        .find(|line| line.starts_with("CI runs `.ci/run`"))
+        .context("CONTRIBUTING.md does not say what CI runs")?;
+    assert_eq!(quoted(sentence)[1..], steps);
+
+    let workflow = read(".github/workflows/ci.yml")?;
+    let job = workflow
+        .split("\n  everything:\n")
+        .nth(1)
+        .and_then(|rest| rest.split("\n  platforms:\n").next())
+        .context("no job that runs everything")?;
+    assert!(job.contains("bash .ci/run\n"), "{job}");
+    let number = |text: &str, before: &str| -> anyhow::Result<u32> {
+        let rest = text.split(before).nth(1).context(before.to_owned())?;
+        let digits = rest.split(|letter: char| !letter.is_ascii_digit()).next();
+        Ok(digits.unwrap_or_default().parse()?)
+    };
+    let patience = number(job, "timeout-minutes: ")?;
+    let limit = number(&script, "limit=$((")?;
+    assert!(
+        patience > limit,
+        "the workflow ends after {patience} minutes, before .ci/run can say what took {limit}"
+    );
+    Ok(())
+}
+
 /// The walkthrough shows what is compiled, and what a CLI does with it.
 #[test]
 fn the_walkthrough_is_real() -> anyhow::Result<()> {

@@ -2,7 +2,10 @@ terraform {
   required_version = ">= 1.8"
 
   required_providers {
-    ocir = { source = "motando/ocir" }
+    ocir = {
+      source  = "motando/ocir"
+      version = "~> 0.1"
+    }
   }
 }
 

@@ -441,7 +441,8 @@ async fn compartment_that_is_none() -> anyhow::Result<()> {
         Error: Invalid value
 
         Argument "compartment_id" must have a value, but what it is set to is null.
-          with compartment_id"#]].assert_eq(&wrong(Json::Null).await);
+          with compartment_id"#]]
+    .assert_eq(&wrong(Json::Null).await);
     Ok(())
 }
 

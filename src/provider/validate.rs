@@ -16,8 +16,10 @@ pub(crate) fn ocid(value: &Value) -> Result<(), String> {
     let text = text(value);
     let plain = text
         .chars()
-        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
-    if text.starts_with("ocid1.") && plain {
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '-' | '_'));
+    // Old tenancies have OCIDs of the form before, "ocidv1:tenancy:oc1:phx:…".
+    let known = text.starts_with("ocid1.") || text.starts_with("ocidv1:");
+    if known && plain {
         return Ok(());
     }
     Err(format!(
@@ -30,7 +32,7 @@ pub(crate) fn ocid(value: &Value) -> Result<(), String> {
 pub(crate) fn compartment(value: &Value) -> Result<(), String> {
     ocid(value)?;
     let text = text(value);
-    match text.split('.').nth(1) {
+    match text.split(['.', ':']).nth(1) {
         Some("compartment" | "tenancy") => Ok(()),
         _ => Err(format!(
             "must be the OCID of a compartment or of the tenancy; \"{text}\" is one of something else"

@@ -480,10 +480,11 @@ mod tests {
         };
         let before = Instant::now();
         let session = workload.session().await?;
-        let minutes = |at: Instant| (at - before).as_secs() / 60;
+        // To the nearest: a busy machine takes seconds to make a key.
+        let minutes = |at: Instant| ((at - before).as_secs() + 30) / 60;
         assert_eq!(
             (minutes(session.renew_at), minutes(session.expires_at)),
-            (29, 59)
+            (30, 60)
         );
         Ok(())
     }

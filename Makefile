@@ -3,6 +3,8 @@
 PYTHON ?= python3
 # What `make bench` is to do, such as --quick
 BENCH ?=
+# How `make release-check` is to do it: --quick is without optimisation
+TWICE ?=
 
 .PHONY: help build check test test-versions test-hosts test-peers docs debug demo install bench release release-check
 
@@ -56,4 +58,4 @@ release: ## the archives of VERSION for this machine, with sums, SBOM and OpenTo
 	$(PYTHON) tools/release.py build --version "$(VERSION)"
 
 release-check: ## this commit, compiled in two folders as for a release, is the same archive twice
-	$(PYTHON) tools/release.py twice
+	$(PYTHON) tools/release.py twice $(TWICE)

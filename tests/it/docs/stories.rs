@@ -3,13 +3,15 @@
 
 use std::{fs, path::Path};
 
-use ocir::emulator::Emulator;
+use ocir::emulator::{Emulator, Permission, call};
+use serde_json::json;
 
 use super::markdown::Page;
 use crate::{cli::make_images, support::cli::Workspace};
 
-/// The first guide, from its first command to its last: a plan that knows the digests, an
-/// apply, nothing left to do, and a destroy that leaves images alone. The Portuguese one has the same code.
+/// The first guide, from its first command to its last, with the rights that it asks for and no
+/// others: a plan that knows the digests, an apply, nothing left to do, a destroy that leaves images
+/// alone, and one that was allowed to take them. The Portuguese one has the same code.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn getting_started() -> anyhow::Result<()> {
     let Some(mut workspace) = Workspace::new("")? else {
@@ -24,6 +26,8 @@ async fn getting_started() -> anyhow::Result<()> {
     workspace.write("main.tf", &configuration.join("\n"))?;
     make_images(&workspace.path())?;
     let emulator = Emulator::builder().start().await?;
+    emulator.withdraw(Permission::CompartmentInspect);
+    emulator.withdraw(Permission::TenancyInspect);
     workspace.sign_in(&emulator)?;
     workspace.init().await?;
 
@@ -67,6 +71,71 @@ async fn getting_started() -> anyhow::Result<()> {
     );
     assert!(errors.contains("force_delete"), "{errors}");
     assert_eq!(emulator.repositories().len(), 2);
+
+    let configuration = fs::read_to_string(workspace.path().join("main.tf"))?;
+    let name = "  compartment_id = var.compartment_id\n";
+    assert!(configuration.contains(name), "{configuration}");
+    let forced = configuration.replace(name, &format!("{name}  force_delete   = true\n"));
+    workspace.write("main.tf", &forced)?;
+    for command in ["apply", "destroy"] {
+        workspace
+            .run(&[command, "-input=false", "-auto-approve"])
+            .await?
+            .succeeded();
+    }
+    assert!(emulator.repositories().is_empty());
+    assert!(emulator.auth_tokens().is_empty());
+    Ok(())
+}
+
+/// The guide's job that only pushes, with `use repos` and, unless it says the namespace itself, the right to
+/// ask for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_only_pushes() -> anyhow::Result<()> {
+    let Some(mut workspace) = Workspace::new("")? else {
+        return Ok(());
+    };
+    make_images(&workspace.path())?;
+    let folder = tempfile::tempdir()?;
+    let emulator = Emulator::builder().config(folder.path()).start().await?;
+    let seed = emulator.seed().clone();
+    // Somebody else makes it.
+    let repository =
+        json!({ "compartmentId": seed.apps_compartment_id, "displayName": "motando-webapp" });
+    let path = "/20160918/container/repositories";
+    let made = call::call(folder.path(), "POST", path, Some(&repository.to_string())).await?;
+    assert_eq!(made.status, 200, "{}", made.body);
+    workspace.sign_in(&emulator)?;
+    for beyond in [
+        Permission::CompartmentInspect,
+        Permission::CredentialManage,
+        Permission::RepositoryCreate,
+        Permission::RepositoryManage,
+        Permission::TenancyInspect,
+        Permission::UserInspect,
+    ] {
+        emulator.withdraw(beyond);
+    }
+    let push = |tag: &str, namespace: &str| {
+        format!(
+            "terraform {{\n  required_providers {{\n    ocir = {{ source = \"motando/ocir\" }}\n  }}\n}}\n\n\
+             resource \"ocir_image_push\" \"web\" {{\n  source = \"docker-archive:motando-webapp.tar\"\n  \
+             repository = \"motando-webapp\"\n  tag = \"{tag}\"\n  {namespace}\n}}\n"
+        )
+    };
+    workspace.write("main.tf", &push("1.0.0", ""))?;
+    workspace.init().await?;
+    let apply = ["apply", "-input=false", "-auto-approve"];
+    workspace.run(&apply).await?.succeeded();
+
+    emulator.withdraw(Permission::NamespaceRead);
+    let namespace = format!("namespace = \"{}\"", seed.namespace);
+    workspace.write("main.tf", &push("1.1.0", &namespace))?;
+    workspace.run(&apply).await?.succeeded();
+    workspace
+        .run(&["plan", "-input=false", "-detailed-exitcode"])
+        .await?
+        .ended_with(0);
     Ok(())
 }
 

@@ -299,7 +299,7 @@ pub(super) mod code {
 /// the service may have from the request.
 pub(super) fn code_and_message(body: &[u8], scrub: impl Fn(&str) -> String) -> (String, String) {
     // What is cut off afterwards might else be half of a secret.
-    let excerpt = || excerpt(&scrub(&transport::words(body)));
+    let excerpt = || transport::excerpt(&scrub(&transport::words(body)), EXCERPT);
     let Ok(Value::Object(mut members)) = serde_json::from_slice(body) else {
         return (String::new(), excerpt());
     };
@@ -334,24 +334,7 @@ pub(super) fn request_id(headers: &HeaderMap) -> String {
         .to_owned()
 }
 
-/// The beginning of a text in one line that can be shown.
-fn excerpt(text: &str) -> String {
-    let mut line = String::new();
-    for word in text.split(|letter: char| letter.is_whitespace() || letter.is_control()) {
-        if word.is_empty() {
-            continue;
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-        if line.chars().count() > EXCERPT {
-            return line.chars().take(EXCERPT).chain(['…']).collect();
-        }
-    }
-    line
-}
-
+/// At most this many characters of a body that is not Oracle's are shown.
 const EXCERPT: usize = 200;
 
 const HOME_REGION: &str = "home region";

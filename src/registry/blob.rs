@@ -231,9 +231,9 @@ impl Client {
 
     /// How long the chunks of a blob are; `None` when it is sent as a whole.
     fn chunk(&self, blob: &Blob, session: &Session) -> Option<u64> {
-        let chunk = self.inner.uploads.chunk.load(Ordering::Relaxed);
-        let chunk = ChunkBody::length_of(chunk.max(session.chunk_min));
-        (self.inner.uploads.chunk.load(Ordering::Relaxed) > 0 && chunk < blob.size).then_some(chunk)
+        let wanted = self.inner.uploads.chunk.load(Ordering::Relaxed);
+        let chunk = ChunkBody::length_of(wanted.max(session.chunk_min));
+        (wanted > 0 && chunk < blob.size).then_some(chunk)
     }
 
     /// Reads the blob again, for as long as somebody waits for the result and

@@ -461,26 +461,7 @@ const EXCERPT: usize = 300;
 
 /// A server's text on one line, without control characters, shortened.
 pub(super) fn excerpt(text: &str) -> String {
-    let mut short = String::new();
-    let mut count = 0;
-    for word in text.split(|c: char| c.is_whitespace() || c.is_control()) {
-        if word.is_empty() {
-            continue;
-        }
-        if count > 0 {
-            short.push(' ');
-            count += 1;
-        }
-        for c in word.chars() {
-            if count >= EXCERPT {
-                short.push('…');
-                return short;
-            }
-            short.push(c);
-            count += 1;
-        }
-    }
-    short
+    transport::excerpt(text, EXCERPT)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ mod tls;
 
 use std::time::Duration;
 
-pub use page::words;
+pub use page::{excerpt, words};
 pub use retry::{
     Again, Progress, RetryPolicy, Stopped, Verdict, is_transient_status, repeat, retry, retry_after,
 };

@@ -25,6 +25,25 @@ pub fn words(body: &[u8]) -> Cow<'_, str> {
     Cow::Owned(words)
 }
 
+/// A text on one line, without control characters, cut after `most` characters.
+pub fn excerpt(text: &str, most: usize) -> String {
+    let words = text.split(|letter: char| letter.is_whitespace() || letter.is_control());
+    let mut short = String::new();
+    let mut count = 0;
+    for word in words.filter(|word| !word.is_empty()) {
+        let space = (count > 0).then_some(' ');
+        for letter in space.into_iter().chain(word.chars()) {
+            if count >= most {
+                short.push('…');
+                return short;
+            }
+            short.push(letter);
+            count += 1;
+        }
+    }
+    short
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +59,15 @@ mod tests {
         assert_eq!(shown(b"a < b > c"), "a < b > c");
         assert_eq!(shown(b"\xff{"), "\u{fffd}{");
         assert_eq!(shown(b"<never closed"), "");
+    }
+
+    /// What is shown is one line of a bounded length, which says that there was more.
+    #[test]
+    fn texts_are_cut_to_a_line() {
+        assert_eq!(excerpt(" one\r\n\ttwo\u{7} ", 7), "one two");
+        assert_eq!(excerpt("one two three", 7), "one two…");
+        assert_eq!(excerpt("one two three", 6), "one tw…");
+        assert_eq!(excerpt("\u{1b}\n", 7), "");
     }
 
     proptest::proptest! {

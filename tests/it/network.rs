@@ -1,16 +1,14 @@
 //! What the real network does to an apply: storms, cut connections, wrong
 //! clocks, rights that are taken away, and a person who presses Ctrl-C.
 
-use std::{
-    collections::BTreeSet,
-    os::unix::process::CommandExt as _,
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use ocir::emulator::{Emulator, Fault, Permission};
 
-use crate::support::{cli::Workspace, images::Layout};
+use crate::support::{
+    cli::{Workspace, flat},
+    images::Layout,
+};
 
 const REPOSITORIES: &str = r#"
 terraform {
@@ -122,7 +120,7 @@ async fn permission_withdrawn() -> anyhow::Result<()> {
         }
         for command in ["plan", "refresh"] {
             let errors = workspace.run(&[command, "-input=false"]).await?.errors();
-            let flat = errors.split_whitespace().collect::<Vec<_>>().join(" ");
+            let flat = flat(&errors);
             assert!(flat.contains("Allow group GROUP to"), "{errors}");
             assert!(flat.contains("NotAuthorizedOrNotFound"), "{errors}");
         }
@@ -145,7 +143,7 @@ async fn wrong_clock() -> anyhow::Result<()> {
     };
     emulator.skew_clock(900);
     let errors = workspace.run(&["plan", "-input=false"]).await?.errors();
-    let flat = errors.split_whitespace().collect::<Vec<_>>().join(" ");
+    let flat = flat(&errors);
     assert!(flat.contains("clock is 15 minutes behind"), "{errors}");
     Ok(())
 }
@@ -184,20 +182,20 @@ resource "ocir_image_push" "web" {
         ("PutBlobUpload", Fault::delay(long)),
         ("PutBlobUpload", Fault::status(503).retry_after(100)),
     ];
+    let apply = ["apply", "-input=false", "-auto-approve"];
     for (operation, fault) in cases {
         emulator.clear_requests();
         emulator.fail_always(operation, fault.clone());
-        let took = interrupted_at(&workspace, &emulator, operation).await?;
+        let asked = || emulator.begun(operation) > 0;
+        let run = workspace.start_until(&apply, asked).await?;
+        let (_, took) = run.interrupted().await?;
         assert!(
             took < Duration::from_secs(4),
             "{operation} with {fault:?}: the CLI took {took:?} to end"
         );
         emulator.clear_faults();
     }
-    workspace
-        .run(&["apply", "-input=false", "-auto-approve"])
-        .await?
-        .succeeded();
+    workspace.run(&apply).await?.succeeded();
     assert_eq!(emulator.repositories().len(), 1);
     assert!(emulator.tags("team/app-0").contains_key("1.0.0"));
     workspace
@@ -205,39 +203,6 @@ resource "ocir_image_push" "web" {
         .await?
         .ended_with(0);
     Ok(())
-}
-
-/// Starts an apply, presses Ctrl-C once the operation was asked for, and says
-/// how long the CLI took to end.
-async fn interrupted_at(
-    workspace: &Workspace,
-    emulator: &Emulator,
-    operation: &str,
-) -> anyhow::Result<Duration> {
-    let mut command = workspace.command(&["apply", "-no-color", "-input=false", "-auto-approve"]);
-    // A group of its own, so that the signal reaches CLI and provider as from a terminal.
-    command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0);
-    let mut child = command.spawn()?;
-    let group = child.id();
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while emulator.begun(operation) == 0 {
-        anyhow::ensure!(Instant::now() < deadline, "{operation} was never asked for");
-        anyhow::ensure!(child.try_wait()?.is_none(), "the CLI ended by itself");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    // Into the wait, not merely before it.
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let pressed = Instant::now();
-    let killed = std::process::Command::new("kill")
-        .args(["-INT", "--", &format!("-{group}")])
-        .status()?;
-    anyhow::ensure!(killed.success(), "the signal could not be sent");
-    let ended = tokio::task::spawn_blocking(move || child.wait()).await??;
-    anyhow::ensure!(!ended.success(), "the CLI succeeded in spite of the signal");
-    Ok(pressed.elapsed())
 }
 
 async fn ready(count: usize) -> anyhow::Result<Option<(Workspace, Emulator)>> {

@@ -1,14 +1,13 @@
 //! Pushes by a real CLI: what only processes show.
 
-use std::{
-    os::unix::process::CommandExt,
-    process::{Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use ocir::emulator::{Emulator, Fault};
 
-use crate::support::{cli::Workspace, images::Layout};
+use crate::support::{
+    cli::{Workspace, flat},
+    images::Layout,
+};
 
 const PUSH: &str = r#"
 terraform {
@@ -83,25 +82,11 @@ async fn killed_in_the_middle() -> anyhow::Result<()> {
     }
     emulator.fail_always("PutBlobUpload", Fault::delay(Duration::from_secs(300)));
     emulator.clear_requests();
-    let mut apply = workspace.command(&["apply", "-input=false", "-auto-approve"]);
-    // A group of its own, which the provider that it starts belongs to.
-    let mut apply = apply
-        .process_group(0)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let start = Instant::now();
-    while emulator.begun("PutBlobUpload") < 4 || count(&emulator, "PutBlobUpload") < 2 {
-        anyhow::ensure!(start.elapsed() < Duration::from_secs(60), "nothing is sent");
-        anyhow::ensure!(apply.try_wait()?.is_none(), "the apply ended by itself");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let group = format!("-{}", apply.id());
-    let killed = Command::new("kill")
-        .args(["-KILL", "--", &group])
-        .status()?;
-    assert!(killed.success());
-    apply.wait()?;
+    let is_midway =
+        || emulator.begun("PutBlobUpload") >= 4 && count(&emulator, "PutBlobUpload") >= 2;
+    let apply = ["apply", "-input=false", "-auto-approve"];
+    let run = workspace.start_until(&apply, is_midway).await?;
+    run.killed().await?;
     assert!(emulator.tags("web").is_empty());
 
     emulator.clear_faults();
@@ -145,13 +130,13 @@ async fn source_changed_after_the_plan() -> anyhow::Result<()> {
     layout.show(&layout.image("two")?)?;
     let refused = workspace.run(&["apply", "-input=false", "saved"]).await?;
     let text = refused.ended_with(1);
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = flat(&text);
     assert!(words.contains("inconsistent final plan"), "{text}");
     for part in [
         "Warning: Image source changed since the last plan",
         "This concerns only a plan that was made before",
     ] {
-        assert!(words.replace("│ ", "").contains(part), "{text}");
+        assert!(words.contains(part), "{text}");
     }
     assert!(emulator.images().is_empty());
 
@@ -198,7 +183,10 @@ async fn interrupted() -> anyhow::Result<()> {
         layout.show(&image)?;
         let before = emulator.tags("web");
         emulator.fail_always(operation, fault);
-        let ended = interrupt(&workspace, &emulator, operation, &apply).await?;
+        emulator.clear_requests();
+        let asked = || emulator.begun(operation) > 0;
+        let run = workspace.start_until(&apply, asked).await?;
+        let (_, ended) = run.interrupted().await?;
         assert!(ended < SOON, "{operation}: {ended:?}");
         assert_eq!(emulator.tags("web"), before, "{operation}");
 
@@ -214,8 +202,10 @@ async fn interrupted() -> anyhow::Result<()> {
 
     let destroy = ["destroy", "-auto-approve", "-target=ocir_image_push.this"];
     emulator.fail_always("RemoveContainerVersion", never());
-    let operation = "RemoveContainerVersion";
-    let ended = interrupt(&workspace, &emulator, operation, &destroy).await?;
+    emulator.clear_requests();
+    let asked = || emulator.begun("RemoveContainerVersion") > 0;
+    let run = workspace.start_until(&destroy, asked).await?;
+    let (_, ended) = run.interrupted().await?;
     assert!(ended < SOON, "{ended:?}");
     emulator.clear_faults();
     workspace.run(&destroy).await?.succeeded();
@@ -225,46 +215,6 @@ async fn interrupted() -> anyhow::Result<()> {
 
 /// A second, and what a busy machine needs to end two programs.
 const SOON: Duration = Duration::from_millis(1_500);
-
-/// Presses Ctrl-C once an operation was asked for, and says how long the CLI needed
-/// to end. A terminal sends it to the provider as well.
-async fn interrupt(
-    workspace: &Workspace,
-    emulator: &Emulator,
-    operation: &str,
-    arguments: &[&str],
-) -> anyhow::Result<Duration> {
-    emulator.clear_requests();
-    let mut command = workspace.command(arguments);
-    let mut cli = command
-        .process_group(0)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let start = Instant::now();
-    while emulator.begun(operation) == 0 {
-        anyhow::ensure!(start.elapsed() < Duration::from_secs(60), "{operation}");
-        anyhow::ensure!(cli.try_wait()?.is_none(), "it ended without {operation}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    // What follows at once has followed.
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let pressed = Instant::now();
-    let group = format!("-{}", cli.id());
-    let signalled = Command::new("kill").args(["-INT", "--", &group]).status()?;
-    anyhow::ensure!(signalled.success(), "kill");
-    let status = loop {
-        if let Some(status) = cli.try_wait()? {
-            break status;
-        }
-        anyhow::ensure!(pressed.elapsed() < Duration::from_secs(60), "{operation}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    };
-    let took = pressed.elapsed();
-    anyhow::ensure!(!status.success(), "an interrupted run is no success");
-    eprintln!("{operation}: ended {} ms after Ctrl-C", took.as_millis());
-    Ok(took)
-}
 
 /// Somebody moved the tag: what a user reads of the plan has both digests.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -284,7 +234,7 @@ async fn a_moved_tag_in_the_plan() -> anyhow::Result<()> {
 
     let plan = ["plan", "-input=false", "-detailed-exitcode"];
     let text = workspace.run(&plan).await?.ended_with(2);
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = flat(&text);
     let drift = format!("~ digest = \"{theirs}\" -> \"{ours}\"");
     assert!(words.contains(&drift), "{text}");
     assert!(words.contains("will be updated in-place"), "{text}");
@@ -317,43 +267,12 @@ async fn a_big_layer_in_little_memory() -> anyhow::Result<()> {
     let Some(workspace) = workspace(&emulator, &layout).await? else {
         return Ok(());
     };
-    let mut command = workspace.command(&["apply", "-input=false", "-auto-approve"]);
-    let mut apply = command
-        .process_group(0)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let mut peak = 0;
-    let status = loop {
-        peak = peak.max(peak_of_providers(apply.id()));
-        match apply.try_wait()? {
-            Some(status) => break status,
-            None => tokio::time::sleep(Duration::from_millis(2)).await,
-        }
-    };
-    assert!(status.success());
+    let run = workspace.start(&["apply", "-input=false", "-auto-approve"])?;
+    let (run, peak) = run.measured().await?;
+    run.succeeded();
     assert_eq!(emulator.tags("web").len(), 2);
     // The release build is held to 40 MiB by `make bench`; this one is larger, and
     // smaller than the layer all the same.
     assert!((1..60 << 10).contains(&peak), "{peak} KiB");
     Ok(())
-}
-
-/// Most memory that a provider of a process group has had so far, in KiB.
-#[cfg(target_os = "linux")]
-fn peak_of_providers(group: u32) -> u64 {
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let peaks = processes.filter_map(|process| {
-        let read = |name: &str| std::fs::read_to_string(process.path().join(name)).ok();
-        let stat = read("stat")?;
-        let (comm, rest) = stat.split_once(" (")?.1.rsplit_once(") ")?;
-        let of: u32 = rest.split(' ').nth(2)?.parse().ok()?;
-        if of != group || !comm.starts_with("terraform-prov") {
-            return None;
-        }
-        let status = read("status")?;
-        let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-        line.split_whitespace().nth(1)?.parse().ok()
-    });
-    peaks.max().unwrap_or(0)
 }

@@ -281,23 +281,9 @@ async fn killed_before_the_answer() -> anyhow::Result<()> {
     cloud
         .emulator
         .fail_always("CreateContainerRepository", silence);
-    let mut command = workspace.command(&apply);
-    command
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null());
-    let mut host = command.spawn()?;
-    while cloud.emulator.repositories().is_empty() {
-        anyhow::ensure!(host.try_wait()?.is_none(), "the apply ended by itself");
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    let provider = child_of(host.id(), "terraform-provider-ocir");
-    let provider = provider.expect("the provider runs");
-    let killed = std::process::Command::new("kill")
-        .args(["-KILL", &provider.to_string()])
-        .status()?;
-    assert!(killed.success());
-    let status = tokio::task::spawn_blocking(move || host.wait()).await??;
-    assert!(!status.success(), "the host noticed nothing");
+    let is_made = || !cloud.emulator.repositories().is_empty();
+    let run = workspace.start_until(&apply, is_made).await?;
+    run.without_provider().await?;
     cloud.emulator.clear_faults();
 
     let id = cloud.repository("team/web")["id"].clone();
@@ -337,20 +323,8 @@ async fn memory_is_flat() -> anyhow::Result<()> {
             &["apply", "-input=false", "-auto-approve"][..],
             &["plan", "-input=false", "-detailed-exitcode"][..],
         ] {
-            let mut host = workspace
-                .command(command)
-                .stdout(std::process::Stdio::null())
-                .spawn()?;
-            let mut peak = 0;
-            let status = loop {
-                if let Some(status) = host.try_wait()? {
-                    break status;
-                }
-                let provider = child_of(host.id(), "terraform-provider-ocir");
-                peak = peak.max(provider.and_then(largest_kib).unwrap_or_default());
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            };
-            assert!(status.success(), "{command:?} of {number}: {status}");
+            let (run, peak) = workspace.start(command)?.measured().await?;
+            run.succeeded();
             assert!(peak > 0, "the provider was not seen");
             peaks.push(peak / 1024);
         }
@@ -360,42 +334,4 @@ async fn memory_is_flat() -> anyhow::Result<()> {
     let (few, many) = (peaks[0].max(peaks[1]), peaks[2].max(peaks[3]));
     assert!(many < few + 8, "{peaks:?} MiB");
     Ok(())
-}
-
-/// The most that a process had in memory at once.
-#[cfg(target_os = "linux")]
-fn largest_kib(process: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// The process of this name among those that a process started, directly or not.
-#[cfg(target_os = "linux")]
-pub(super) fn child_of(ancestor: u32, name: &str) -> Option<u32> {
-    // Names are cut after 15 letters.
-    let name = &name[..name.len().min(15)];
-    let processes: Vec<(u32, u32, String)> = fs::read_dir("/proc")
-        .ok()?
-        .flatten()
-        .filter_map(|entry| {
-            let text = fs::read_to_string(entry.path().join("stat")).ok()?;
-            let (before, after) = text.split_once(" (")?;
-            let (comm, rest) = after.rsplit_once(") ")?;
-            let parent = rest.split(' ').nth(1)?.parse().ok()?;
-            Some((before.parse().ok()?, parent, comm.to_owned()))
-        })
-        .collect();
-    let mut family = vec![ancestor];
-    while let Some(parent) = family.pop() {
-        for (process, of, comm) in &processes {
-            if *of == parent {
-                if comm == name {
-                    return Some(*process);
-                }
-                family.push(*process);
-            }
-        }
-    }
-    None
 }

@@ -1,24 +1,19 @@
 //! Runs with repositories that end in the middle: Ctrl-C in each wait, and a provider
 //! that is killed. What the state says afterwards is what the next run starts from.
 
-use std::{
-    fs,
-    os::unix::process::CommandExt,
-    process::{Child, Command},
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use ocir::emulator::{Emulator, Fault};
 use serde_json::{Value as Json, json};
 
 use super::repositories::PREAMBLE;
 use crate::support::{
-    cli::{Run, Workspace},
+    cli::{Run, Running, Workspace},
     provider::Cloud,
 };
 
-const APPLY: [&str; 4] = ["apply", "-no-color", "-input=false", "-auto-approve"];
-const DESTROY: [&str; 4] = ["destroy", "-no-color", "-input=false", "-auto-approve"];
+const APPLY: [&str; 3] = ["apply", "-input=false", "-auto-approve"];
+const DESTROY: [&str; 3] = ["destroy", "-input=false", "-auto-approve"];
 /// Longer than any test takes.
 const FOR_EVER: Duration = Duration::from_secs(300);
 
@@ -100,30 +95,8 @@ impl Stage {
         operation: &str,
         times: usize,
     ) -> anyhow::Result<Running> {
-        let output = self.workspace.path().join("output.txt");
-        let file = fs::File::create(&output)?;
-        let mut command = self.workspace.command(arguments);
-        // A group of its own, so that a signal reaches CLI and provider as from a terminal.
-        command
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            .process_group(0);
-        let mut running = Running {
-            child: command.spawn()?,
-            output,
-        };
-        let start = Instant::now();
-        while self.cloud.emulator.begun(operation) < times {
-            let ended = running.child.try_wait()?;
-            let text = fs::read_to_string(&running.output)?;
-            anyhow::ensure!(ended.is_none(), "the run ended by itself:\n{text}");
-            anyhow::ensure!(
-                start.elapsed() < Duration::from_secs(60),
-                "{operation} was not asked for {times} times:\n{text}"
-            );
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        Ok(running)
+        let asked = || self.cloud.emulator.begun(operation) >= times;
+        self.workspace.start_until(arguments, asked).await
     }
 
     /// The repository as the state has it.
@@ -153,63 +126,9 @@ impl Stage {
     }
 }
 
-/// A run of the CLI.
-struct Running {
-    child: Child,
-    output: std::path::PathBuf,
-}
-
-impl Running {
-    /// Presses Ctrl-C in the wait. Gives how it ended, and how long that took.
-    async fn interrupted(self) -> anyhow::Result<(Run, Duration)> {
-        // Into the wait, not merely before it.
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let pressed = Instant::now();
-        signal("INT", &format!("-{}", self.child.id()))?;
-        let run = self.ended().await?;
-        let took = pressed.elapsed();
-        assert_ne!(run.status, 0, "it succeeded all the same:\n{}", run.text);
-        eprintln!("ended {} ms after Ctrl-C", took.as_millis());
-        Ok((run, took))
-    }
-
-    /// Kills the provider, and not the CLI that started it.
-    #[cfg(target_os = "linux")]
-    async fn without_provider(self) -> anyhow::Result<Run> {
-        let provider = super::repositories::child_of(self.child.id(), "terraform-provider-ocir");
-        let provider = provider.expect("the provider runs");
-        signal("KILL", &provider.to_string())?;
-        let run = self.ended().await?;
-        assert_ne!(run.status, 0, "the CLI noticed nothing:\n{}", run.text);
-        Ok(run)
-    }
-
-    async fn ended(mut self) -> anyhow::Result<Run> {
-        let status = tokio::task::spawn_blocking(move || self.child.wait()).await??;
-        Ok(Run {
-            status: status.code().unwrap_or(-1),
-            text: fs::read_to_string(&self.output)?,
-        })
-    }
-}
-
-fn signal(name: &str, process: &str) -> anyhow::Result<()> {
-    let sent = Command::new("kill")
-        .args([&format!("-{name}"), "--", process])
-        .status()?;
-    anyhow::ensure!(sent.success(), "the signal could not be sent");
-    Ok(())
-}
-
-/// Text without the frame and the line breaks that a CLI adds.
-fn flat(text: &str) -> String {
-    let words = text.split_whitespace().filter(|word| !"│╷╵".contains(word));
-    words.collect::<Vec<_>>().join(" ")
-}
-
 #[track_caller]
 fn says(run: &Run, expected: &str) {
-    assert!(flat(&run.text).contains(expected), "{}", run.text);
+    assert!(run.flat().contains(expected), "{}", run.text);
 }
 
 /// A wait that changes nothing ends within a second, and what a busy machine needs to end

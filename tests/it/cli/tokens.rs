@@ -1,6 +1,5 @@
 //! The scenarios of tokens and logins, by a real CLI.
 
-#[cfg(unix)]
 mod stopped;
 
 use std::{
@@ -17,7 +16,7 @@ use serde_json::{Value as Json, json};
 use super::{make_images, root};
 use crate::support::{
     self, Feature,
-    cli::{Workspace, copy_files},
+    cli::{Workspace, copy_files, flat},
 };
 
 /// A scenario in a folder of its own, signed in. `None` without a CLI.
@@ -152,8 +151,7 @@ async fn rotating_by_age() -> anyhow::Result<()> {
     // nobody tells the provider that it is in a state.
     let on_demand = [&apply[..], &["-replace=ocir_auth_token.pipeline"]].concat();
     let applied = workspace.run(&on_demand).await?.succeeded();
-    let words = applied.replace('│', " ");
-    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = flat(&applied);
     assert!(
         !words.contains("may be left over")
             || words.contains("it is deleted at the end of the run"),

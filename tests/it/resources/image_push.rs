@@ -69,6 +69,30 @@ fn digests(cloud: &Cloud) -> BTreeSet<String> {
         .collect()
 }
 
+/// A text without what is in digests, which are the tests' of the client.
+fn short(text: &str) -> String {
+    let mut parts = text.split("sha256:");
+    let mut short = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        short.push_str("sha256:…");
+        short.push_str(part.trim_start_matches(|letter: char| letter.is_ascii_hexdigit()));
+    }
+    short
+}
+
+/// The argument `registry` that takes a cloud's for somebody else's, with an auth token
+/// as its login.
+async fn somebody_elses(cloud: &Cloud) -> anyhow::Result<Json> {
+    let mut token = cloud.host.resource("oci_auth_token");
+    let token = token.apply(json!({ "description": "push" })).await?;
+    Ok(json!({
+        "host": cloud.emulator.authority(),
+        "username": token["username"],
+        "password": token["token"],
+        "plain_http": true,
+    }))
+}
+
 /// What Docker saves, in its form of today and in that before version 25, is the
 /// same image: its digest is known while planning, and the registry has it.
 #[tokio::test]
@@ -912,15 +936,8 @@ async fn namespace_is_configured() -> anyhow::Result<()> {
 #[tokio::test]
 async fn destroyed_elsewhere() -> anyhow::Result<()> {
     let cloud = cloud().await?;
-    let mut token = cloud.host.resource("oci_auth_token");
-    let token = token.apply(json!({ "description": "push" })).await?;
     let host = Host::start(server()).await?;
-    let registry = json!({
-        "host": cloud.emulator.authority(),
-        "username": token["username"],
-        "password": token["token"],
-        "plain_http": true,
-    });
+    let registry = somebody_elses(&cloud).await?;
     host.configure(json!({ "registry": registry })).await?;
     let layout = Layout::of("one")?;
     let namespace = cloud.emulator.seed().namespace.clone();
@@ -948,14 +965,7 @@ async fn destroyed_elsewhere() -> anyhow::Result<()> {
 #[tokio::test]
 async fn signed_in_with_an_auth_token() -> anyhow::Result<()> {
     let cloud = cloud().await?;
-    let mut token = cloud.host.resource("oci_auth_token");
-    let token = token.apply(json!({ "description": "push" })).await?;
-    let registry = json!({
-        "host": cloud.emulator.authority(),
-        "username": token["username"],
-        "password": token["token"],
-        "plain_http": true,
-    });
+    let registry = somebody_elses(&cloud).await?;
     let layout = Layout::of("one")?;
 
     let mut config = arguments(&cloud.emulator);

@@ -5,7 +5,8 @@ use std::{
     fs,
     io::{Seek as _, Write as _},
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -56,6 +57,11 @@ impl Run {
             self.text
         );
         self.text
+    }
+
+    /// All that it said, without the frame and the line breaks that a CLI adds.
+    pub fn flat(&self) -> String {
+        flat(&self.text)
     }
 
     /// The errors of a command that must have failed, as a person reads them.
@@ -189,6 +195,44 @@ impl Workspace {
         Ok(Run::from(output))
     }
 
+    /// Starts a command of the CLI, with colours off.
+    pub fn start(&self, arguments: &[&str]) -> anyhow::Result<Running> {
+        use std::os::unix::process::CommandExt as _;
+        let mut arguments = arguments.to_vec();
+        arguments.insert(1, "-no-color");
+        // A file, since a pipe that nobody reads would hold the CLI up.
+        let output = tempfile::NamedTempFile::new()?;
+        // A group of its own, so that a signal reaches CLI and provider as from a terminal.
+        let child = self
+            .command(&arguments)
+            .stdout(output.reopen()?)
+            .stderr(output.reopen()?)
+            .process_group(0)
+            .spawn()?;
+        Ok(Running { child, output })
+    }
+
+    /// The same, and waits until something has happened.
+    pub async fn start_until(
+        &self,
+        arguments: &[&str],
+        happened: impl Fn() -> bool,
+    ) -> anyhow::Result<Running> {
+        let mut running = self.start(arguments)?;
+        let start = Instant::now();
+        while !happened() {
+            let ended = running.status()?;
+            let text = running.text()?;
+            anyhow::ensure!(ended.is_none(), "{arguments:?} ended by itself:\n{text}");
+            anyhow::ensure!(
+                start.elapsed() < PATIENCE,
+                "{arguments:?} did not get that far:\n{text}"
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(running)
+    }
+
     /// The same with somebody who types, which a console wants.
     pub async fn type_in(&self, arguments: &[&str], typed: &str) -> anyhow::Result<Run> {
         let mut command = self.command(arguments);
@@ -211,6 +255,125 @@ impl Workspace {
         let text = fs::read_to_string(self.path().join("terraform.tfstate"))?;
         Ok(serde_json::from_str(&text)?)
     }
+}
+
+/// A command of the CLI on its way.
+pub struct Running {
+    child: Child,
+    output: tempfile::NamedTempFile,
+}
+
+impl Running {
+    /// How it ended, if it has.
+    fn status(&mut self) -> anyhow::Result<Option<std::process::ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Presses Ctrl-C, which must not be ignored. Gives how it ended, and how long that
+    /// took.
+    pub async fn interrupted(self) -> anyhow::Result<(Run, Duration)> {
+        // Into the wait that it has come to, not merely before it.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let pressed = Instant::now();
+        self.signal_group("INT")?;
+        let run = self.ended().await?;
+        let took = pressed.elapsed();
+        assert_ne!(run.status, 0, "it succeeded all the same:\n{}", run.text);
+        eprintln!("ended {} ms after Ctrl-C", took.as_millis());
+        Ok((run, took))
+    }
+
+    /// Kills the CLI, and the provider with it.
+    pub async fn killed(self) -> anyhow::Result<()> {
+        self.signal_group("KILL")?;
+        self.ended().await?;
+        Ok(())
+    }
+
+    /// Kills the provider, and not the CLI that started it.
+    #[cfg(target_os = "linux")]
+    pub async fn without_provider(self) -> anyhow::Result<Run> {
+        let provider = self.provider().context("no provider runs")?;
+        signal("KILL", &provider.to_string())?;
+        let run = self.ended().await?;
+        assert_ne!(run.status, 0, "the CLI noticed nothing:\n{}", run.text);
+        Ok(run)
+    }
+
+    /// Waits for its end. Gives the most that the provider had in memory at once, too, in
+    /// KiB.
+    #[cfg(target_os = "linux")]
+    pub async fn measured(mut self) -> anyhow::Result<(Run, u64)> {
+        let mut largest = 0;
+        while self.status()?.is_none() {
+            largest = largest.max(self.largest_kib().unwrap_or_default());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Ok((self.ended().await?, largest))
+    }
+
+    /// The most that the provider had in memory at once so far, in KiB.
+    #[cfg(target_os = "linux")]
+    fn largest_kib(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.provider()?)).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }
+
+    /// The provider that the CLI started, which is in its group.
+    #[cfg(target_os = "linux")]
+    fn provider(&self) -> Option<u32> {
+        let group = self.child.id().to_string();
+        let mut processes = fs::read_dir("/proc").ok()?.flatten();
+        processes.find_map(|process| {
+            let stat = fs::read_to_string(process.path().join("stat")).ok()?;
+            let (id, rest) = stat.split_once(" (")?;
+            let (name, rest) = rest.rsplit_once(") ")?;
+            // Names are cut after 15 letters.
+            let is_ours = name == "terraform-provi" && rest.split(' ').nth(2)? == group;
+            is_ours.then(|| id.parse().ok())?
+        })
+    }
+
+    fn signal_group(&self, name: &str) -> anyhow::Result<()> {
+        signal(name, &format!("-{}", self.child.id()))
+    }
+
+    fn text(&self) -> anyhow::Result<String> {
+        Ok(fs::read_to_string(self.output.path())?)
+    }
+
+    async fn ended(mut self) -> anyhow::Result<Run> {
+        let since = Instant::now();
+        let status = loop {
+            if let Some(status) = self.status()? {
+                break status;
+            }
+            anyhow::ensure!(since.elapsed() < PATIENCE, "it does not end");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        Ok(Run {
+            status: status.code().unwrap_or(-1),
+            text: self.text()?,
+        })
+    }
+}
+
+/// How long something that has to happen may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn signal(name: &str, process: &str) -> anyhow::Result<()> {
+    let sent = Command::new("kill")
+        .args([&format!("-{name}"), "--", process])
+        .status()?;
+    anyhow::ensure!(sent.success(), "the signal could not be sent");
+    Ok(())
+}
+
+/// Text of a CLI without the frame and the line breaks that it adds.
+pub fn flat(text: &str) -> String {
+    let words = text.split_whitespace().filter(|word| !"│╷╵".contains(word));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Puts our provider into a mirror, under an address.

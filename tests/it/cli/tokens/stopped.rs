@@ -1,13 +1,13 @@
 //! Runs with a token that end in the middle: Ctrl-C in each wait, and a provider that is
 //! killed.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use ocir::emulator::{Emulator, Fault};
 use serde_json::{Value as Json, json};
 
 use super::{super::find, ago, is_accepted, scenario};
-use crate::support::cli::Workspace;
+use crate::support::cli::{Run, flat};
 
 /// Ctrl-C while a new token is waited for: the CLI ends soon, and the token is in the
 /// state as one that needs nothing done to it.
@@ -18,14 +18,15 @@ async fn interrupted_while_waiting() -> anyhow::Result<()> {
     let Some(workspace) = scenario("rotating-by-age", &emulator).await? else {
         return Ok(());
     };
-    let apply = ["apply", "-no-color", "-input=false", "-auto-approve"];
+    let apply = ["apply", "-input=false", "-auto-approve"];
     let heard = || {
         emulator
             .requests()
             .iter()
             .any(|request| request.operation == "GetRegistryToken")
     };
-    let (took, text) = interrupt(&workspace, &apply, heard).await?;
+    let run = workspace.start_until(&apply, heard).await?;
+    let (Run { text, .. }, took) = run.interrupted().await?;
     assert!(took < SOON, "{took:?}");
     assert!(text.contains("Auth token may not be usable yet"), "{text}");
     let state = workspace.state()?;
@@ -47,57 +48,6 @@ async fn interrupted_while_waiting() -> anyhow::Result<()> {
 /// A second, and what a busy machine needs to end two programs.
 const SOON: Duration = Duration::from_secs(5);
 
-/// Presses Ctrl-C in a run once something has happened. A terminal sends it to the
-/// provider as well. Says how long the CLI needed to end, and what it printed.
-async fn interrupt(
-    workspace: &Workspace,
-    arguments: &[&str],
-    happened: impl Fn() -> bool,
-) -> anyhow::Result<(Duration, String)> {
-    use std::os::unix::process::CommandExt as _;
-    let mut command = workspace.command(arguments);
-    // Files, since a pipe that nobody reads would hold the CLI up.
-    let printed = tempfile::NamedTempFile::new()?;
-    let mut cli = command
-        .process_group(0)
-        .stdout(printed.reopen()?)
-        .stderr(printed.reopen()?)
-        .spawn()?;
-    let start = std::time::Instant::now();
-    while !happened() {
-        anyhow::ensure!(
-            start.elapsed() < Duration::from_secs(60),
-            "{arguments:?}: it did not happen"
-        );
-        anyhow::ensure!(cli.try_wait()?.is_none(), "{arguments:?}: it ended before");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    // What follows at once has followed.
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let pressed = std::time::Instant::now();
-    let group = format!("-{}", cli.id());
-    let signalled = std::process::Command::new("kill")
-        .args(["-INT", "--", &group])
-        .status()?;
-    anyhow::ensure!(signalled.success(), "kill");
-    let status = loop {
-        if let Some(status) = cli.try_wait()? {
-            break status;
-        }
-        anyhow::ensure!(
-            pressed.elapsed() < Duration::from_secs(60),
-            "{arguments:?}: it does not end"
-        );
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    };
-    let text = fs::read_to_string(printed.path())?;
-    anyhow::ensure!(
-        !status.success(),
-        "an interrupted run is no success: {text}"
-    );
-    Ok((pressed.elapsed(), text))
-}
-
 /// Ctrl-C while the create waits to be let through, while its answer was lost, while it
 /// hangs, and while the delete hangs. Each time the token either does not exist, or is in
 /// the state with its value and without a taint; the next run finishes.
@@ -107,9 +57,9 @@ async fn interrupted_in_each_wait() -> anyhow::Result<()> {
     let Some(workspace) = scenario("rotating-by-age", &emulator).await? else {
         return Ok(());
     };
-    let apply = ["apply", "-input=false", "-auto-approve", "-no-color"];
+    let apply = ["apply", "-input=false", "-auto-approve"];
     let plan = ["plan", "-input=false", "-detailed-exitcode"];
-    let destroy = ["destroy", "-input=false", "-auto-approve", "-no-color"];
+    let destroy = ["destroy", "-input=false", "-auto-approve"];
     let never = || Fault::delay(Duration::from_secs(300));
     let throttled = || Fault::status(429).retry_after(300);
     let busy = || Fault::status(503).retry_after(300);
@@ -132,7 +82,8 @@ async fn interrupted_in_each_wait() -> anyhow::Result<()> {
             emulator.fail_next("CreateAuthToken", fault);
         }
         let happened = || emulator.begun("CreateAuthToken") == asked;
-        let (took, text) = interrupt(&workspace, &apply, happened).await?;
+        let run = workspace.start_until(&apply, happened).await?;
+        let (Run { text, .. }, took) = run.interrupted().await?;
         assert!(took < soon, "{case}: {took:?}");
         let tokens = emulator.auth_tokens();
         assert_eq!(tokens.len(), usize::from(is_made), "{case}: {text}");
@@ -179,7 +130,8 @@ async fn interrupted_in_each_wait() -> anyhow::Result<()> {
         emulator.fail_always("DeleteAuthToken", busy());
         let asked = 1 + usize::from(is_gone);
         let happened = || emulator.begun("DeleteAuthToken") == asked;
-        let (took, text) = interrupt(&workspace, &destroy, happened).await?;
+        let run = workspace.start_until(&destroy, happened).await?;
+        let (Run { text, .. }, took) = run.interrupted().await?;
         assert!(took < SOON, "{case}: {took:?}");
         assert!(text.contains("could not be deleted"), "{case}: {text}");
         assert_eq!(emulator.auth_tokens().is_empty(), is_gone, "{case}");
@@ -214,15 +166,9 @@ async fn killed_while_waiting() -> anyhow::Result<()> {
         return Ok(());
     };
     let apply = ["apply", "-input=false", "-auto-approve"];
-    let kill = async {
-        while emulator.begun("GetRegistryToken") == 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        kill_provider(&workspace)
-    };
-    let (applied, killed) = tokio::join!(workspace.run(&apply), kill);
-    killed?;
-    applied?.errors();
+    let asked = || emulator.begun("GetRegistryToken") > 0;
+    let run = workspace.start_until(&apply, asked).await?;
+    run.without_provider().await?.errors();
     let id = |at: usize| {
         emulator.auth_tokens()[at]["id"]
             .as_str()
@@ -231,8 +177,7 @@ async fn killed_while_waiting() -> anyhow::Result<()> {
     };
     let (left, user) = (id(0), emulator.seed().user_id.clone());
     let names_it = |text: &str| {
-        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let text = text.replace(" │ ", " ").replace(" ╷ ", " ");
+        let text = flat(text);
         let age = format!("{left} \"Pipeline\", ");
         let command = format!("oci iam auth-token delete --user-id {user} --auth-token-id {left}");
         assert!(
@@ -289,15 +234,9 @@ async fn killed_while_creating() -> anyhow::Result<()> {
     let slow = Fault::delay(Duration::from_secs(30));
     emulator.fail_next("CreateAuthToken", slow);
     let apply = ["apply", "-input=false", "-auto-approve"];
-    let kill = async {
-        while emulator.begun("CreateAuthToken") == 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        kill_provider(&workspace)
-    };
-    let (applied, killed) = tokio::join!(workspace.run(&apply), kill);
-    killed?;
-    let errors = applied?.errors();
+    let asked = || emulator.begun("CreateAuthToken") > 0;
+    let run = workspace.start_until(&apply, asked).await?;
+    let errors = run.without_provider().await?.errors();
     // "Plugin did not respond" or "Request cancelled": the host has two ways to say it.
     assert!(errors.contains("ApplyResourceChange"), "{errors}");
     assert_eq!(emulator.auth_tokens(), [Json::Null; 0]);
@@ -308,31 +247,5 @@ async fn killed_while_creating() -> anyhow::Result<()> {
     let state = workspace.state()?;
     let known = &find(&state, "ocir_auth_token")["id"];
     assert_eq!(known, &tokens[0]["id"]);
-    Ok(())
-}
-
-/// Kills the providers that this workspace's CLI started, and no others.
-#[cfg(target_os = "linux")]
-fn kill_provider(workspace: &Workspace) -> anyhow::Result<()> {
-    let folder = workspace.path();
-    let mut killed = 0;
-    for process in fs::read_dir("/proc")? {
-        let process = process?;
-        let name = process.file_name();
-        let Some(id) = name.to_str().filter(|name| name.parse::<u32>().is_ok()) else {
-            continue;
-        };
-        let is_ours = fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == folder);
-        let command = fs::read(process.path().join("cmdline")).unwrap_or_default();
-        let is_provider = String::from_utf8_lossy(&command).contains("terraform-provider-ocir");
-        if is_ours && is_provider {
-            let status = std::process::Command::new("kill")
-                .args(["-9", id])
-                .status()?;
-            anyhow::ensure!(status.success(), "kill -9 {id}");
-            killed += 1;
-        }
-    }
-    anyhow::ensure!(killed > 0, "no provider runs");
     Ok(())
 }

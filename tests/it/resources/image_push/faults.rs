@@ -18,14 +18,7 @@ fn neutral(cloud: &Cloud, fake: &Fake, layout: &Layout, problems: &impl ToString
         .neutral(&problems.to_string())
         .replace(&fake.host, "REGISTRY")
         .replace(&layout.path().display().to_string(), "LAYOUT");
-    // Digests are the tests' of the client.
-    let mut parts = text.split("sha256:");
-    let mut short = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        short.push_str("sha256:…");
-        short.push_str(part.trim_start_matches(|letter: char| letter.is_ascii_hexdigit()));
-    }
-    short
+    short(&text)
 }
 
 /// Answers that no well-behaved registry gives, one at a time. Nothing is under the

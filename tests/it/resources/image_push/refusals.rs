@@ -152,17 +152,6 @@ fn without_chance(text: &str) -> String {
     }
 }
 
-/// A text without what is in digests.
-fn short(text: &str) -> String {
-    let mut parts = text.split("sha256:");
-    let mut short = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        short.push_str("sha256:…");
-        short.push_str(part.trim_start_matches(|letter: char| letter.is_ascii_hexdigit()));
-    }
-    short
-}
-
 /// Hosts and names: a namespace that is none, a host where nobody is, and one that is
 /// no registry's.
 #[tokio::test]

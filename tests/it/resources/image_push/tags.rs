@@ -212,15 +212,8 @@ async fn half_given_up() -> anyhow::Result<()> {
 #[tokio::test]
 async fn several_tags_elsewhere() -> anyhow::Result<()> {
     let cloud = cloud().await?;
-    let mut token = cloud.host.resource("oci_auth_token");
-    let token = token.apply(json!({ "description": "push" })).await?;
     let host = Host::start(server()).await?;
-    let registry = json!({
-        "host": cloud.emulator.authority(),
-        "username": token["username"],
-        "password": token["token"],
-        "plain_http": true,
-    });
+    let registry = somebody_elses(&cloud).await?;
     host.configure(json!({ "registry": registry })).await?;
     let layout = Layout::of("one")?;
     let config = tagged(layout.source(), &["1", "1.0"]);

@@ -1299,7 +1299,7 @@ mod tests {
     /// what it did; after that nobody knows, and the error says so.
     #[tokio::test]
     async fn a_change_has_a_last_word() -> anyhow::Result<()> {
-        assert_eq!(LAST_WORD, Duration::from_secs(10), "as the README says");
+        assert_eq!(LAST_WORD, Duration::from_secs(10), "as the guides say");
         // Accepts, and never answers.
         let silent = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", silent.local_addr()?);

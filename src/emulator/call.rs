@@ -44,6 +44,12 @@ pub async fn call(
         .to_ascii_uppercase()
         .parse()
         .map_err(|_| Error(format!("not a method: {method}")))?;
+    // What follows the endpoint is its path, and never the rest of another host's name.
+    if !path.starts_with('/') {
+        return Err(Error(format!(
+            "the path is \"{path}\", which has to begin with a slash, for example /20160918/regions"
+        )));
+    }
     let address = format!("{}{path}", profile.endpoint);
     let address =
         url::Url::parse(&address).map_err(|error| Error(format!("{address}: {error}")))?;

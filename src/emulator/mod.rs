@@ -731,6 +731,9 @@ fn acceptor(certificate: &Path, key: &Path) -> io::Result<TlsAcceptor> {
     let certificates = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| about(certificate, &error))?;
+    if certificates.is_empty() {
+        return Err(about(certificate, &"there is no certificate in it"));
+    }
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| about(key, &error))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)

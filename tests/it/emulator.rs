@@ -2182,7 +2182,11 @@ async fn tls() -> Result<()> {
         .await
         .err()
         .context("it started")?;
-    assert!(error.to_string().contains("cert.pem"), "{error}");
+    let said = error.to_string();
+    assert!(
+        said.contains("cert.pem") && said.contains("there is no certificate in it"),
+        "{said}"
+    );
     Ok(())
 }
 
@@ -2270,6 +2274,17 @@ fn program() -> Result<()> {
     let (ok, conflict) = Program::call(folder.path(), &["POST", REPOSITORIES, &body])?;
     assert!(!ok);
     assert_eq!(conflict["code"], json!("NAMESPACE_CONFLICT"));
+    // A path without its slash would sign for whatever host the two make together.
+    let output = Command::new(env!("CARGO_BIN_EXE_ocir-emulator"))
+        .args(["call", "--config"])
+        .arg(folder.path().join("config"))
+        .args(["GET", "@127.0.0.1:9/n"])
+        .output()?;
+    assert!(!output.status.success());
+    assert_eq!(
+        String::from_utf8(output.stderr)?,
+        "ocir-emulator: the path is \"@127.0.0.1:9/n\", which has to begin with a slash, for example /20160918/regions\n"
+    );
     assert_eq!(program.signal("-KILL")?, None);
 
     for signal in ["-TERM", "-INT"] {

@@ -6,57 +6,22 @@
 //! compressed independently, so the result does not depend on how many threads
 //! work, and a reader needs a few of them in memory and no more.
 //!
-//! Digests depend on every byte that comes out here, for ever. Level 1 was
-//! chosen by measuring libdeflate 1.26 in 1 MiB members, on 480 MB sampled from a
-//! tar of `/usr` (AMD EPYC, one thread):
+//! Digests depend on every byte that comes out here, for ever, so the compressor is ours:
+//! [`ocir_deflate`] says how it works, what it was measured beside, and why its output depends on
+//! nothing but its input. The header of a member is fixed: no name, no time, system 255.
 //!
-//! | level | size | MB per CPU second |
-//! |---|---|---|
-//! | 1 | 39.7 % | 251 |
-//! | 2 | 38.6 % | 197 |
-//! | 3 | 38.3 % | 185 |
-//! | 4 | 38.0 % | 174 |
-//! | 6 | 37.2 % | 131 |
-//!
-//! (Members of 512 KiB and 4 MiB change size by less than half a per cent.)
 //! Compressing happens once on a machine that has a cache, and without one three times: while
-//! planning, when the host plans anew during apply, and while sending. With two cores and
-//! 1.1 GB of layers, level 3 costs 0.8 s more for each of these, and saves
-//! 16 MB of 440: more time than the bytes take even at 10 MB/s.
-//!
-//! The whole way into the cache (reading, compressing, hashing both sides, writing), for
-//! 480 MB of `/usr` on two cores, beside programs that only compress:
-//!
-//! | | wall s | CPU s | MB per CPU second | size |
-//! |---|---|---|---|---|
-//! | gzip here | 1.4 | 2.7 | 178 | 46.9 % |
-//! | zstd here | – | 1.9 | 250 | 42.4 % |
-//! | `pigz -1 -p2` | 3.9 | 5.0 | 96 | 48.1 % |
-//! | `gzip -1` | – | 6.2 | 77 | 48.2 % |
-//! | `zstd -1` | – | 1.2 | 400 | 45.4 % |
-//! | `zstd -2` | – | 1.2 | 390 | 43.2 % |
-//! | `zstd -3` | – | 1.6 | 300 | 41.8 % |
+//! planning, when the host plans anew during apply, and while sending. It takes most of the time
+//! of pushing layers that come uncompressed, and both processors of a small machine. So it is
+//! fast rather than thorough. The next better level of libdeflate, for example, would make 1.1 GB
+//! of layers 16 MB smaller, which are sent in less time than it takes longer, even at 10 MB/s.
 //!
 //! zstd is used at level 3, in frames of the same 1 MiB: its fastest levels gain little time
 //! beside the hashing. By its source, the output depends on the version of the library (which is
-//! pinned) and on nothing of the processor; unlike gzip, that was not tried on others.
-//! `golden_zstd_digest` watches it.
+//! pinned) and on nothing of the processor; that was not tried on others.
 //!
-//! What gzip gives does not depend on the processor. Of libdeflate's code that
-//! compresses (`lib/deflate_compress.c`), nothing chooses an instruction set at
-//! run time; only the CRC-32 does, whose result is one number. What is written
-//! per instruction set at build time (`matchfinder_init`, `matchfinder_rebase`)
-//! fills or shifts a table, with the same result. Word size and unaligned access
-//! change how fast matches are compared and bits are flushed, not which; block
-//! splitting and code lengths are computed in integers. Level 1 hashes with
-//! `get_unaligned_le32`, so not even byte order enters. Only a too small output
-//! buffer could make word size matter, and ours has the size that the library
-//! promises is enough. The header is fixed: no name,
-//! no time, system 255. Tried, too: builds for x86-64, x86-64 with AVX-512, 64-bit
-//! and 32-bit ARM and (big-endian) s390x gave the same bytes for 41 MB, levels 1 to 6.
-//!
-//! `golden_digest` notices a new version of the library that compresses
-//! differently: then [`ALGORITHM`] needs a new name, and users a note.
+//! `golden_digest` and `golden_zstd_digest` notice an output that is another one: then
+//! [`ALGORITHM`] or [`ZSTD_ALGORITHM`] needs a new name, and users a note.
 
 use std::{
     collections::VecDeque,
@@ -71,7 +36,8 @@ use std::{
     },
 };
 
-use libdeflater::{CompressionLvl, Compressor};
+use flate2::Crc;
+use ocir_deflate::{Compressor, STRETCH, Stretch};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -79,7 +45,7 @@ use super::{Digest, Error, digest::Hasher, file::Extent, layer::Format};
 
 /// Name and version of the algorithm and level; whatever changes a digest
 /// changes this name.
-pub const ALGORITHM: &str = "gzip-1m-libdeflate-1";
+pub const ALGORITHM: &str = "gzip-1m-ocir-1";
 
 /// The same for zstd.
 pub const ZSTD_ALGORITHM: &str = "zstd-1m-libzstd-3";
@@ -163,7 +129,10 @@ fn drain(
         if stop.is_cancelled() {
             return Err(Error::Stopped);
         }
-        diff_id.update(&member.input);
+        if let Some(input) = member.input {
+            diff_id.update(input.bytes());
+            members.pool.spares.give(input);
+        }
         digest.update(&member.output);
         size += member.output.len() as u64;
         sink(&member.output);
@@ -226,14 +195,14 @@ impl<I: Input> Read for CompressingReader<I> {
 /// One compressed stretch.
 pub(super) struct Member {
     /// The bytes it was made from, when they were asked for.
-    input: Vec<u8>,
+    input: Option<Stretch>,
     output: Vec<u8>,
 }
 
 /// Where the uncompressed bytes come from, stretch by stretch.
 pub(super) trait Input {
     /// What makes the next member; `None` after the last.
-    fn next(&mut self, keep_input: bool) -> Result<Option<Making>, Error>;
+    fn next(&mut self, spares: &Spares, keep_input: bool) -> Result<Option<Making>, Error>;
     /// How messages name it.
     fn place(&self) -> String;
 }
@@ -266,7 +235,7 @@ impl Stretches {
         };
         Ok(Self {
             layer: Arc::new(layer),
-            total: extent.length.div_ceil(MEMBER as u64).max(1),
+            total: extent.length.div_ceil(STRETCH as u64).max(1),
             started: 0,
         })
     }
@@ -277,7 +246,7 @@ impl Stretches {
 }
 
 impl Input for Stretches {
-    fn next(&mut self, keep_input: bool) -> Result<Option<Making>, Error> {
+    fn next(&mut self, _spares: &Spares, keep_input: bool) -> Result<Option<Making>, Error> {
         if self.started == self.total {
             return Ok(None);
         }
@@ -320,31 +289,33 @@ impl<R: Read> Chunks<R> {
 }
 
 impl<R: Read> Input for Chunks<R> {
-    fn next(&mut self, keep_input: bool) -> Result<Option<Making>, Error> {
+    fn next(&mut self, spares: &Spares, keep_input: bool) -> Result<Option<Making>, Error> {
         if self.ended {
             return Ok(None);
         }
-        let mut chunk = vec![0; MEMBER];
-        let mut filled = 0;
-        while filled < MEMBER {
-            match self.stream.read(&mut chunk[filled..]) {
-                Ok(0) => {
-                    self.ended = true;
-                    break;
+        let mut chunk = spares.take();
+        chunk.fill(|room| {
+            let mut filled = 0;
+            while filled < room.len() {
+                match self.stream.read(&mut room[filled..]) {
+                    Ok(0) => {
+                        self.ended = true;
+                        break;
+                    }
+                    Ok(count) => filled += count,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(Error::unwrap_io(error, &self.place)),
                 }
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::unwrap_io(error, &self.place)),
             }
-        }
+            Ok(filled)
+        })?;
         // A stream of whole stretches ends with none, as a file does.
-        if filled == 0 && self.started {
+        if chunk.bytes().is_empty() && self.started {
             return Ok(None);
         }
         self.started = true;
-        chunk.truncate(filled);
         Ok(Some(Box::new(move |worker, algorithm| {
-            Some(worker.compress_chunk(chunk, algorithm, keep_input))
+            Some(worker.pack(chunk, algorithm, keep_input))
         })))
     }
 
@@ -393,7 +364,7 @@ impl<I: Input> Members<I> {
                     None => break,
                 }
             };
-            let Some(making) = self.input.next(self.keep_input)? else {
+            let Some(making) = self.input.next(&self.pool.spares, self.keep_input)? else {
                 self.ended = true;
                 break;
             };
@@ -426,10 +397,11 @@ impl<I: Input> Members<I> {
 /// Threads that compress, shared by all readers of a process. They start with
 /// the first work and end with the pool.
 ///
-/// Memory: every thread has an input buffer and a compressor (1.2 MiB together);
-/// every reader holds one member, all readers together [`SLOTS`] more.
+/// Memory: every thread has a stretch and a compressor (2.7 MiB together); every reader holds
+/// one member, all readers together [`SLOTS`] more.
 pub(super) struct Pool {
     threads: usize,
+    spares: Spares,
     shared: Arc<Shared>,
     /// Members that may still be made ahead.
     slots: Arc<AtomicUsize>,
@@ -438,6 +410,7 @@ pub(super) struct Pool {
 struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
+    spares: Spares,
 }
 
 #[derive(Default)]
@@ -452,12 +425,15 @@ type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 
 impl Pool {
     pub(super) fn new(threads: usize) -> Self {
+        let spares = Spares::default();
         Self {
             threads: threads.max(1),
             shared: Arc::new(Shared {
                 queue: Mutex::default(),
                 wake: Condvar::new(),
+                spares: spares.clone(),
             }),
+            spares,
             slots: Arc::new(AtomicUsize::new(SLOTS)),
         }
     }
@@ -531,7 +507,7 @@ impl Shared {
     }
 
     fn work(&self) {
-        let mut worker = Worker::new();
+        let mut worker = Worker::new(&self.spares);
         let mut queue = self.lock();
         loop {
             if queue.closed {
@@ -543,7 +519,7 @@ impl Shared {
                 // the job notices that its sender is gone.
                 let done = catch_unwind(AssertUnwindSafe(|| job(&mut worker)));
                 if done.is_err() {
-                    worker = Worker::new();
+                    worker = Worker::new(&self.spares);
                 }
                 queue = self.lock();
             } else {
@@ -569,23 +545,47 @@ impl Drop for Slot {
     }
 }
 
+/// Stretches that are filled again: new ones would have to be cleared, by the system and by us.
+#[derive(Clone, Default)]
+pub(super) struct Spares(Arc<Mutex<Vec<Stretch>>>);
+
+impl Spares {
+    fn take(&self) -> Stretch {
+        self.lock().pop().unwrap_or_default()
+    }
+
+    fn give(&self, stretch: Stretch) {
+        let mut spares = self.lock();
+        if spares.len() < SLOTS {
+            spares.push(stretch);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Stretch>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A thread's own tools.
 pub(super) struct Worker {
+    spares: Spares,
     gzip: Compressor,
     /// Made when it is first needed: it takes a few MiB.
-    zstd: Option<zstd::bulk::Compressor<'static>>,
-    input: Vec<u8>,
+    zstd: Option<Zstd>,
+}
+
+/// zstd, and where it writes.
+struct Zstd {
+    compressor: zstd::bulk::Compressor<'static>,
     output: Vec<u8>,
 }
 
 impl Worker {
-    fn new() -> Self {
-        let level = CompressionLvl::new(LEVEL).expect("libdeflate has a level 1");
+    fn new(spares: &Spares) -> Self {
         Self {
-            gzip: Compressor::new(level),
+            spares: spares.clone(),
+            gzip: Compressor::new(),
             zstd: None,
-            input: Vec::new(),
-            output: Vec::new(),
         }
     }
 
@@ -597,79 +597,75 @@ impl Worker {
         algorithm: Algorithm,
         keep_input: bool,
     ) -> Result<Member, Error> {
-        self.input.resize(MEMBER, 0);
-        let mut input = std::mem::take(&mut self.input);
-        let length = layer
-            .extent
-            .read_at(&layer.file, index * MEMBER as u64, &mut input)?;
-        let output = self.pack(&input[..length], algorithm)?;
-        if keep_input {
-            input.truncate(length);
-            return Ok(Member { input, output });
-        }
-        self.input = input;
-        Ok(Member {
-            input: Vec::new(),
-            output,
-        })
+        let mut input = self.spares.take();
+        let start = index * STRETCH as u64;
+        input.fill(|room| layer.extent.read_at(&layer.file, start, room))?;
+        self.pack(input, algorithm, keep_input)
     }
 
-    /// Compresses a stretch of a stream.
-    fn compress_chunk(
+    fn pack(
         &mut self,
-        mut input: Vec<u8>,
+        input: Stretch,
         algorithm: Algorithm,
         keep_input: bool,
     ) -> Result<Member, Error> {
-        let output = self.pack(&input, algorithm)?;
-        if !keep_input {
-            input = Vec::new();
-        }
+        let output = match algorithm {
+            Algorithm::Gzip => self.gzip(&input),
+            Algorithm::Zstd => self.zstd(input.bytes()).map_err(|cause| Error::Read {
+                place: "a layer (zstd could not compress it)".to_owned(),
+                cause,
+            })?,
+        };
+        let input = if keep_input {
+            Some(input)
+        } else {
+            self.spares.give(input);
+            None
+        };
         Ok(Member { input, output })
     }
 
-    fn pack(&mut self, input: &[u8], algorithm: Algorithm) -> Result<Vec<u8>, Error> {
-        let count = match algorithm {
-            Algorithm::Gzip => {
-                self.output.resize(self.gzip.gzip_compress_bound(MEMBER), 0);
-                self.gzip
-                    .gzip_compress(input, &mut self.output)
-                    .expect("the buffer has the size that the library asks for")
-            }
-            Algorithm::Zstd => {
-                self.output
-                    .resize(zstd::zstd_safe::compress_bound(MEMBER), 0);
-                zstd_compressor(&mut self.zstd)
-                    .and_then(|zstd| zstd.compress_to_buffer(input, self.output.as_mut_slice()))
-                    .map_err(|cause| Error::Read {
-                        place: "a layer (zstd could not compress it)".to_owned(),
-                        cause,
-                    })?
-            }
+    /// A member of a gzip file (RFC 1952, section 2.3).
+    fn gzip(&mut self, input: &Stretch) -> Vec<u8> {
+        let body = self.gzip.compress(input);
+        let mut check = Crc::new();
+        check.update(input.bytes());
+        let mut member = Vec::with_capacity(GZIP_HEADER.len() + body.len() + 8);
+        member.extend_from_slice(&GZIP_HEADER);
+        member.extend_from_slice(body);
+        member.extend_from_slice(&check.sum().to_le_bytes());
+        member.extend_from_slice(&check.amount().to_le_bytes());
+        member
+    }
+
+    fn zstd(&mut self, input: &[u8]) -> io::Result<Vec<u8>> {
+        let zstd = match &mut self.zstd {
+            Some(zstd) => zstd,
+            slot => slot.insert(Zstd::new()?),
         };
-        Ok(self.output[..count].to_vec())
+        let count = zstd
+            .compressor
+            .compress_to_buffer(input, zstd.output.as_mut_slice())?;
+        Ok(zstd.output[..count].to_vec())
     }
 }
 
-/// A thread's zstd. Every frame says how many bytes it unpacks to and ends with
-/// their check sum, whatever the library's defaults are.
-fn zstd_compressor<'a>(
-    slot: &'a mut Option<zstd::bulk::Compressor<'static>>,
-) -> io::Result<&'a mut zstd::bulk::Compressor<'static>> {
-    if slot.is_none() {
+impl Zstd {
+    /// Every frame says how many bytes it unpacks to and ends with their check sum, whatever the
+    /// library's defaults are.
+    fn new() -> io::Result<Self> {
         let mut compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
         compressor.include_checksum(true)?;
         compressor.include_contentsize(true)?;
-        *slot = Some(compressor);
+        Ok(Self {
+            compressor,
+            output: vec![0; zstd::zstd_safe::compress_bound(STRETCH)],
+        })
     }
-    slot.as_mut()
-        .ok_or_else(|| io::Error::other("there is no compressor"))
 }
 
-/// Bytes of a layer that become one gzip member.
-const MEMBER: usize = 1 << 20;
-
-const LEVEL: i32 = 1;
+/// Deflate; no flags, no time; fastest; written by an unknown system.
+const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255];
 
 const ZSTD_LEVEL: i32 = 3;
 
@@ -745,15 +741,15 @@ mod tests {
         let (measured, _) = compress(&sample(), 2)?;
         expect![[r#"
             (
-                "gzip-1m-libdeflate-1",
+                "gzip-1m-ocir-1",
                 Compressed {
                     diff_id: Digest(
                         "sha256:0967ef2365844efe1f489f6dd34b7156c5d80c52515d393f1a5f4d25199d38fb",
                     ),
                     digest: Digest(
-                        "sha256:38c7f44129474da73f5ea5aba1ead8900574a25c7bae73015f3ee7b6504156b9",
+                        "sha256:72df3f2dccfef53a715bb684594f0138ffb9fb612a95e91a25908f13a6450e33",
                     ),
-                    size: 571386,
+                    size: 570397,
                 },
             )
         "#]]
@@ -794,7 +790,15 @@ mod tests {
             }
         }
         let (pool, stop) = (Arc::new(Pool::new(2)), CancellationToken::new());
-        for size in [0, 1, MEMBER - 1, MEMBER, MEMBER + 1, 2 * MEMBER, 5 << 19] {
+        for size in [
+            0,
+            1,
+            STRETCH - 1,
+            STRETCH,
+            STRETCH + 1,
+            2 * STRETCH,
+            5 << 19,
+        ] {
             let plain = &sample()[..size];
             let (expected, bytes) = compress(plain, 2)?;
             let mut sunk = Vec::new();
@@ -832,7 +836,7 @@ mod tests {
     /// Sizes around the border of a member are read back, an empty layer included.
     #[test]
     fn gzip_readers_understand_it() -> anyhow::Result<()> {
-        for size in [0, 1, 511, MEMBER - 1, MEMBER, MEMBER + 1, 5 << 19] {
+        for size in [0, 1, 511, STRETCH - 1, STRETCH, STRETCH + 1, 5 << 19] {
             let plain = &sample()[..size];
             let (measured, compressed) = compress(plain, 2)?;
             assert!(gunzip(&compressed)? == plain, "{size}");
@@ -849,7 +853,7 @@ mod tests {
         let sample = sample();
         let (_, whole) = compress(&sample, 2)?;
         let mut joined = Vec::new();
-        for stretch in sample.chunks(MEMBER) {
+        for stretch in sample.chunks(STRETCH) {
             joined.extend(compress(stretch, 1)?.1);
         }
         assert!(whole == joined);

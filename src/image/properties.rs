@@ -679,4 +679,4 @@ proptest! {
 }
 
 /// The digest of the image of `order_does_not_matter`.
-const ORDERLESS: &str = "sha256:babe9c4e269219b044191b4a85be66d291e7e6bf1a7f1610a0296a2ab4dd1f7f";
+const ORDERLESS: &str = "sha256:bb5476d20d00554a5bbe31fbbbdf893190720934401e4733038efa8f828e3228";

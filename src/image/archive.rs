@@ -74,6 +74,10 @@ impl Archive {
         if let Some(packing) = packing(&input, &file)? {
             return Ok(Opened::Packed(input, packing));
         }
+        // What was to write it failed, or has not begun.
+        if input.stamp.size == 0 {
+            return Err(truncated(path, ": it has no bytes".to_owned()));
+        }
         let mut source = Plain {
             extent: Extent::whole(Arc::clone(&input)),
             file,
@@ -107,6 +111,24 @@ impl Archive {
             Body::Stream(stream) => Some((stream, &self.entries)),
             Body::File(_) => None,
         }
+    }
+
+    /// Whether it is a file, and did not come out of Docker's socket.
+    pub(super) fn is_file(&self) -> bool {
+        match &self.body {
+            Body::File(_) => true,
+            Body::Stream(stream) => stream.file().is_some(),
+        }
+    }
+
+    /// Whether the mark of the end was there.
+    pub(super) fn is_complete(&self) -> bool {
+        self.entries.is_complete
+    }
+
+    /// The names of its entries, in any order.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.by_name.keys().map(|name| &**name)
     }
 
     /// The archive's file.
@@ -556,7 +578,7 @@ fn packing(input: &Arc<InputFile>, file: &File) -> Result<Option<Packing>, Error
 }
 
 /// A file name as a shell reads it back.
-fn shell_word(text: &str) -> String {
+pub(super) fn shell_word(text: &str) -> String {
     let is_plain = |character: char| {
         character.is_ascii_alphanumeric() || matches!(character, '/' | '.' | '_' | '-' | '+')
     };
@@ -858,7 +880,7 @@ mod tests {
             error(b"BZh9 and more"),
         ];
         expect![[r#"
-            "DIR/image.tar" is not a tar archive
+            "DIR/image.tar" is truncated: it has no bytes
             "DIR/image.tar" is not a tar archive
             "DIR/image.tar" is not a tar archive
             "DIR/image.tar" is compressed with xz, and is read plain, or compressed with gzip or zstd; decompress it first:

@@ -23,11 +23,12 @@ use super::{
     archive::Archive,
     blob::Memory,
     layer::{DOCKER_LAYERS, Format, OCI_LAYERS},
-    layout,
+    layout::{self, Choices, Offer},
     manifest::{
         self, DOCKER_CONFIG, DOCKER_MANIFEST, OCI_CONFIG, OCI_MANIFEST, RawPlatform, canonical,
     },
     part::Part,
+    source,
     walk::{self, ImageBuilder, Store, ZSTD_NEEDS_OCI},
     work::Work,
 };
@@ -44,6 +45,13 @@ struct Item {
     layers: Option<Vec<String>>,
 }
 
+impl Item {
+    /// Whether it is the same image, perhaps under another name.
+    fn is_same(&self, other: &Self) -> bool {
+        self.config == other.config && self.layers == other.layers
+    }
+}
+
 /// Reads the image with a name from an archive, or the only one.
 pub(super) fn load(
     work: &Work<'_>,
@@ -52,14 +60,13 @@ pub(super) fn load(
 ) -> Result<Image, Error> {
     let store = Store::Archive(archive);
     let Some(list) = archive.find(LIST)? else {
-        let hint = match archive.find(layout::INDEX)? {
-            Some(_) => "; it is an image layout in an archive: write oci-archive:FILE",
-            None => ", so docker save did not write it",
-        };
-        return Err(archive.missing(LIST, hint));
+        let other = source::other_archive(archive, reference);
+        return Err(
+            other.unwrap_or_else(|| archive.missing(LIST, ", so docker save did not write it"))
+        );
     };
     let items: Vec<Item> = store.json(&list, "the list of images that docker save writes")?;
-    let item = choose(archive, &items, reference)?;
+    let item = choose(work, archive, &items, reference)?;
     let config = archive.get(&item.config, NAMED)?;
     let config_bytes = config.document()?;
     if let Some(index) = archive.find(layout::INDEX)? {
@@ -87,70 +94,76 @@ fn in_order(mut images: Vec<manifest::RawDescriptor>, item: &Item) -> Vec<manife
 }
 
 fn choose<'a>(
+    work: &Work<'_>,
     archive: &Archive,
     items: &'a [Item],
     reference: Option<&str>,
 ) -> Result<&'a Item, Error> {
     let position = reference.and_then(|text| text.strip_prefix('@')?.parse::<usize>().ok());
-    let found: Vec<&Item> = match (position, reference) {
-        (Some(position), _) => items.get(position).into_iter().collect(),
+    let has_name = |item: &Item, name: &str| {
+        let mut tags = item.repo_tags.iter().flatten();
+        tags.any(|tag| same_name(tag, name))
+    };
+    let all = || items.iter().enumerate();
+    let found: Vec<(usize, &Item)> = match (position, reference) {
+        (Some(position), _) => all().skip(position).take(1).collect(),
         (None, Some(name)) => match name.strip_prefix('@').unwrap_or(name).parse::<Digest>() {
             Ok(id) => with_id(archive, items, &id)?,
-            Err(_) => items
-                .iter()
-                .filter(|item| {
-                    item.repo_tags
-                        .iter()
-                        .flatten()
-                        .any(|tag| same_name(tag, name))
-                })
-                .collect(),
+            Err(_) => all().filter(|(_, item)| has_name(item, name)).collect(),
         },
-        (None, None) => items.iter().collect(),
+        (None, None) => all().collect(),
+    };
+    let choices = |found: &[(usize, &Item)]| Choices {
+        file: archive.path(),
+        // What Docker's socket gives is not chosen by its place.
+        source: match archive.is_file() {
+            true => work.without_choice(reference),
+            false => "docker-daemon",
+        },
+        wanted: reference,
+        offers: found.iter().map(|(place, it)| offer(*place, it)).collect(),
+        has_places: archive.is_file(),
     };
     match found.as_slice() {
-        [item] => Ok(item),
-        [] if items.is_empty() => Err(Error::NoImage {
-            file: archive.path().to_owned(),
-        }),
-        [] => Err(Error::NoSuchImage {
-            file: archive.path().to_owned(),
-            wanted: reference.unwrap_or_default().to_owned(),
-            choices: choices(items),
-        }),
-        _ => Err(Error::Ambiguous {
-            file: archive.path().to_owned(),
-            syntax: "docker-archive:FILE:NAME:TAG, or docker-archive:FILE:@NUMBER with its place in manifest.json",
-            choices: choices(items),
-        }),
+        [(_, first), rest @ ..] if rest.iter().all(|(_, item)| item.is_same(first)) => Ok(first),
+        [] => Err(choices(&all().collect::<Vec<_>>()).none_found()),
+        several => Err(choices(several).several_found()),
     }
 }
 
 /// The images whose configuration has a digest: what Docker calls an image's id.
-fn with_id<'a>(archive: &Archive, items: &'a [Item], id: &Digest) -> Result<Vec<&'a Item>, Error> {
+fn with_id<'a>(
+    archive: &Archive,
+    items: &'a [Item],
+    id: &Digest,
+) -> Result<Vec<(usize, &'a Item)>, Error> {
     let mut found = Vec::new();
-    for item in items {
+    for (place, item) in items.iter().enumerate() {
         if Digest::of(&archive.get(&item.config, NAMED)?.document()?) == *id {
-            found.push(item);
+            found.push((place, item));
         }
     }
     Ok(found)
 }
 
-fn choices(items: &[Item]) -> String {
-    let name = |(position, item): (usize, &Item)| match item.repo_tags.as_deref() {
-        None | Some([]) => format!("@{position} without a name"),
-        Some(tags) => {
-            let tags: Vec<String> = tags.iter().take(3).map(|tag| format!("{tag:?}")).collect();
-            format!("@{position} is {}", tags.join(" and "))
-        }
-    };
-    layout::listed(items.iter().enumerate().map(name))
+fn offer(place: usize, item: &Item) -> Offer {
+    Offer {
+        place,
+        names: item.repo_tags.clone().unwrap_or_default(),
+        about: None,
+    }
+}
+
+/// Whether something is the list of images that `docker save` writes: programs of all kinds
+/// have a file of that name.
+pub(super) fn is_list(part: &Part) -> bool {
+    let bytes = part.document();
+    bytes.is_ok_and(|bytes| serde_json::from_slice::<Vec<Item>>(&bytes).is_ok())
 }
 
 /// Whether two names mean one image: Docker leaves out its own registry and
 /// `latest`.
-fn same_name(one: &str, other: &str) -> bool {
+pub(super) fn same_name(one: &str, other: &str) -> bool {
     fn whole(name: &str) -> String {
         let name = ["index.docker.io/", "docker.io/"]
             .into_iter()
@@ -398,17 +411,20 @@ const NAMED: &str = ", which its manifest.json names";
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use expect_test::expect;
 
     use super::*;
     use tokio_util::sync::CancellationToken;
 
     use crate::image::{
-        Loader, Source,
+        LoadOptions, Loader, Source,
         manifest::{OCI_INDEX, OCI_MANIFEST},
+        stream,
         testing::{
             ArchiveFile, OCI_CONFIG, OCI_GZIP, OCI_TAR, Tar, check, descriptor, gunzip, gzip,
-            image_json, index_json, layer, read,
+            image_json, index_json, layer, read, shortened,
         },
     };
 
@@ -731,11 +747,114 @@ mod tests {
     #[test]
     fn choices_are_listed() -> anyhow::Result<()> {
         let file = two_images()?;
-        expect![[r#""DIR/image.tar" holds several images; choose one by writing docker-archive:FILE:NAME:TAG, or docker-archive:FILE:@NUMBER with its place in manifest.json: @0 is "alpine:latest", @1 is "docker.io/me/b:1" and "localhost:5000/b:1", @2 without a name"#]].assert_eq(&file.error(None));
-        expect![[r#""DIR/image.tar" holds no image "alpine:3"; what it holds: @0 is "alpine:latest", @1 is "docker.io/me/b:1" and "localhost:5000/b:1", @2 without a name"#]].assert_eq(&file.error(Some("alpine:3")));
-        expect![[r#""DIR/image.tar" holds no image "@7"; what it holds: @0 is "alpine:latest", @1 is "docker.io/me/b:1" and "localhost:5000/b:1", @2 without a name"#]].assert_eq(&file.error(Some("@7")));
+        expect![[r#"
+            "DIR/image.tar" holds 3 images; choose one by a name or by its place, as in "docker-archive:DIR/image.tar:alpine:latest" or "docker-archive:DIR/image.tar:@0":
+                @0 "alpine:latest"
+                @1 "docker.io/me/b:1" or "localhost:5000/b:1"
+                @2 without a name"#]].assert_eq(&file.error(None));
+        expect![[r#"
+            "DIR/image.tar" holds no image "alpine:3"; choose one of its 3 by a name or by its place, as in "docker-archive:DIR/image.tar:alpine:latest" or "docker-archive:DIR/image.tar:@0":
+                @0 "alpine:latest"
+                @1 "docker.io/me/b:1" or "localhost:5000/b:1"
+                @2 without a name"#]].assert_eq(&file.error(Some("alpine:3")));
+        expect![[r#"
+            "DIR/image.tar" holds no image "@7"; choose one of its 3 by a name or by its place, as in "docker-archive:DIR/image.tar:alpine:latest" or "docker-archive:DIR/image.tar:@0":
+                @0 "alpine:latest"
+                @1 "docker.io/me/b:1" or "localhost:5000/b:1"
+                @2 without a name"#]].assert_eq(&file.error(Some("@7")));
         let empty = Tar::new().json("manifest.json", &json!([])).save()?;
         expect![[r#""DIR/image.tar" holds no image"#]].assert_eq(&empty.error(None));
+        Ok(())
+    }
+
+    /// One image, and two hundred: what is close to the name that was written comes first, and
+    /// what is said to be written is read.
+    #[test]
+    fn one_choice_and_many() -> anyhow::Result<()> {
+        let with = |count: usize| {
+            let mut tar = Tar::new();
+            let mut items = Vec::new();
+            for number in 0..count {
+                let name = format!("{number}.json");
+                tar = tar.file(&name, format!("{{\"n\":{number}}}").as_bytes());
+                let tags: Vec<String> = (0..5)
+                    .map(|tag| format!("registry.example/team/app{number}:1.{tag}"))
+                    .collect();
+                items.push(json!({"Config": name, "RepoTags": tags}));
+            }
+            tar.json(LIST, &Value::from(items)).save()
+        };
+        let one = with(1)?;
+        one.load(None)?;
+        expect![[r#""DIR/image.tar" holds no image "team/app:1.4"; it holds one, which needs no name: "registry.example/team/app0:1.4" or "registry.example/team/app0:1.0" or "registry.example/team/app0:1.1" or 2 more names"#]].assert_eq(&one.error(Some("team/app:1.4")));
+        let many = with(200)?;
+        expect![[r#"
+            "DIR/image.tar" holds 200 images; choose one by a name or by its place, as in "docker-archive:DIR/image.tar:registry.example/team/app0:1.0" or "docker-archive:DIR/image.tar:@0":
+                @0 "registry.example/team/app0:1.0" or "registry.example/team/app0:1.1" or "registry.example/team/app0:1.2" or 2 more names
+                @1 "registry.example/team/app1:1.0" or "registry.example/team/app1:1.1" or "registry.example/team/app1:1.2" or 2 more names
+                @2 "registry.example/team/app2:1.0" or "registry.example/team/app2:1.1" or "registry.example/team/app2:1.2" or 2 more names
+                … 16 more lines
+                @19 "registry.example/team/app19:1.0" or "registry.example/team/app19:1.1" or "registry.example/team/app19:1.2" or 2 more names
+                and 180 more"#]].assert_eq(&shortened(&many.error(None)));
+        expect![[r#"
+            "DIR/image.tar" holds no image "team/ap150:1.3"; choose one of its 200 by a name or by its place, as in "docker-archive:DIR/image.tar:registry.example/team/app50:1.3" or "docker-archive:DIR/image.tar:@50":
+                @50 "registry.example/team/app50:1.3" or "registry.example/team/app50:1.0" or "registry.example/team/app50:1.1" or 2 more names
+                @150 "registry.example/team/app150:1.3" or "registry.example/team/app150:1.0" or "registry.example/team/app150:1.1" or 2 more names
+                @0 "registry.example/team/app0:1.3" or "registry.example/team/app0:1.0" or "registry.example/team/app0:1.1" or 2 more names
+                … 16 more lines
+                @9 "registry.example/team/app9:1.3" or "registry.example/team/app9:1.0" or "registry.example/team/app9:1.1" or 2 more names
+                and 180 more"#]].assert_eq(&shortened(&many.error(Some("team/ap150:1.3"))));
+        Ok(())
+    }
+
+    /// An image that is listed twice, under two names, needs no choice; two that have one name
+    /// are chosen by their places.
+    #[test]
+    fn one_name_for_two() -> anyhow::Result<()> {
+        let with = |second: &str| {
+            Tar::new()
+                .file("a.json", b"{\"a\":1}")
+                .file("b.json", b"{\"b\":2}")
+                .json(
+                    LIST,
+                    &json!([
+                        {"Config": "a.json", "RepoTags": ["web:1"]},
+                        {"Config": second, "RepoTags": ["web:1", "web:2"]},
+                    ]),
+                )
+                .save()
+        };
+        with("a.json")?.load(None)?;
+        let two = with("b.json")?;
+        expect![[r#"
+            "DIR/image.tar" holds 2 images that "web:1" may mean; choose one by a name or by its place, as in "docker-archive:DIR/image.tar:web:2" or "docker-archive:DIR/image.tar:@0":
+                @0 "web:1"
+                @1 "web:1" or "web:2""#]].assert_eq(&two.error(Some("web:1")));
+        two.load(Some("web:2"))?;
+        Ok(())
+    }
+
+    /// What Docker's socket gives is chosen by the name that is asked for.
+    #[test]
+    fn choices_of_a_daemon() -> anyhow::Result<()> {
+        let loader = Loader::default();
+        let stop = CancellationToken::new();
+        let options = LoadOptions::default();
+        let work = Work {
+            loader: &loader,
+            options: &options,
+            stop: &stop,
+            shown: "docker-daemon:me/b",
+        };
+        let bytes = std::fs::read(two_images()?.path)?;
+        let path = Path::new("docker-daemon:me/b");
+        let archive = stream::open_stream(&work, None, path, &mut bytes.as_slice())?;
+        let error = load(&work, &archive, None).expect_err("there are several");
+        expect![[r#"
+            "docker-daemon:me/b" holds 3 images; choose one by a name, as in "docker-daemon:alpine:latest":
+                "alpine:latest"
+                "docker.io/me/b:1" or "localhost:5000/b:1"
+                without a name"#]].assert_eq(&error.to_string());
         Ok(())
     }
 
@@ -792,7 +911,7 @@ mod tests {
             entry "manifest.json" of "DIR/image.tar" is not the list of images that docker save writes: invalid type: map, expected a sequence at line 1 column 0
             entry "manifest.json" of "DIR/image.tar" is not the list of images that docker save writes: invalid type: map, expected a sequence at line 1 column 0
             "DIR/image.tar" has no entry "manifest.json", so docker save did not write it
-            "DIR/image.tar" has no entry "manifest.json"; it is an image layout in an archive: write oci-archive:FILE
+            "DIR/image.tar" is an image layout in an archive: write "oci-archive:DIR/image.tar"
             entry "manifest.json" of "DIR/image.tar" has 5242880 bytes, more than the 4194304 that such a document may have"#]].assert_eq(&found.join("\n"));
         Ok(())
     }

@@ -9,11 +9,12 @@ use super::Digest;
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the fields are the parts of the text")]
 pub enum Error {
-    /// The source holds several images, and none was chosen.
-    #[error("{file:?} holds several images; choose one by writing {syntax}: {choices}")]
+    /// The source holds several images, and what was written chooses more than one.
+    #[error("{file:?} holds {what}; choose one by {way}:{choices}")]
     Ambiguous {
         file: PathBuf,
-        syntax: &'static str,
+        what: String,
+        way: String,
         choices: String,
     },
     /// The archive file as a whole is compressed.
@@ -130,7 +131,7 @@ pub enum Error {
         present: String,
     },
     /// The image that was asked for is not in the source.
-    #[error("{file:?} holds no image {wanted:?}; what it holds: {choices}")]
+    #[error("{file:?} holds no image {wanted:?}; {choices}")]
     NoSuchImage {
         file: PathBuf,
         wanted: String,
@@ -149,6 +150,13 @@ pub enum Error {
     /// A file that is not a tar archive.
     #[error("{file:?} is not a tar archive")]
     NotAnArchive { file: PathBuf },
+    /// An image, or something like one, in another form than the one that was written.
+    #[error("{path:?} is {is}: {advice}")]
+    OtherForm {
+        path: PathBuf,
+        is: String,
+        advice: String,
+    },
     /// A name or a link that leads out of the archive.
     #[error("entry {entry:?} of {file:?} points outside the archive{via}")]
     Outside {

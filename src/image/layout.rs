@@ -4,15 +4,15 @@
 //! Links in the directory are followed: build systems make layouts of links into
 //! their stores, and every blob is checked by its digest.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
 use serde::Deserialize;
 
 use super::{
-    Error, Image,
-    file::{self},
+    Error, Image, docker, file,
     manifest::RawDescriptor,
     part::Part,
+    source,
     walk::{self, Store},
     work::Work,
 };
@@ -24,6 +24,9 @@ pub(super) fn load(work: &Work<'_>, directory: &Path, tag: Option<&str>) -> Resu
         cause,
     })?;
     if !metadata.is_dir() {
+        if let Some(error) = source::other_file(directory, tag, work.stop)? {
+            return Err(error);
+        }
         return Err(Error::NotAFile {
             path: directory.to_owned(),
             kind: file::kind(&metadata),
@@ -39,15 +42,12 @@ pub(super) fn load_from(
     store: &Store<'_>,
     tag: Option<&str>,
 ) -> Result<Image, Error> {
-    check_version(store)?;
+    check_version(store, tag)?;
     let Some(index) = store.find(INDEX)? else {
-        return Err(Error::NotALayout {
-            place: store.path().to_owned(),
-            problem: format!("it has no file {INDEX}"),
-        });
+        return Err(lacks(store, INDEX, tag));
     };
     let images = images(store, &index)?;
-    let chosen = choose(store, &images, tag)?;
+    let chosen = choose(work, store, &images, tag)?;
     walk::load(work, store, chosen, &index.place())
 }
 
@@ -62,15 +62,29 @@ pub(super) fn images(store: &Store<'_>, index: &Part) -> Result<Vec<RawDescripto
     Ok(index.manifests)
 }
 
-fn check_version(store: &Store<'_>) -> Result<(), Error> {
+/// The error for something without a file that every layout has.
+fn lacks(store: &Store<'_>, name: &str, tag: Option<&str>) -> Error {
+    let other = match store {
+        Store::Archive(archive) if !archive.is_complete() => Some(archive.missing(name, "")),
+        Store::Archive(archive) => source::other_archive(archive, tag),
+        Store::Directory(path) => source::other_directory(path, tag),
+        Store::Remote(..) => None,
+    };
+    other.unwrap_or_else(|| Error::NotALayout {
+        place: store.path().to_owned(),
+        problem: format!("it has no file {name}"),
+    })
+}
+
+fn check_version(store: &Store<'_>, tag: Option<&str>) -> Result<(), Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     #[serde(expecting = "an object")]
     struct Marker {
         image_layout_version: String,
     }
-    let problem = match store.find("oci-layout")? {
-        None => "it has no file oci-layout".to_owned(),
+    let problem = match store.find(MARK)? {
+        None => return Err(lacks(store, MARK, tag)),
         Some(extent) => {
             let marker: Marker = store.json(&extent, "the mark of an image layout")?;
             if marker.image_layout_version.starts_with("1.") {
@@ -86,55 +100,233 @@ fn check_version(store: &Store<'_>) -> Result<(), Error> {
 }
 
 fn choose<'a>(
+    work: &Work<'_>,
     store: &Store<'_>,
     images: &'a [RawDescriptor],
     tag: Option<&str>,
 ) -> Result<&'a RawDescriptor, Error> {
     let position = tag.and_then(|tag| tag.strip_prefix('@')?.parse::<usize>().ok());
-    let is_named = |image: &&RawDescriptor, name: &str| {
+    let is_named = |image: &RawDescriptor, name: &str| {
         image.reference_name() == Some(name)
             || image.image_name() == Some(name)
             || image.digest == name.strip_prefix('@').unwrap_or(name)
     };
-    let found: Vec<&RawDescriptor> = match (position, tag) {
-        (Some(position), _) => images.get(position).into_iter().collect(),
-        (None, Some(tag)) => images.iter().filter(|image| is_named(image, tag)).collect(),
-        (None, None) => images.iter().collect(),
+    let is_nearly_named = |image: &RawDescriptor, name: &str| {
+        let whole = image.image_name();
+        whole.is_some_and(|whole| docker::same_name(whole, name))
+    };
+    let all = || images.iter().enumerate();
+    let found: Vec<(usize, &RawDescriptor)> = match (position, tag) {
+        (Some(position), _) => all().skip(position).take(1).collect(),
+        (None, Some(tag)) => {
+            let found: Vec<_> = all().filter(|(_, image)| is_named(image, tag)).collect();
+            match found.is_empty() {
+                true => all()
+                    .filter(|(_, image)| is_nearly_named(image, tag))
+                    .collect(),
+                false => found,
+            }
+        }
+        (None, None) => all().collect(),
+    };
+    let choices = |found: &[(usize, &RawDescriptor)]| Choices {
+        file: store.path(),
+        source: work.without_choice(tag),
+        wanted: tag,
+        offers: found.iter().map(|(place, it)| offer(*place, it)).collect(),
+        has_places: true,
     };
     match found.as_slice() {
-        [first, rest @ ..] if rest.iter().all(|image| image.same_digest(first)) => Ok(first),
-        [] if images.is_empty() => Err(Error::NoImage {
-            file: store.path().to_owned(),
-        }),
-        [] => Err(Error::NoSuchImage {
-            file: store.path().to_owned(),
-            wanted: tag.unwrap_or_default().to_owned(),
-            choices: choices(images),
-        }),
-        _ => Err(Error::Ambiguous {
-            file: store.path().to_owned(),
-            syntax: match store {
-                Store::Directory(_) | Store::Remote(..) => {
-                    "oci:DIRECTORY:TAG, or oci:DIRECTORY:@NUMBER with its place in index.json"
-                }
-                Store::Archive(_) => {
-                    "oci-archive:FILE:TAG, or oci-archive:FILE:@NUMBER with its place in index.json"
-                }
-            },
-            choices: choices(images),
-        }),
+        [(_, first), rest @ ..] if rest.iter().all(|(_, image)| image.same_digest(first)) => {
+            Ok(first)
+        }
+        [] => Err(choices(&all().collect::<Vec<_>>()).none_found()),
+        several => Err(choices(several).several_found()),
     }
 }
 
-fn choices(images: &[RawDescriptor]) -> String {
-    let name = |(position, image): (usize, &RawDescriptor)| {
-        let name = match image.reference_name() {
-            Some(tag) => format!("{tag:?}"),
-            None => image.platform_name(),
+fn offer(place: usize, image: &RawDescriptor) -> Offer {
+    let mut names: Vec<String> = [image.reference_name(), image.image_name()]
+        .into_iter()
+        .flatten()
+        .map(str::to_owned)
+        .collect();
+    names.dedup();
+    let is_known_by_name = image.platform.is_none() && !names.is_empty();
+    Offer {
+        place,
+        names,
+        about: (!is_known_by_name).then(|| image.platform_name()),
+    }
+}
+
+/// An image as a message offers it.
+pub(super) struct Offer {
+    /// Its place in the list of images.
+    pub(super) place: usize,
+    /// Any of them chooses it.
+    pub(super) names: Vec<String>,
+    /// What else tells it from the others.
+    pub(super) about: Option<String>,
+}
+
+/// The images of a source, for somebody who has to choose.
+pub(super) struct Choices<'a> {
+    pub(super) file: &'a Path,
+    /// The source as it was written, without what chooses.
+    pub(super) source: &'a str,
+    pub(super) wanted: Option<&'a str>,
+    pub(super) offers: Vec<Offer>,
+    /// Whether a place chooses, too.
+    pub(super) has_places: bool,
+}
+
+impl Choices<'_> {
+    /// The error when nothing in the source is what was wanted.
+    pub(super) fn none_found(self) -> Error {
+        let file = self.file.to_owned();
+        let choices = match self.offers.as_slice() {
+            [] => return Error::NoImage { file },
+            [offer] => {
+                let shown = shown(offer, self.wanted);
+                format!("it holds one, which needs no name: {shown}")
+            }
+            offers => format!(
+                "choose one of its {} by {}:{}",
+                offers.len(),
+                self.ways(),
+                self.lines()
+            ),
         };
-        format!("@{position} is {name}")
+        Error::NoSuchImage {
+            file,
+            wanted: self.wanted.unwrap_or_default().to_owned(),
+            choices,
+        }
+    }
+
+    /// The error when several images are what was wanted.
+    pub(super) fn several_found(self) -> Error {
+        let count = self.offers.len();
+        Error::Ambiguous {
+            file: self.file.to_owned(),
+            what: match self.wanted {
+                Some(wanted) => format!("{count} images that {wanted:?} may mean"),
+                None => format!("{count} images"),
+            },
+            way: self.ways(),
+            choices: self.lines(),
+        }
+    }
+
+    /// How to choose, with examples to copy.
+    fn ways(&self) -> String {
+        let write = |choice: &str| format!("{:?}", format!("{}:{choice}", self.source));
+        let mut counts = HashMap::new();
+        let all = self.offers.iter().flat_map(|offer| &offer.names);
+        all.for_each(|name| *counts.entry(name).or_insert(0_usize) += 1);
+        let only = |name: &&String| Some(name.as_str()) != self.wanted && counts[name] == 1;
+        let sorted = self.sorted();
+        let name = sorted.iter().find_map(|offer| {
+            let names = sorted_names(offer, self.wanted);
+            names.into_iter().find(only)
+        });
+        let place = sorted.first().filter(|_| self.has_places);
+        let place = place.map(|offer| write(&format!("@{}", offer.place)));
+        match (name.map(|name| write(name)), place) {
+            (Some(name), Some(place)) => {
+                format!("a name or by its place, as in {name} or {place}")
+            }
+            (Some(name), None) => format!("a name, as in {name}"),
+            (None, Some(place)) => format!("its place, as in {place}"),
+            (None, None) => "a name".to_owned(),
+        }
+    }
+
+    /// An image per line, cut off before it fills the screen.
+    fn lines(&self) -> String {
+        let mut lines = String::new();
+        for offer in self.sorted().into_iter().take(SHOWN) {
+            lines.push_str("\n    ");
+            if self.has_places {
+                lines.push_str(&format!("@{} ", offer.place));
+            }
+            lines.push_str(&shown(offer, self.wanted));
+        }
+        let count = self.offers.len();
+        if count > SHOWN {
+            lines.push_str(&format!("\n    and {} more", count - SHOWN));
+        }
+        lines
+    }
+
+    /// In their order, unless they are too many: then those come first that somebody may have
+    /// meant.
+    fn sorted(&self) -> Vec<&Offer> {
+        let mut offers: Vec<&Offer> = self.offers.iter().collect();
+        if let Some(wanted) = self.wanted.filter(|_| offers.len() > SHOWN) {
+            offers.sort_by_cached_key(|offer| {
+                let names = offer.names.iter();
+                names
+                    .map(|name| distance(name, wanted))
+                    .min()
+                    .unwrap_or(usize::MAX)
+            });
+        }
+        offers
+    }
+}
+
+/// The names of an image, closest first to what was wanted.
+fn sorted_names<'a>(offer: &'a Offer, wanted: Option<&str>) -> Vec<&'a String> {
+    let mut names: Vec<&String> = offer.names.iter().collect();
+    if let Some(wanted) = wanted.filter(|_| names.len() > SHOWN_NAMES) {
+        names.sort_by_cached_key(|name| distance(name, wanted));
+    }
+    names
+}
+
+fn shown(offer: &Offer, wanted: Option<&str>) -> String {
+    let names = sorted_names(offer, wanted);
+    let quoted: Vec<String> = names
+        .iter()
+        .take(SHOWN_NAMES)
+        .map(|name| format!("{name:?}"))
+        .collect();
+    let mut text = match quoted.as_slice() {
+        [] => "without a name".to_owned(),
+        quoted => quoted.join(" or "),
     };
-    listed(images.iter().enumerate().map(name))
+    if names.len() > SHOWN_NAMES {
+        text.push_str(&format!(" or {} more names", names.len() - SHOWN_NAMES));
+    }
+    if let Some(about) = &offer.about {
+        text.push_str(&format!(" ({about})"));
+    }
+    text
+}
+
+/// How far apart two names are: what is left in the middle of the longer one when a common
+/// beginning and a common end are taken away.
+fn distance(one: &str, other: &str) -> usize {
+    // Where they come from does not count, nor does the tag that goes without saying.
+    fn last(name: &str) -> &[u8] {
+        let last = name.rsplit('/').next().unwrap_or(name);
+        last.strip_suffix(":latest").unwrap_or(last).as_bytes()
+    }
+    fn in_common<'a>(
+        one: impl Iterator<Item = &'a u8>,
+        other: impl Iterator<Item = &'a u8>,
+    ) -> usize {
+        one.zip(other)
+            .take_while(|(one, other)| one == other)
+            .count()
+    }
+    let (one, other) = (last(one), last(other));
+    let start = in_common(one.iter(), other.iter());
+    let (one, other) = (&one[start..], &other[start..]);
+    let end = in_common(one.iter().rev(), other.iter().rev());
+    one.len().max(other.len()) - end
 }
 
 /// A list for a message, cut off before it fills the screen.
@@ -148,7 +340,10 @@ pub(super) fn listed(items: impl ExactSizeIterator<Item = String>) -> String {
 }
 
 pub(super) const INDEX: &str = "index.json";
+/// What says that a directory is an image layout.
+pub(super) const MARK: &str = "oci-layout";
 const SHOWN: usize = 20;
+const SHOWN_NAMES: usize = 3;
 
 #[cfg(test)]
 mod tests {
@@ -158,7 +353,8 @@ mod tests {
 
     use crate::image::{
         Loader, Source,
-        testing::{Layout, OCI_GZIP, chain, check, gzip, layer},
+        manifest::OCI_MANIFEST,
+        testing::{Layout, OCI_CONFIG, OCI_GZIP, chain, check, gzip, image_json, layer, shortened},
     };
 
     fn with_images(count: usize) -> anyhow::Result<Layout> {
@@ -201,16 +397,75 @@ mod tests {
         let layout = with_images(3)?;
         let untagged = layout.load(Some("@0"))?.root().digest.to_string();
         let text = |tag| layout.error(tag).replace(&untagged, "sha256:…");
-        expect![[r#""DIR" holds several images; choose one by writing oci:DIRECTORY:TAG, or oci:DIRECTORY:@NUMBER with its place in index.json: @0 is sha256:…, @1 is "v1", @2 is "v2""#]].assert_eq(&text(None));
-        expect![[
-            r#""DIR" holds no image "v9"; what it holds: @0 is sha256:…, @1 is "v1", @2 is "v2""#
-        ]]
+        expect![[r#"
+            "DIR" holds 3 images; choose one by a name or by its place, as in "oci:DIR:v1" or "oci:DIR:@0":
+                @0 without a name (sha256:…)
+                @1 "v1"
+                @2 "v2""#]].assert_eq(&text(None));
+        expect![[r#"
+            "DIR" holds no image "v9"; choose one of its 3 by a name or by its place, as in "oci:DIR:v1" or "oci:DIR:@0":
+                @0 without a name (sha256:…)
+                @1 "v1"
+                @2 "v2""#]]
         .assert_eq(&text(Some("v9")));
-        expect![[
-            r#""DIR" holds no image "@3"; what it holds: @0 is sha256:…, @1 is "v1", @2 is "v2""#
-        ]]
+        expect![[r#"
+            "DIR" holds no image "@3"; choose one of its 3 by a name or by its place, as in "oci:DIR:v1" or "oci:DIR:@0":
+                @0 without a name (sha256:…)
+                @1 "v1"
+                @2 "v2""#]]
         .assert_eq(&text(Some("@3")));
         expect![[r#""DIR" holds no image"#]].assert_eq(&Layout::new()?.error(None));
+        Ok(())
+    }
+
+    /// With many images, those are listed whose names are close to what was written; the whole
+    /// names that containerd and Docker give are offered, and may be shortened.
+    #[test]
+    fn many_choices() -> anyhow::Result<()> {
+        let mut layout = Layout::new()?;
+        for number in 0..200 {
+            let config = layout.blob(OCI_CONFIG, format!("{{\"n\":{number}}}").as_bytes())?;
+            let mut image = layout.document(OCI_MANIFEST, &image_json(&config, &[]))?;
+            let name = format!("docker.io/team/app{number}:latest");
+            image["annotations"] = json!({"io.containerd.image.name": name});
+            image["platform"] = json!({"os": "linux", "architecture": "amd64"});
+            layout.add(image, Some("latest"))?;
+        }
+        layout.load(Some("team/app7"))?;
+        layout.load(Some("docker.io/team/app7:latest"))?;
+        let text = |tag| shortened(&layout.error(tag));
+        expect![[r#"
+            "DIR" holds 200 images; choose one by a name or by its place, as in "oci:DIR:docker.io/team/app0:latest" or "oci:DIR:@0":
+                @0 "latest" or "docker.io/team/app0:latest" (linux/amd64)
+                @1 "latest" or "docker.io/team/app1:latest" (linux/amd64)
+                @2 "latest" or "docker.io/team/app2:latest" (linux/amd64)
+                … 16 more lines
+                @19 "latest" or "docker.io/team/app19:latest" (linux/amd64)
+                and 180 more"#]].assert_eq(&text(None));
+        expect![[r#"
+            "DIR" holds no image "team/ap150"; choose one of its 200 by a name or by its place, as in "oci:DIR:docker.io/team/app50:latest" or "oci:DIR:@50":
+                @50 "latest" or "docker.io/team/app50:latest" (linux/amd64)
+                @150 "latest" or "docker.io/team/app150:latest" (linux/amd64)
+                @0 "latest" or "docker.io/team/app0:latest" (linux/amd64)
+                … 16 more lines
+                @9 "latest" or "docker.io/team/app9:latest" (linux/amd64)
+                and 180 more"#]].assert_eq(&text(Some("team/ap150")));
+        expect![[r#"
+            "DIR" holds 200 images that "latest" may mean; choose one by a name or by its place, as in "oci:DIR:docker.io/team/app0:latest" or "oci:DIR:@0":
+                @0 "latest" or "docker.io/team/app0:latest" (linux/amd64)
+                @1 "latest" or "docker.io/team/app1:latest" (linux/amd64)
+                @2 "latest" or "docker.io/team/app2:latest" (linux/amd64)
+                … 16 more lines
+                @19 "latest" or "docker.io/team/app19:latest" (linux/amd64)
+                and 180 more"#]].assert_eq(&text(Some("latest")));
+        expect![[r#"
+            "DIR" holds no image "@200"; choose one of its 200 by a name or by its place, as in "oci:DIR:docker.io/team/app0:latest" or "oci:DIR:@0":
+                @0 "latest" or "docker.io/team/app0:latest" (linux/amd64)
+                @1 "latest" or "docker.io/team/app1:latest" (linux/amd64)
+                @2 "latest" or "docker.io/team/app2:latest" (linux/amd64)
+                … 16 more lines
+                @100 "latest" or "docker.io/team/app100:latest" (linux/amd64)
+                and 180 more"#]].assert_eq(&text(Some("@200")));
         Ok(())
     }
 
@@ -220,9 +475,12 @@ mod tests {
         let mut layout = with_images(2)?;
         let image = layout.image(&[])?;
         layout.add(image.clone(), Some("v1"))?;
-        expect![[r#""DIR" holds several images; choose one by writing oci:DIRECTORY:TAG, or oci:DIRECTORY:@NUMBER with its place in index.json: "#]].assert_eq(
-            layout.error(Some("v1")).split("@0").next().unwrap_or_default(),
-        );
+        let digest = image["digest"].as_str().unwrap_or_default();
+        expect![[r#"
+            "DIR" holds 2 images that "v1" may mean; choose one by its place, as in "oci:DIR:@1":
+                @1 "v1"
+                @2 "v1""#]]
+        .assert_eq(&layout.error(Some("v1")).replace(digest, "sha256:…"));
         layout.add(image.clone(), Some("twice"))?;
         layout.add(image, Some("twice"))?;
         layout.load(Some("twice"))?;

@@ -357,3 +357,11 @@ pub(super) fn chain(error: &Error, directory: &Path) -> String {
     }
     text.replace(&directory.display().to_string(), "DIR")
 }
+
+/// A long list without its middle.
+pub(super) fn shortened(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let (start, end) = (&lines[..4], &lines[lines.len() - 2..]);
+    let left_out = format!("    … {} more lines", lines.len() - 6);
+    [start, &[left_out.as_str()], end].concat().join("\n")
+}

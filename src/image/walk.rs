@@ -8,10 +8,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    io::Read,
     path::Path,
     sync::Arc,
 };
 
+use bytes::{Buf as _, Bytes};
 use serde::Deserialize;
 
 use super::{
@@ -22,7 +24,7 @@ use super::{
     layer::{Family, Format, is_foreign},
     manifest::{Content, Document, Edits, RawDescriptor, RawPlatform, parse, rewrite},
     part::Part,
-    remote::{Remote, RemotePart},
+    remote::{Origin, Remote, RemotePart},
     work::Work,
 };
 
@@ -227,6 +229,7 @@ pub(super) fn load(
         visited: HashMap::new(),
         layers: HashMap::new(),
         bytes: 0,
+        known: Known::default(),
     };
     walk.select(root, referrer)?;
     walk.visit(root, referrer, 0)?;
@@ -282,10 +285,64 @@ struct Walk<'a> {
     /// What became of a manifest, by its original digest.
     done: HashMap<Digest, Descriptor>,
     /// The same by what names it, so that a manifest that is named a thousand times is read once.
-    visited: HashMap<(String, u64, String), Descriptor>,
+    visited: HashMap<Named, Descriptor>,
     /// What became of a layer, by its original descriptor.
     layers: HashMap<Descriptor, (Descriptor, Option<String>)>,
     bytes: u64,
+    /// What was read while looking for platforms.
+    known: Known,
+}
+
+/// What was read once, and need not be asked for again: in another registry every configuration
+/// is a request, and registries count those.
+#[derive(Default)]
+struct Known {
+    /// Manifests and indexes with what messages call them, until they are taken in.
+    documents: HashMap<Digest, (Vec<u8>, String)>,
+    configs: HashMap<Digest, Bytes>,
+    bytes: usize,
+}
+
+impl Known {
+    /// Whether there is room for that many bytes more. What finds none is read again.
+    fn has_room(&mut self, count: usize) -> bool {
+        let has_room = self.bytes + count <= MAX_KNOWN_BYTES;
+        if has_room {
+            self.bytes += count;
+        }
+        has_room
+    }
+
+    fn keep_document(&mut self, document: Document) {
+        if self.has_room(document.bytes.len()) {
+            let known = (document.bytes, document.place);
+            self.documents.insert(document.digest, known);
+        }
+    }
+
+    fn keep_config(&mut self, digest: Digest, bytes: &Bytes) {
+        if !self.configs.contains_key(&digest) && self.has_room(bytes.len()) {
+            self.configs.insert(digest, bytes.clone());
+        }
+    }
+}
+
+/// A configuration of another registry that was read already. It is mounted all the same where
+/// that is possible.
+#[derive(Debug)]
+struct Fetched {
+    bytes: Bytes,
+    part: Part,
+}
+
+impl BlobSource for Fetched {
+    fn open(&self) -> Result<Box<dyn Read + Send>, Error> {
+        Ok(Box::new(self.bytes.clone().reader()))
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        self.part.origin()
+    }
 }
 
 /// An entry of an index: the same image may be there for several platforms.
@@ -293,6 +350,17 @@ type Choice = (String, String);
 
 fn choice(descriptor: &RawDescriptor) -> Choice {
     (descriptor.digest.clone(), descriptor.platform_name())
+}
+
+/// All that reading a manifest depends on.
+type Named = (String, u64, String);
+
+fn named(descriptor: &RawDescriptor) -> Named {
+    (
+        descriptor.digest.clone(),
+        descriptor.size,
+        descriptor.media_type.clone(),
+    )
 }
 
 impl Walk<'_> {
@@ -306,7 +374,7 @@ impl Walk<'_> {
             found: Vec::new(),
             hits: vec![false; wanted.len()],
             kept: HashSet::new(),
-            count: 0,
+            judged: HashMap::new(),
         };
         self.survey_platforms(root, referrer, 0, &mut selection)?;
         if let Some(missed) = selection.hits.iter().position(|hit| !hit) {
@@ -325,14 +393,33 @@ impl Walk<'_> {
 
     /// Whether anything below a descriptor is for a platform that is wanted.
     fn survey_platforms(
-        &self,
+        &mut self,
         descriptor: &RawDescriptor,
         referrer: &str,
         depth: usize,
         selection: &mut Selection,
     ) -> Result<bool, Error> {
-        selection.count += 1;
-        check_bounds(self.store, depth, selection.count)?;
+        if self.work.stop.is_cancelled() {
+            return Err(Error::Stopped);
+        }
+        check_bounds(self.store, depth, selection.judged.len())?;
+        // An index that names one image a thousand times keeps nobody busy.
+        let key = (named(descriptor), descriptor.platform_name());
+        if let Some(judged) = selection.judged.get(&key) {
+            return Ok(*judged);
+        }
+        let is_kept = self.survey_platform(descriptor, referrer, depth, selection)?;
+        selection.judged.insert(key, is_kept);
+        Ok(is_kept)
+    }
+
+    fn survey_platform(
+        &mut self,
+        descriptor: &RawDescriptor,
+        referrer: &str,
+        depth: usize,
+        selection: &mut Selection,
+    ) -> Result<bool, Error> {
         if let Some(platform) = &descriptor.platform
             && depth > 0
         {
@@ -372,6 +459,7 @@ impl Walk<'_> {
         };
         if is_kept {
             selection.kept.insert(choice(descriptor));
+            self.known.keep_document(document);
         }
         Ok(is_kept)
     }
@@ -400,16 +488,39 @@ impl Walk<'_> {
 
     /// What a configuration says.
     fn platform_of(
-        &self,
+        &mut self,
         config: &RawDescriptor,
         referrer: &str,
     ) -> Result<Option<RawPlatform>, Error> {
-        let part = self.store.blob(&config.digest(referrer)?, config.size)?;
+        let digest = config.digest(referrer)?;
+        let part = self.store.blob(&digest, config.size)?;
         let Some(part) = part.filter(|part| part.length() <= MAX_DOCUMENT) else {
             return Ok(None);
         };
+        let bytes = self.config(&digest, &part)?;
+        self.known.keep_config(digest, &bytes);
         // The configuration of an artifact can be anything.
-        Ok(serde_json::from_slice(&part.document()?).ok())
+        Ok(serde_json::from_slice(&bytes).ok())
+    }
+
+    /// The bytes of a configuration.
+    fn config(&self, digest: &Digest, part: &Part) -> Result<Bytes, Error> {
+        let known = self.known.configs.get(digest);
+        match known.filter(|bytes| bytes.len() as u64 == part.length()) {
+            Some(known) => Ok(known.clone()),
+            None => Ok(part.document()?.into()),
+        }
+    }
+
+    /// A manifest or an index, unless it was read before.
+    fn document(&mut self, descriptor: &RawDescriptor, referrer: &str) -> Result<Document, Error> {
+        let digest = descriptor.digest(referrer)?;
+        match self.known.documents.remove(&digest) {
+            Some((bytes, place)) if bytes.len() as u64 == descriptor.size => {
+                Document::parse(bytes, place, digest, &descriptor.media_type)
+            }
+            _ => self.store.document(descriptor, referrer),
+        }
     }
 
     /// Takes in a manifest or an index, children first, and says what became of it.
@@ -423,15 +534,11 @@ impl Walk<'_> {
             return Err(Error::Stopped);
         }
         check_bounds(self.store, depth, self.done.len())?;
-        let named = (
-            descriptor.digest.clone(),
-            descriptor.size,
-            descriptor.media_type.clone(),
-        );
+        let named = named(descriptor);
         if let Some(done) = self.visited.get(&named) {
             return Ok(done.clone());
         }
-        let document = self.store.document(descriptor, referrer)?;
+        let document = self.document(descriptor, referrer)?;
         if let Some(done) = self.done.get(&document.digest) {
             self.visited.insert(named, done.clone());
             return Ok(done.clone());
@@ -640,14 +747,15 @@ impl Walk<'_> {
         if matches!(self.store, Store::Remote(..)) {
             return Ok(Vec::new());
         }
-        let part = self.store.blob(&config.digest(referrer)?, config.size)?;
+        let digest = config.digest(referrer)?;
+        let part = self.store.blob(&digest, config.size)?;
         let is_of_use = |part: &Part| {
             count > 0 && part.length() <= MAX_DOCUMENT && is_image_config(&config.media_type)
         };
         let Some(part) = part.filter(is_of_use) else {
             return Ok(Vec::new());
         };
-        let parsed: Result<Config, _> = serde_json::from_slice(&part.document()?);
+        let parsed: Result<Config, _> = serde_json::from_slice(&self.config(&digest, &part)?);
         let diff_ids = parsed.map(|config| config.rootfs.diff_ids);
         Ok(diff_ids
             .ok()
@@ -751,7 +859,15 @@ impl Walk<'_> {
         let digest = descriptor.digest(referrer)?;
         if let Some(part) = self.store.blob(&digest, descriptor.size)? {
             check_size(&part, descriptor.size)?;
-            let source = self.work.stored(&part, &digest);
+            let source = match (&part, self.known.configs.get(&digest)) {
+                (Part::Remote(_), Some(bytes)) if bytes.len() as u64 == descriptor.size => {
+                    Arc::new(Fetched {
+                        bytes: bytes.clone(),
+                        part,
+                    })
+                }
+                _ => self.work.stored(&part, &digest),
+            };
             self.image.blob(&digest, descriptor.size, source);
             return Ok(());
         }
@@ -784,7 +900,8 @@ struct Selection {
     /// Which of the wanted ones are there.
     hits: Vec<bool>,
     kept: HashSet<Choice>,
-    count: usize,
+    /// Whether anything of what was looked at already is wanted.
+    judged: HashMap<(Named, String), bool>,
 }
 
 /// Why zstd and Docker's schema 2 do not go together.
@@ -826,6 +943,8 @@ fn check_bounds(store: &Store<'_>, depth: usize, count: usize) -> Result<(), Err
 
 const MAX_DEPTH: usize = 8;
 const MAX_MANIFESTS: usize = 1024;
+/// Held in memory beside all that is taken in.
+const MAX_KNOWN_BYTES: usize = 2 << 20;
 /// They are held in memory.
 const MAX_MANIFEST_BYTES: u64 = 8 << 20;
 
@@ -834,13 +953,17 @@ mod tests {
     use expect_test::expect;
     use serde_json::json;
 
+    use std::sync::Mutex;
+
     use base64::{Engine as _, prelude::BASE64_STANDARD};
     use serde_json::Value;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::image::testing::{
         Layout, OCI_CONFIG, OCI_GZIP, OCI_TAR, check, gunzip, gzip, image_json, layer, read,
     };
+    use crate::image::{LoadOptions, Loader, RemoteManifest, Source};
     use crate::image::{
         layer::{DOCKER_LAYERS, OCI_LAYERS},
         manifest::{DOCKER_MANIFEST, OCI_MANIFEST},
@@ -1192,6 +1315,160 @@ mod tests {
         expect![[r#"
             "DIR" holds an index of several platforms, but not the images for linux/arm64/v8, linux/s390x (it has linux/amd64); fetch them all before saving, or save one platform only, for example:
                 docker save --platform linux/amd64 --output FILE IMAGE"#]].assert_eq(&layout.error(None));
+        Ok(())
+    }
+
+    /// A registry that counts what it is asked for.
+    #[derive(Debug)]
+    struct Counting {
+        blobs: HashMap<Digest, Vec<u8>>,
+        root: Digest,
+        origin: Origin,
+        asked: Mutex<Vec<String>>,
+    }
+
+    impl Counting {
+        fn new(layout: &Layout, root: &Value) -> anyhow::Result<Arc<Self>> {
+            let mut blobs = HashMap::new();
+            for file in std::fs::read_dir(layout.path().join("blobs/sha256"))? {
+                let bytes = std::fs::read(file?.path())?;
+                blobs.insert(Digest::of(&bytes), bytes);
+            }
+            Ok(Arc::new(Self {
+                blobs,
+                root: digest(root).parse()?,
+                origin: Origin {
+                    host: "registry.example".to_owned(),
+                    repository: "team/web".to_owned(),
+                },
+                asked: Mutex::default(),
+            }))
+        }
+
+        fn bytes(&self, what: &str, digest: &Digest) -> Option<Vec<u8>> {
+            let mut asked = self.asked.lock().expect("nobody panics");
+            asked.push(format!("{what} {digest}"));
+            self.blobs.get(digest).cloned()
+        }
+
+        fn asked(&self) -> Vec<String> {
+            let mut asked = std::mem::take(&mut *self.asked.lock().expect("nobody panics"));
+            asked.sort();
+            asked
+        }
+    }
+
+    impl Remote for Counting {
+        fn root(&self) -> Result<RemoteManifest, Error> {
+            Ok(self.manifest(&self.root)?.expect("it is there"))
+        }
+
+        fn manifest(&self, digest: &Digest) -> Result<Option<RemoteManifest>, Error> {
+            let manifest = |bytes: Vec<u8>| RemoteManifest {
+                media_type: String::new(),
+                digest: digest.clone(),
+                bytes: bytes.into(),
+            };
+            Ok(self.bytes("manifest", digest).map(manifest))
+        }
+
+        fn open(&self, digest: &Digest, _: u64) -> Result<Box<dyn Read + Send>, Error> {
+            let bytes = self.bytes("blob", digest).unwrap_or_default();
+            Ok(Box::new(std::io::Cursor::new(bytes)))
+        }
+
+        fn origin(&self) -> &Origin {
+            &self.origin
+        }
+    }
+
+    fn platforms(names: &[&str]) -> anyhow::Result<LoadOptions> {
+        let platforms: Result<_, Error> = names.iter().map(|name| name.parse()).collect();
+        Ok(LoadOptions {
+            platforms: platforms?,
+            ..LoadOptions::default()
+        })
+    }
+
+    /// Two images of which only their configurations say the platform, the first one named
+    /// over and over.
+    fn platforms_in_configurations(layout: &Layout) -> anyhow::Result<(Value, [Value; 2])> {
+        let mut images = Vec::new();
+        for architecture in ["amd64", "arm64"] {
+            let config = json!({"os": "linux", "architecture": architecture}).to_string();
+            let config = layout.blob(OCI_CONFIG, config.as_bytes())?;
+            let layer = layout.blob(OCI_GZIP, &gzip(architecture.as_bytes()))?;
+            images.push((
+                layout.document(OCI_MANIFEST, &image_json(&config, &[layer]))?,
+                config,
+            ));
+        }
+        let [(amd, amd_config), (arm, arm_config)] =
+            <[_; 2]>::try_from(images).map_err(|_| anyhow::anyhow!("two"))?;
+        let mut children = vec![amd; 1_500];
+        children.push(arm);
+        Ok((layout.index(&children)?, [amd_config, arm_config]))
+    }
+
+    /// Choosing platforms asks another registry for each document once, although it has to read
+    /// configurations; what was read is not asked for again when it is sent, and can still be
+    /// mounted.
+    #[test]
+    fn choosing_platforms_asks_once() -> anyhow::Result<()> {
+        let layout = Layout::new()?;
+        let (root, configs) = platforms_in_configurations(&layout)?;
+        let registry = Counting::new(&layout, &root)?;
+        let options = LoadOptions {
+            remote: Some(Arc::clone(&registry) as Arc<dyn Remote>),
+            ..platforms(&["linux/arm64"])?
+        };
+        let source = Source::parse("docker://registry.example/team/web:1.0")?;
+        let stop = CancellationToken::new();
+        let image = Loader::default().load_with(&source, &options, &stop)?;
+        let asked = registry.asked();
+        let distinct: HashSet<&String> = asked.iter().collect();
+        // The root is asked for by its name first, and by its digest then.
+        assert_eq!((asked.len(), distinct.len()), (6, 5), "{asked:#?}");
+        for config in &configs {
+            assert!(asked.contains(&format!("blob {}", digest(config))));
+        }
+
+        check(&image)?;
+        let sent = registry.asked();
+        assert_eq!(sent.len(), 1, "only the layer: {sent:#?}");
+        assert!(!sent[0].contains(&digest(&configs[1])));
+        assert_eq!(image.blobs.len(), 2);
+        for blob in &image.blobs {
+            assert_eq!(blob.source.origin(), Some(&registry.origin));
+        }
+        Ok(())
+    }
+
+    /// A stop ends the search for platforms, too.
+    #[test]
+    fn choosing_platforms_stops() -> anyhow::Result<()> {
+        let layout = Layout::new()?;
+        let (root, _) = platforms_in_configurations(&layout)?;
+        let registry = Counting::new(&layout, &root)?;
+        let options = platforms(&["linux/arm64"])?;
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let loader = Loader::default();
+        let work = Work {
+            loader: &loader,
+            options: &options,
+            stop: &stop,
+            shown: "web",
+        };
+        let remote = Arc::clone(&registry) as Arc<dyn Remote>;
+        let store = Store::Remote(Path::new("web"), &remote);
+        let size = registry.blobs[&registry.root].len();
+        let root = RawDescriptor::of_manifest("", &registry.root, size as u64);
+        assert!(matches!(
+            super::load(&work, &store, &root, "web"),
+            Err(Error::Stopped)
+        ));
+        assert!(registry.asked().is_empty());
         Ok(())
     }
 

@@ -160,7 +160,9 @@ impl Client {
         let mut verified = false;
         let mut too_large = None;
         loop {
-            let session = match session.take() {
+            let given = session.take();
+            let was_given = given.is_some();
+            let session = match given {
                 Some(session) => session,
                 None => self.start_upload(job, blob, &mut attempts).await?,
             };
@@ -190,6 +192,11 @@ impl Client {
                 }
                 Err(error) => error,
             };
+            // What a mount opened has waited for its turn, and nothing was tried yet.
+            if was_given && (is_session_lost(&error) || matches!(error.status(), Some(404 | 410))) {
+                tracing::debug!(reason = %error, "Opening another upload session");
+                continue;
+            }
             if error.status() == Some(413)
                 && let Some(smaller) = smaller_chunk(chunk.unwrap_or(blob.size), chunk_min)
             {

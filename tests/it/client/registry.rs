@@ -1318,6 +1318,16 @@ async fn unreachable_hosts_are_named() -> anyhow::Result<()> {
     );
     assert!(!error.source().unwrap().to_string().contains("http://"));
 
+    // A registry that answers, and has its blobs brought to somebody who does not.
+    fake.upload_to(&gone);
+    let error = push(&self::client(&fake)?, &image(&[])).await.unwrap_err();
+    let named = error.to_string();
+    assert!(named.starts_with("upload of blob sha256:"), "{named}");
+    assert!(
+        named.ends_with(&format!("got no answer from {gone}")),
+        "{named}"
+    );
+
     for (host, repository, tag, expected) in [
         (
             "a b",

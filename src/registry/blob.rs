@@ -3,7 +3,7 @@
 use std::{
     ops::Range,
     sync::{Arc, Mutex, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use reqwest::{
@@ -23,7 +23,10 @@ use super::{
     push::Job,
     retry::Attempts,
 };
-use crate::image::{self, Blob};
+use crate::{
+    image::{self, Blob},
+    transport::authority,
+};
 
 /// How a mount ended.
 pub(super) enum Mount {
@@ -160,7 +163,9 @@ impl Client {
         let mut verified = false;
         let mut too_large = None;
         loop {
-            let session = match session.take() {
+            let given = session.take();
+            let was_given = given.is_some();
+            let session = match given {
                 Some(session) => session,
                 None => self.start_upload(job, blob, &mut attempts).await?,
             };
@@ -190,6 +195,11 @@ impl Client {
                 }
                 Err(error) => error,
             };
+            // What a mount opened has waited for its turn, and nothing was tried yet.
+            if was_given && (is_session_lost(&error) || matches!(error.status(), Some(404 | 410))) {
+                tracing::debug!(reason = %error, "Opening another upload session");
+                continue;
+            }
             if error.status() == Some(413)
                 && let Some(smaller) = smaller_chunk(chunk.unwrap_or(blob.size), chunk_min)
             {
@@ -471,7 +481,8 @@ impl Client {
             true => self.inner.auth.pass(&job.access, need).await?,
             false => None,
         };
-        Ok(Sender { pass, ours })
+        let host = authority(url);
+        Ok(Sender { pass, ours, host })
     }
 
     /// Sends a request of an upload, and gives the answer.
@@ -486,7 +497,7 @@ impl Client {
         if let Some(pass) = &sender.pass {
             request = request.header(AUTHORIZATION, pass.header().clone());
         }
-        match self.watch(about, request, upload.meter).await {
+        match self.watch(upload, request, &sender.host).await {
             Ok(response) => {
                 collect_warnings(response.headers(), &upload.job.warnings, about.secrets);
                 Ok(response)
@@ -587,22 +598,38 @@ impl Client {
     /// Sends, as long as something moves, and says in the log when nothing does.
     async fn watch(
         &self,
-        about: &About<'_>,
+        upload: &Upload<'_>,
         request: reqwest::RequestBuilder,
-        meter: &Meter,
+        host: &str,
     ) -> Result<Response, Failure> {
+        let Upload { about, meter, .. } = upload;
+        let silences = &self.inner.silences;
+        let mut sent = meter.sent();
         let mut response = std::pin::pin!(request.send());
         let mut tick = tokio::time::interval(TICK);
         let mut said = Duration::ZERO;
         loop {
             tokio::select! {
-                response = &mut response => return response.map_err(Failure::Http),
+                response = &mut response => {
+                    if response.is_ok() {
+                        silences.heard(host, Instant::now());
+                    }
+                    return response.map_err(Failure::Http);
+                }
                 _ = tick.tick() => {}
             }
+            let (wait, still) = meter.waits();
+            let now = Instant::now();
             if let Some(stall) = meter.stalled(&self.inner.patience) {
+                if let Stall::Peer(_) = stall {
+                    silences.silent(host, now.checked_sub(still).unwrap_or(now), now);
+                }
                 return Err(Failure::Stalled(stall));
             }
-            let (wait, still) = meter.waits();
+            let before = std::mem::replace(&mut sent, meter.sent());
+            if sent > before {
+                silences.heard(host, now);
+            }
             if still < said {
                 // It moved meanwhile.
                 said = Duration::ZERO;
@@ -634,6 +661,8 @@ struct Sender {
     pass: Option<Pass>,
     /// Whether it went to our registry.
     ours: bool,
+    /// Where it went.
+    host: String,
 }
 
 /// The next smaller length of chunks after one of so many bytes was too much.
@@ -717,7 +746,6 @@ mod tests {
             atomic::{AtomicUsize, Ordering},
             mpsc,
         },
-        time::Instant,
     };
 
     use bytes::Bytes;
@@ -739,14 +767,25 @@ mod tests {
     /// A registry that takes everything, except for what `answers` says to a
     /// call whose head has this in it: another status and body, or nothing.
     async fn registry(answers: &'static [Special]) -> anyhow::Result<String> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let (host, _serving) = registry_at("127.0.0.1:0", answers).await?;
+        Ok(host)
+    }
+
+    /// The same at an address, which is gone with all of its connections when this is
+    /// aborted.
+    async fn registry_at(
+        address: &str,
+        answers: &'static [Special],
+    ) -> anyhow::Result<(String, tokio::task::JoinHandle<()>)> {
+        let listener = TcpListener::bind(address).await?;
         let host = listener.local_addr()?.to_string();
-        tokio::spawn(async move {
+        let serving = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, answers));
+                connections.spawn(serve(stream, answers));
             }
         });
-        Ok(host)
+        Ok((host, serving))
     }
 
     async fn serve(stream: TcpStream, answers: &[Special]) -> io::Result<()> {
@@ -801,6 +840,22 @@ mod tests {
         });
         if let Some(inner) = Arc::get_mut(&mut client.inner) {
             inner.patience = patience;
+        }
+        Ok(client)
+    }
+
+    /// A client that waits between its attempts.
+    fn waiting_client(host: &str, set: impl Fn(&mut Patience)) -> anyhow::Result<Client> {
+        let mut client = Client::new(Config {
+            http: http_client(&Options::default())?,
+            host: host.to_owned(),
+            plain_http: true,
+            credentials: Credentials::Anonymous,
+            max_concurrent_uploads: 1,
+            retry: RetryPolicy::default(),
+        });
+        if let Some(inner) = Arc::get_mut(&mut client.inner) {
+            set(&mut inner.patience);
         }
         Ok(client)
     }
@@ -902,6 +957,7 @@ mod tests {
                 peer: LONG,
                 source: SHORT,
                 commit: LONG,
+                unreachable: LONG,
             };
             let client = client(host, patience)?;
             let (silent, _server) = image(layer, healthy);
@@ -934,6 +990,7 @@ mod tests {
             peer: LONG,
             source: LONG,
             commit: 2 * SHORT,
+            unreachable: LONG,
         };
         let client = client(host, patience)?;
         let (image, _server) = image(b"layer", 9);
@@ -948,6 +1005,103 @@ mod tests {
         );
         assert!(start.elapsed() > 4 * SHORT, "both attempts");
         assert!(start.elapsed() < 4 * SHORT + Duration::from_secs(2));
+        Ok(())
+    }
+
+    /// The network goes away in the middle of a push, and with it everything that is under
+    /// way: the error comes when the registry has given no sign of life for long enough, not
+    /// when all attempts of all blobs are used up. Who pushes next is told at once.
+    #[tokio::test]
+    async fn a_registry_that_is_gone_is_given_up_by_all() -> anyhow::Result<()> {
+        let (host, serving) = registry_at("127.0.0.1:0", &[("PUT /v2/upload", None)]).await?;
+        let unreachable = Duration::from_secs(2);
+        let client = waiting_client(&host, |patience| patience.unreachable = unreachable)?;
+        let (first, _first) = image(b"layer", 99);
+        let (second, _second) = image(b"another layer", 99);
+        let gone = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            serving.abort();
+            Instant::now()
+        };
+        let [one, two] = [("one", &first), ("two", &second)].map(|(repository, image)| {
+            let client = client.clone();
+            async move {
+                let push = Push::new(repository, "1.0", image);
+                (client.push(&push).await, Instant::now())
+            }
+        });
+        let (gone, one, two) = tokio::join!(gone, one, two);
+        for (failed, when) in [one, two] {
+            let error = failed.expect_err("nobody is there");
+            assert_eq!(error.unreached_host(), Some(&*host), "{error:?}");
+            let after = when - gone;
+            assert!(after > unreachable, "{after:?}");
+            // A pause after the connection that broke comes first.
+            assert!(after < 4 * unreachable, "{after:?}");
+        }
+        let push = Push::new("three", "1.0", &first);
+        let error = client.push(&push).await.expect_err("nobody is there");
+        assert!(
+            matches!(error, Error::Transport { attempts: 1, .. }),
+            "{error:?}"
+        );
+        Ok(())
+    }
+
+    /// A registry that is started again in the middle of a push is waited for; and when it
+    /// is gone once more, the time that it was gone before does not count.
+    #[tokio::test]
+    async fn a_registry_that_comes_back_is_waited_for() -> anyhow::Result<()> {
+        let (host, serving) = registry_at("127.0.0.1:0", &[("PUT /v2/upload", None)]).await?;
+        let unreachable = Duration::from_secs(3);
+        let client = waiting_client(&host, |patience| patience.unreachable = unreachable)?;
+        let (image, _server) = image(b"layer", 99);
+        let push = Push::new("web", "1.0", &image);
+        let restart = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            serving.abort();
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            registry_at(&host, &[]).await
+        };
+        let (pushed, restarted) = tokio::join!(client.push(&push), restart);
+        pushed?;
+        restarted?.1.abort();
+        let gone = Instant::now();
+        let error = client.push(&push).await.expect_err("nobody is there");
+        assert_eq!(error.unreached_host(), Some(&*host), "{error:?}");
+        assert!(gone.elapsed() >= unreachable, "{:?}", gone.elapsed());
+        Ok(())
+    }
+
+    /// A connection that takes or says nothing any more is waited for, since the registry
+    /// may be busy. When it turns out that there is no way to it, that was long enough.
+    #[tokio::test]
+    async fn silence_counts_when_there_is_no_way_to_the_registry() -> anyhow::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let host = listener.local_addr()?.to_string();
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await?;
+            drop(listener);
+            serve(stream, &[("PUT /v2/upload", None)]).await
+        });
+        let silence = Duration::from_secs(2);
+        let client = waiting_client(&host, |patience| {
+            patience.commit = silence;
+            patience.unreachable = 2 * silence;
+        })?;
+        let (image, _server) = image(b"layer", 99);
+        let push = Push::new("web", "1.0", &image);
+        let start = Instant::now();
+        let error = client.push(&push).await.expect_err("nobody is there");
+        assert_eq!(error.unreached_host(), Some(&*host), "{error:?}");
+        // One pause and a last look, and not the whole time once more.
+        let pause = Duration::from_secs(2);
+        assert!(start.elapsed() > silence, "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() < 2 * silence + pause + silence / 4,
+            "{:?}",
+            start.elapsed()
+        );
         Ok(())
     }
 

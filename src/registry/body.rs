@@ -575,6 +575,7 @@ mod tests {
             peer: long,
             source: long,
             commit: long,
+            unreachable: long,
         };
         let (mut peer, mut source, mut commit) = (patient(), patient(), patient());
         peer.peer = Duration::ZERO;

@@ -24,7 +24,7 @@ use super::{
     error::{About, excerpt, is_temporary_status},
     location::{location, next_link, resolve, same_origin},
     push,
-    retry::Attempts,
+    retry::{Attempts, Silences},
 };
 use crate::{
     image::{validate_host, validate_repository},
@@ -81,6 +81,7 @@ pub(super) struct Inner {
     /// Whether the registry has ever answered. A host that has not may be
     /// misspelt, and is not tried for long.
     pub(super) reached: Arc<AtomicBool>,
+    pub(super) silences: Arc<Silences>,
     pub(super) patience: Patience,
     plain_http: bool,
 }
@@ -95,6 +96,9 @@ pub(super) struct Patience {
     /// Everything is sent, and there is no answer: big layers are moved and
     /// hashed first, and 30 seconds have broken other clients.
     pub(super) commit: Duration,
+    /// There are no connections any more, since the last sign of life. Others may be
+    /// waited for: a host that is busy is there.
+    pub(super) unreachable: Duration,
 }
 
 impl Default for Patience {
@@ -104,6 +108,8 @@ impl Default for Patience {
             // Longer than a tape or a disk that has to spin up needs.
             source: Duration::from_secs(300),
             commit: COMMIT_PATIENCE,
+            // Long enough for a server that is started again.
+            unreachable: Duration::from_secs(30),
         }
     }
 }
@@ -133,6 +139,7 @@ impl Client {
                 base,
                 retry: config.retry,
                 reached: Arc::default(),
+                silences: Arc::default(),
                 patience: Patience::default(),
                 plain_http: config.plain_http,
             }),
@@ -164,6 +171,7 @@ impl Client {
                 base: inner.base.clone(),
                 retry: inner.retry.clone(),
                 reached: inner.reached.clone(),
+                silences: inner.silences.clone(),
                 patience: inner.patience.clone(),
                 plain_http: inner.plain_http,
             }),
@@ -362,7 +370,10 @@ impl Client {
                 request = request.header(AUTHORIZATION, authorization.clone());
             }
             let flight = call.in_flight.map(Flight::begin);
-            let response = send_within(&about, request, call.patience).await?;
+            let began = Instant::now();
+            let response = send_within(&about, request, call.patience).await;
+            self.note(&transport::authority(&url), began, &response);
+            let response = response?;
             if let Some(flight) = flight
                 && response.status().is_success()
             {
@@ -378,6 +389,17 @@ impl Client {
             url = location(&url, response.headers()).map_err(|problem| about.redirect(problem))?;
         }
         Err(about.redirect("to one place after another without end"))
+    }
+
+    /// Takes down what the outcome of a request says of whom it was sent to.
+    fn note(&self, host: &str, began: Instant, outcome: &Result<Response, Error>) {
+        let silences = &self.inner.silences;
+        match outcome {
+            Ok(_) => silences.heard(host, Instant::now()),
+            Err(Error::TimedOut { .. }) => silences.silent(host, began, Instant::now()),
+            // Whether there is another attempt, who makes them decides.
+            Err(_) => {}
+        }
     }
 
     /// The answer, if its status is one of these; otherwise the error it is.

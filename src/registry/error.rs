@@ -287,7 +287,14 @@ impl Error {
     }
     /// Whether there was not even a connection.
     pub(super) fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Transport { source, .. } if source.is_connect())
+        self.unreached_host().is_some()
+    }
+    /// Whom there was not even a connection with.
+    pub(super) fn unreached_host(&self) -> Option<&str> {
+        match self {
+            Self::Transport { host, source, .. } if source.is_connect() => Some(host),
+            _ => None,
+        }
     }
     /// How long the registry asked to wait.
     pub(super) fn retry_after(&self) -> Option<Duration> {
@@ -351,7 +358,11 @@ impl About<'_> {
     pub(super) fn transport(&self, source: reqwest::Error) -> Error {
         Error::Transport {
             operation: self.operation.into(),
-            host: self.host.into(),
+            // A registry may have sent us on to another one.
+            host: match source.url() {
+                Some(url) => transport::authority(url),
+                None => self.host.into(),
+            },
             attempts: 1,
             // Queries hold upload state and, on storage hosts, signatures.
             source: source.without_url(),

@@ -78,9 +78,11 @@ pub struct Pushed {
     pub digest: Digest,
     /// Blobs and bytes sent.
     pub uploaded: (usize, u64),
-    /// Blobs and bytes taken over from another repository of the registry.
+    /// Blobs and bytes for which the registry was asked to take them over from another of
+    /// its repositories, and then had them. Those that it had before are among them: the
+    /// answer is the same.
     pub mounted: (usize, u64),
-    /// Blobs and bytes that were there already.
+    /// Blobs and bytes that were looked for and found.
     pub existing: (usize, u64),
     /// What the registry warned of, each text once.
     pub warnings: Vec<String>,
@@ -487,7 +489,7 @@ impl Client {
             repository = push.repository,
             tag = push.tag,
             digest = %pushed.digest,
-            "Pushed image in {:.1} s: {} uploaded, {} mounted, {} there already",
+            "Pushed image in {:.1} s: {} uploaded, {} mounted or there before, {} found there",
             pushed.elapsed.as_secs_f64(),
             amount(pushed.uploaded),
             amount(pushed.mounted),
@@ -513,7 +515,9 @@ pub(super) struct Job<'a> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
+    /// It was looked for.
     Existing,
+    /// A mount was asked for, and the blob is there; maybe it was before.
     Mounted,
     Uploaded,
 }
@@ -573,7 +577,7 @@ impl<'a> Job<'a> {
         let total: u64 = blobs.iter().map(|blob| blob.size).sum();
         let seconds = elapsed.as_secs_f64();
         format!(
-            "{} of {} sent in {seconds:.0} s ({}/s), blobs to go: {open}, mounted: {}, there already: {}",
+            "{} of {} sent in {seconds:.0} s ({}/s), blobs to go: {open}, mounted or there before: {}, found there: {}",
             size(sent),
             size(total - mounted.1 - existing.1),
             size((sent as f64 / seconds.max(0.001)) as u64),
@@ -800,7 +804,7 @@ mod tests {
         job.note(&blobs[2], Outcome::Uploaded);
         // A second look finds what was sent before; it was sent all the same.
         job.note(&blobs[2], Outcome::Existing);
-        expect_test::expect!["50.0 MB of 100.0 MB sent in 10 s (5.0 MB/s), blobs to go: 1, mounted: 1 blob (20.0 MB), there already: none"]
+        expect_test::expect!["50.0 MB of 100.0 MB sent in 10 s (5.0 MB/s), blobs to go: 1, mounted or there before: 1 blob (20.0 MB), found there: none"]
             .assert_eq(&job.progress(&blobs, Duration::from_secs(10)));
     }
 

@@ -953,6 +953,35 @@ async fn uploads_what_cannot_be_mounted() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The session that a refused mount opened was forgotten by the time that it is the
+/// blob's turn: another one is opened, which is no second attempt. One that is lost right
+/// after it was opened is.
+#[tokio::test]
+async fn sessions_of_mounts_grow_old() -> anyhow::Result<()> {
+    let lost = r#"{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN","message":"upload unknown"}]}"#;
+    for (status, text) in [(404, lost), (404, ""), (410, "<html>gone</html>")] {
+        let fake = Fake::start(SignIn::Open).await?;
+        fake.without_mounts();
+        let client = client_with(&fake, Credentials::Anonymous, RetryPolicy::none())?;
+        let image = image(&[]);
+        push(&client, &image).await?;
+        fake.clear();
+        fake.fault("PUT", "/blobs/uploads/", Act::Answer(status, text));
+        let second = client.push(&Push::new("ns/other", "1.0", &image)).await?;
+        assert_eq!(second.uploaded.0, 1);
+        assert_pushed(&fake, "ns/other", "1.0", &image);
+        assert_eq!(fake.count("POST", "/blobs/uploads/"), 2, "{}", fake.story());
+
+        fake.faults("PUT", "/blobs/uploads/", Act::Answer(status, text));
+        fake.clear();
+        let third = client.push(&Push::new("ns/third", "1.0", &image)).await;
+        assert_eq!(third.unwrap_err().status(), Some(status));
+        let puts = fake.count("PUT", "/blobs/uploads/");
+        assert!(puts <= 2, "{}", fake.story());
+    }
+    Ok(())
+}
+
 /// Pushes at the same time, of images that share layers, send each blob once:
 /// to one repository, and to several.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -1288,6 +1317,16 @@ async fn unreachable_hosts_are_named() -> anyhow::Result<()> {
         format!("list of tags got no answer from {gone}")
     );
     assert!(!error.source().unwrap().to_string().contains("http://"));
+
+    // A registry that answers, and has its blobs brought to somebody who does not.
+    fake.upload_to(&gone);
+    let error = push(&self::client(&fake)?, &image(&[])).await.unwrap_err();
+    let named = error.to_string();
+    assert!(named.starts_with("upload of blob sha256:"), "{named}");
+    assert!(
+        named.ends_with(&format!("got no answer from {gone}")),
+        "{named}"
+    );
 
     for (host, repository, tag, expected) in [
         (

@@ -157,7 +157,8 @@ async fn another_process_looks_once() -> anyhow::Result<()> {
 }
 
 /// Fifty images that share their base, in one run: each blob is sent once, whichever
-/// of them sends it.
+/// of them sends it, and over all of them never more than four are on their way, which is
+/// what the provider does at once when nobody says otherwise.
 #[tokio::test]
 async fn fifty_images_of_one_base() -> anyhow::Result<()> {
     let cloud = cloud().await?;
@@ -175,10 +176,27 @@ async fn fifty_images_of_one_base() -> anyhow::Result<()> {
         layouts.push(layout);
     }
     cloud.emulator.clear_requests();
+    // Long enough for all that may begin to do so.
+    cloud
+        .emulator
+        .fail_always("PutBlobUpload", Fault::delay(Duration::from_millis(60)));
     let applies = pushes
         .iter_mut()
         .map(|(push, plan)| push.apply_planned(plan));
-    futures_util::future::try_join_all(applies).await?;
+    let mut most = 0;
+    let watch = async {
+        loop {
+            // In this order: what ends in between is not counted as under way.
+            let begun = cloud.emulator.begun("PutBlobUpload");
+            most = most.max(begun.saturating_sub(cloud.count("PutBlobUpload")));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        applied = futures_util::future::try_join_all(applies) => drop(applied?),
+        () = watch => {}
+    }
+    assert_eq!(most, 4, "uploads at once");
     assert_eq!(cloud.emulator.tags("team/web").len(), 50);
     let requests = cloud.emulator.requests();
     let sent: Vec<u64> = requests

@@ -5,6 +5,7 @@
 //! is asked for: what is remembered under that id is not sent again. Podman answers the same way.
 
 use std::{
+    borrow::Cow,
     ffi::OsString,
     fmt,
     io::{self, BufRead, BufReader, Read, Write},
@@ -121,7 +122,7 @@ pub(super) fn load(work: &Work<'_>, name: &str) -> Result<Image, Error> {
     let archive = match stream::remembered(work, &key) {
         Some(archive) => archive,
         None => {
-            let request = format!("/images/{}/get", escaped(name));
+            let request = format!("/images/{}/get", escaped(&tagged(name, &id)));
             let mut answer = connection.get(&request, FIRST_BYTE)?;
             if answer.status != 200 {
                 return Err(connection.refused(name, &mut answer));
@@ -134,6 +135,18 @@ pub(super) fn load(work: &Work<'_>, name: &str) -> Result<Image, Error> {
         }
     };
     docker::load(work, &archive, None)
+}
+
+/// The name of one image. A daemon shows the image with the tag `latest` for a name without a
+/// tag, but saves those with any; and what looks like a name may be the beginning of an id.
+fn tagged<'a>(name: &'a str, id: &str) -> Cow<'a, str> {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    let is_id = id.strip_prefix("sha256:").unwrap_or(id).starts_with(name);
+    if last.contains([':', '@']) || is_id {
+        Cow::Borrowed(name)
+    } else {
+        Cow::Owned(format!("{name}:latest"))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -671,7 +684,11 @@ mod tests {
     }
 
     fn load(options: &LoadOptions) -> Result<Image, Error> {
-        let source = Source::parse("docker-daemon:team/web:1.0")?;
+        load_named("team/web:1.0", options)
+    }
+
+    fn load_named(name: &str, options: &LoadOptions) -> Result<Image, Error> {
+        let source = Source::parse(&format!("docker-daemon:{name}"))?;
         Loader::default().load_with(&source, options, &CancellationToken::new())
     }
 
@@ -748,6 +765,33 @@ mod tests {
         // Neither does a cache that has no room for it matter.
         options.cache = Some(Cache::new(directory.path(), 1000));
         check(&load(&options)?)?;
+        Ok(())
+    }
+
+    /// Of a name without a tag the daemon would save every image; what begins as an id does is
+    /// one image.
+    #[test]
+    fn names_without_a_tag() -> anyhow::Result<()> {
+        for (name, asked) in [
+            ("team/web", "team/web:latest"),
+            ("web", "web:latest"),
+            ("127.0.0.1:5000/web", "127.0.0.1:5000/web:latest"),
+            ("127.0.0.1:5000/web:1", "127.0.0.1:5000/web:1"),
+            ("1234", "1234"),
+            ("sha256:1234", "sha256:1234"),
+            ("12345", "12345:latest"),
+            ("web@sha256:1234", "web@sha256:1234"),
+        ] {
+            let fake = Fake::start(|request| match request.contains("/json ") {
+                true => plain("200 OK", br#"{"Id":"sha256:1234"}"#),
+                false => chunked(&small(), 700),
+            })?;
+            load_named(name, &fake.options())?;
+            let requests = [format!("{name}/json"), format!("{asked}/get")];
+            let requests =
+                requests.map(|it| format!("GET /images/{} HTTP/1.1", it.replace('@', "%40")));
+            assert_eq!(fake.requests(), requests);
+        }
         Ok(())
     }
 

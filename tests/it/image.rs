@@ -338,16 +338,37 @@ impl Served {
 
     /// Brings an image into it, as `docker load` does.
     fn bring(&self, archive: &Path) -> anyhow::Result<()> {
-        let mut connection = std::os::unix::net::UnixStream::connect(self.socket())?;
+        self.post_file("/images/load", archive)
+    }
+
+    /// Makes an image of any files, as `docker import` does.
+    fn import(&self, archive: &Path, name: &str, tag: &str) -> anyhow::Result<()> {
+        let path = format!("/images/create?fromSrc=-&repo={name}&tag={tag}");
+        self.post_file(&path, archive)
+    }
+
+    /// Gives an image another name, as `docker tag` does.
+    fn tag(&self, image: &str, name: &str, tag: &str) -> anyhow::Result<()> {
+        let path = format!("/images/{image}/tag?repo={name}&tag={tag}");
+        self.post(&path, "Content-Length: 0\r\n", &mut std::io::empty())
+    }
+
+    fn post_file(&self, path: &str, archive: &Path) -> anyhow::Result<()> {
         let length = fs::metadata(archive)?.len();
+        let head = format!("Content-Type: application/x-tar\r\nContent-Length: {length}\r\n");
+        self.post(path, &head, &mut fs::File::open(archive)?)
+    }
+
+    fn post(&self, path: &str, head: &str, body: &mut impl std::io::Read) -> anyhow::Result<()> {
+        let mut connection = std::os::unix::net::UnixStream::connect(self.socket())?;
         write!(
             connection,
-            "POST /images/load HTTP/1.1\r\nHost: docker\r\nContent-Type: application/x-tar\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+            "POST {path} HTTP/1.1\r\nHost: docker\r\n{head}Connection: close\r\n\r\n"
         )?;
-        std::io::copy(&mut fs::File::open(archive)?, &mut connection)?;
+        std::io::copy(body, &mut connection)?;
         let mut answer = String::new();
         connection.read_to_string(&mut answer)?;
-        ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        ensure!(answer.starts_with("HTTP/1.1 20"), "{answer}");
         Ok(())
     }
 }
@@ -390,6 +411,19 @@ fn comes_out(served: &Served) -> anyhow::Result<()> {
         )?;
     }
     assert_eq!(fs::read_dir(cache.join("images-1/scans"))?.count(), 1);
+    // Without a tag it is the image with the tag latest, whatever else has that name. (Podman gives
+    // what it imports that tag, too.)
+    options.cache = None;
+    served.import(
+        &directory.path().join("motando-webapp.tar"),
+        "motando-webapp",
+        "other",
+    )?;
+    served.tag("motando-webapp:1.0.0", "motando-webapp", "latest")?;
+    same(
+        &expected,
+        &load_with("docker-daemon:motando-webapp", &options)?,
+    )?;
     let error = load_with("docker-daemon:motando-webapp:2.0.0", &options).expect_err("not there");
     let error = ocir::image::Error::find(error.as_ref()).context("it is ours")?;
     assert!(error.is_missing(), "{error}");

@@ -283,7 +283,7 @@ mod tests {
         fn any_environment(
             versions in crate::spoilt::text(&["5,6", " 6 ", "6,6,4294967302"]),
             ports in proptest::collection::vec(crate::spoilt::text(&["10000", "65535", "0"]), 2),
-            pem in proptest::option::of(crate::spoilt::text(&[include_str!("../../tests/fixtures/instance-certificate.pem")])),
+            pem in proptest::option::of(crate::spoilt::text(&["nonsense", include_str!("../../tests/fixtures/instance-certificate.pem")])),
         ) {
             let mut variables = vec![
                 ("COOKIE", "yes"),

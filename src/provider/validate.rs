@@ -371,7 +371,7 @@ mod tests {
         #[test]
         fn any_argument(argument in crate::spoilt::text(&[
             "ocid1.compartment.oc1..a", "team/web", "sa-saopaulo-1", "http://127.0.0.1:8080/{region}", "idcs.example.com",
-            "gru.ocir.io:443", "linux/arm64/v8", "Oracle-Tags.CreatedBy", "v1.0", "TEXT_MARKDOWN", "[::1]:5000",
+            "gru.ocir.io:443", "linux/arm64/v8", "ftp://example.com", "Oracle-Tags.CreatedBy", "v1.0", "TEXT_MARKDOWN", "[::1]:5000",
         ])) {
             let text = Value::String(argument.clone());
             let list = Value::Seq(vec![text.clone(), text.clone()]);
@@ -385,7 +385,8 @@ mod tests {
             }
             if is_address(&argument).is_ok() {
                 let url = url::Url::parse(&argument);
-                proptest::prop_assert!(url.is_ok_and(|url| url.has_host()));
+                let is_web = |url: url::Url| url.has_host() && ["http", "https"].contains(&url.scheme());
+                proptest::prop_assert!(url.is_ok_and(is_web));
             }
             let key = std::collections::BTreeMap::from([(argument.clone(), text.clone())]);
             if defined_tags(&Value::Map(key)).is_ok() {

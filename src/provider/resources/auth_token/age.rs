@@ -70,7 +70,7 @@ mod tests {
         /// Whatever the service gives as the time when a token was made, it has an age or none.
         #[test]
         fn any_time(
-            text in crate::spoilt::text(&["2026-01-02T23:00:00.678Z", "9999-12-31T23:59:60+23:59", "0000-01-01T00:00:00-23:59"]),
+            text in crate::spoilt::text(&["2026-01-02T23:00:00.678Z", "9999-12-31T23:59:59Z", "0000-01-01T00:00:00-23:59"]),
             now in 0..250_000_000_000_u64,
         ) {
             let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);

@@ -122,6 +122,7 @@ mod tests {
             "ocid1.containerrepo.oc1.gru.a",
             "ocid1.compartment.oc1..a/team/web",
             "ocid1.tenancy.oc1..a/web",
+            "ocid1.tenancy.oc1..a/",
             "ocid1.containerrepo.oc1.gru.a/ocid1.compartment.oc1..a",
         ])) {
             match wanted(&id) {

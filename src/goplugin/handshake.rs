@@ -281,15 +281,15 @@ mod tests {
         /// error. A certificate that was set is never left out.
         #[test]
         fn any_environment(
-            versions in crate::spoilt::text(&["5,6", " 6 ", "6,6,4294967302"]),
-            ports in proptest::collection::vec(crate::spoilt::text(&["10000", "65535", "0"]), 2),
+            // Most hosts say what is usual, so that what is odd elsewhere is looked at.
+            versions in proptest::option::weighted(0.3, crate::spoilt::text(&["5,6", " 6 ", "6,6,4294967302"])),
+            port in proptest::option::weighted(0.3, crate::spoilt::text(&["10000", "65535", "0"])),
             pem in proptest::option::of(crate::spoilt::text(&["nonsense", include_str!("../../tests/fixtures/instance-certificate.pem")])),
         ) {
             let mut variables = vec![
                 ("COOKIE", "yes"),
-                ("PLUGIN_PROTOCOL_VERSIONS", &*versions),
-                ("PLUGIN_MIN_PORT", &*ports[0]),
-                ("PLUGIN_MAX_PORT", &*ports[1]),
+                ("PLUGIN_PROTOCOL_VERSIONS", versions.as_deref().unwrap_or("5,6")),
+                ("PLUGIN_MAX_PORT", port.as_deref().unwrap_or("25000")),
             ];
             variables.extend(pem.as_deref().map(|pem| ("PLUGIN_CLIENT_CERT", pem)));
             match read(&variables) {

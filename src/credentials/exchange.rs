@@ -1079,7 +1079,7 @@ mod tests {
     fn tokens_in_answers() -> anyhow::Result<()> {
         let token = jwt(&json!({"iat": 1000, "exp": 1600, "sub": "a"}));
         for prefix in ["", "ST$"] {
-            let answer = answered(&json!({ "token": format!("{prefix}{token}\n") }).to_string());
+            let answer = answered(json!({ "token": format!("{prefix}{token}\n") }).to_string());
             let token_read = answer.token()?;
             assert_eq!(token_read.key_id, format!("ST${token}"));
             let lifetime = answer.lifetime(&token_read, SystemTime::now())?;
@@ -1104,7 +1104,7 @@ mod tests {
     #[test]
     fn lifetimes_of_odd_tokens() -> anyhow::Result<()> {
         let lifetime = |claims: &Value| {
-            let answer = answered(&json!({ "token": jwt(claims) }).to_string());
+            let answer = answered(json!({ "token": jwt(claims) }).to_string());
             let token = answer.token()?;
             answer.lifetime(&token, SystemTime::now())
         };

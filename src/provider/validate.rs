@@ -342,8 +342,10 @@ fn text(value: &Value) -> &str {
 mod tests {
     use super::*;
 
+    type Rule = fn(&Value) -> Result<(), String>;
+
     /// Every rule for a text, or for a list of texts.
-    const RULES: &[fn(&Value) -> Result<(), String>] = &[
+    const RULES: &[Rule] = &[
         ocid,
         compartment,
         repository_name,

@@ -821,6 +821,16 @@ pub(super) mod testing {
         format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
     }
 
+    /// A service's answer with this body.
+    pub(in crate::credentials) fn answered(body: impl AsRef<[u8]>) -> Answer {
+        Answer {
+            body: Bytes::copy_from_slice(body.as_ref()),
+            wanted: "a token",
+            host: "HOST".to_owned(),
+            opc_request_id: "4F2C".to_owned(),
+        }
+    }
+
     /// Seconds since 1970, from now on.
     pub(in crate::credentials) fn seconds_from_now(seconds: i64) -> i64 {
         let now = SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -911,7 +921,7 @@ mod tests {
     use serde_json::json;
 
     use super::{
-        testing::{Server, Turn, answer, jwt, network, seconds_from_now, text},
+        testing::{Server, Turn, answer, answered, jwt, network, seconds_from_now, text},
         *,
     };
 
@@ -1064,21 +1074,12 @@ mod tests {
         Ok(())
     }
 
-    fn answered(body: &str) -> Answer {
-        Answer {
-            body: Bytes::copy_from_slice(body.as_bytes()),
-            wanted: "a token",
-            host: "HOST".to_owned(),
-            opc_request_id: "4F2C".to_owned(),
-        }
-    }
-
     /// Tokens with and without prefix; and what is none.
     #[test]
     fn tokens_in_answers() -> anyhow::Result<()> {
         let token = jwt(&json!({"iat": 1000, "exp": 1600, "sub": "a"}));
         for prefix in ["", "ST$"] {
-            let answer = answered(&json!({ "token": format!("{prefix}{token}\n") }).to_string());
+            let answer = answered(json!({ "token": format!("{prefix}{token}\n") }).to_string());
             let token_read = answer.token()?;
             assert_eq!(token_read.key_id, format!("ST${token}"));
             let lifetime = answer.lifetime(&token_read, SystemTime::now())?;
@@ -1103,7 +1104,7 @@ mod tests {
     #[test]
     fn lifetimes_of_odd_tokens() -> anyhow::Result<()> {
         let lifetime = |claims: &Value| {
-            let answer = answered(&json!({ "token": jwt(claims) }).to_string());
+            let answer = answered(json!({ "token": jwt(claims) }).to_string());
             let token = answer.token()?;
             answer.lifetime(&token, SystemTime::now())
         };
@@ -1188,6 +1189,30 @@ mod tests {
             }
             if let Ok(date) = http::HeaderValue::from_str(&date) {
                 let _ = clock_skew(&HeaderMap::from_iter([(header::DATE, date)]), SystemTime::now());
+            }
+        }
+
+        /// Whatever stands in the file of a token that is shown to get another one: it can stand
+        /// in a header, or an error says why not and repeats nothing of it.
+        #[test]
+        fn any_evidence(
+            claims in crate::spoilt::json([json!({"exp": 1000}), json!({"exp": 1e12, "sub": "hunter2"})]),
+            text in crate::spoilt::text(&["hunter2\n", "\u{feff}e30.eyJleHAiOjF9.hunter2", "e30.eyJleHAiOi0xfQ.hunter2"]),
+            now in 0..2000_u64,
+        ) {
+            let now = std::time::UNIX_EPOCH + Duration::from_secs(now);
+            for text in [jwt(&claims), text] {
+                match evidence("pass", "/pass", &text, now, "; get another one") {
+                    Ok(token) => {
+                        proptest::prop_assert!(!token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()));
+                        let end = Claims::of(&token).and_then(|claims| claims.expires());
+                        proptest::prop_assert!(end.is_none_or(|end| end > now));
+                    }
+                    Err(error) => {
+                        let error = error.to_string();
+                        proptest::prop_assert!(error.len() < 200 && !error.contains("hunter2"), "{}", error);
+                    }
+                }
             }
         }
     }

@@ -351,7 +351,7 @@ impl Identity {
                 grantee: Grantee::DynamicGroup,
             };
         };
-        let user_id = delegation.claims.text("sub").map(str::to_owned);
+        let user_id = delegation.claims.name("sub").map(str::to_owned);
         let user = match &user_id {
             Some(id) => format!("user {id}"),
             None => "a user".to_owned(),
@@ -839,4 +839,68 @@ mod tests {
         assert!(!format!("{credential:?}").contains("eyJ"));
         Ok(())
     }
+
+    proptest::proptest! {
+        // Reading a key takes a while.
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            cases: proptest::prelude::ProptestConfig::default().cases.div_ceil(4),
+            ..proptest::prelude::ProptestConfig::default()
+        })]
+
+        /// Whatever the metadata service gives as certificate, key and authority, and whatever a
+        /// delegation token says: there is somebody who can be shown and can sign, or an error
+        /// that shows nothing of the key.
+        #[test]
+        fn any_identity(
+            changes in proptest::collection::vec(crate::spoilt::changes(), 3),
+            changed in proptest::collection::vec(proptest::prelude::any::<bool>(), 3),
+            claims in proptest::option::of(crate::spoilt::json([
+                json!({"sub": "ocid1.user.oc1..a", "exp": 2000}),
+                json!({"sub": "a\u{1b}[2Jb'"}),
+            ])),
+        ) {
+            let texts: Vec<String> = MACHINE
+                .iter()
+                .zip(changes.iter().zip(changed))
+                .map(|(text, (changes, is_changed))| match is_changed {
+                    true => String::from_utf8_lossy(&changes.of(text.clone().into_bytes())).into_owned(),
+                    false => text.clone(),
+                })
+                .collect();
+            match Identity::new(&texts[0], &texts[1], &texts[2]) {
+                Ok(identity) => {
+                    let graphic = |byte: u8| byte.is_ascii_graphic();
+                    proptest::prop_assert!(identity.key_id.bytes().all(graphic), "{}", identity.key_id);
+                    let delegation = claims.map(|claims| jwt(&claims)).and_then(|token| {
+                        let claims = Claims::of(&token)?;
+                        Some(Delegation { token, claims, stamp: None })
+                    });
+                    let principal = identity.principal(delegation.as_ref());
+                    proptest::prop_assert!(principal.can_be_shown(), "{:?}", principal);
+                }
+                Err(error) => {
+                    let error = format!("{:#}", anyhow::Error::new(error));
+                    proptest::prop_assert!(error.len() < 400, "{}", error);
+                    for secret in MACHINE[1].lines().filter(|line| line.len() == 64) {
+                        proptest::prop_assert!(!error.contains(secret), "{}", error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the metadata service of the emulator's instance gives.
+    static MACHINE: std::sync::LazyLock<[String; 3]> = std::sync::LazyLock::new(|| {
+        let given = async {
+            let emulator = start().await?;
+            let metadata = metadata(&emulator)?;
+            anyhow::Ok([
+                metadata.certificate().await?,
+                metadata.key().await?,
+                metadata.intermediate().await?,
+            ])
+        };
+        let runtime = tokio::runtime::Runtime::new().expect("there is room for one");
+        runtime.block_on(given).expect("the emulator answers")
+    });
 }

@@ -35,6 +35,12 @@ impl Claims {
             .filter(|text| !text.is_empty())
     }
 
+    /// A claim that says who or what something is. Messages show it and policies have it in
+    /// quotes, so one that would do something there is none.
+    pub(super) fn name(&self, name: &str) -> Option<&str> {
+        self.text(name).filter(|text| is_name(text))
+    }
+
     /// When the token ends.
     pub(super) fn expires(&self) -> Option<SystemTime> {
         self.seconds("exp")
@@ -55,6 +61,19 @@ impl Claims {
             .or_else(|| value.as_f64().map(|seconds| seconds.max(0.0) as u64))
     }
 }
+
+/// Whether a text can be shown as what somebody is called.
+pub(super) fn is_name(text: &str) -> bool {
+    let plain = |letter: char| {
+        letter.is_alphanumeric()
+            || letter == ' '
+            || (letter.is_ascii_graphic() && !"'\"`\\".contains(letter))
+    };
+    text.chars().count() <= LONGEST_NAME && text.chars().all(plain)
+}
+
+/// OCIDs have at most as many characters.
+const LONGEST_NAME: usize = 255;
 
 /// A token with these claims, and no signature worth the name.
 #[cfg(test)]
@@ -108,7 +127,11 @@ mod tests {
         ) {
             for token in [token(&claims), text] {
                 let Some(claims) = Claims::of(&token) else { continue };
-                let _ = (claims.expires(), claims.text("sub"), claims.value("sub"));
+                let _ = (claims.expires(), claims.value("sub"));
+                if let Some(name) = claims.name("sub") {
+                    proptest::prop_assert!(claims.text("sub") == Some(name) && name.len() <= 4 * LONGEST_NAME);
+                    proptest::prop_assert!(!name.contains(['\'', '"']) && !name.contains(char::is_control));
+                }
                 if let Some(lifetime) = claims.lifetime() {
                     proptest::prop_assert!(claims.seconds("exp") >= Some(lifetime.as_secs()));
                 }

@@ -1595,4 +1595,96 @@ mod tests {
             The argument auth says which one is meant"#]].assert_eq(&text.replace(&*setup.home.path().to_string_lossy(), "HOME"));
         Ok(())
     }
+
+    proptest::proptest! {
+        // Each case writes files, and some read a key.
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            cases: proptest::prelude::ProptestConfig::default().cases.div_ceil(2),
+            ..proptest::prelude::ProptestConfig::default()
+        })]
+
+        /// Whatever is set, and whatever stands in the files of the home directory: a way to sign
+        /// in is found and made ready, or an error says what is missing; no secret is shown, also
+        /// where it stands in the place of a path.
+        #[test]
+        fn any_surroundings(
+            variables in proptest::sample::subsequence(VARIABLES.to_vec(), 0..8),
+            odd in proptest::option::of((
+                proptest::sample::select(VARIABLES.iter().map(|(name, _)| *name).collect::<Vec<_>>()),
+                crate::spoilt::text(&["~/.oci/config", "DEFAULT", "api_key", "e30.e30.c2ln", "~"]),
+            )),
+            auth in proptest::option::weighted(0.3, crate::spoilt::text(&["ApiKey", "security_token", "CloudShell", "InstancePrincipal"])),
+            profile in proptest::option::weighted(0.3, crate::spoilt::text(&["DEFAULT", "session", "shell"])),
+            config in crate::spoilt::text(&[PROFILE_FILE]),
+            regions in proptest::option::weighted(0.3, crate::spoilt::text(&["[]"])),
+        ) {
+            let fail = |error: anyhow::Error| proptest::test_runner::TestCaseError::fail(format!("{error:#}"));
+            let mut variables = variables;
+            variables.extend(odd.as_ref().map(|(name, value)| (*name, value.as_str())));
+            let mut setup = Setup::file(&variables, &config).map_err(fail)?;
+            setup.settings.auth = auth;
+            setup.settings.config_file_profile = profile;
+            let folder = setup.home.path().join(".oci");
+            let files = [("token", "e30.e30.hunter2hunter2"), ("session.pem", PEM)];
+            for (name, text) in files.into_iter().chain(regions.as_deref().map(|text| ("regions-config.json", text))) {
+                fs::write(folder.join(name), text).map_err(|error| fail(error.into()))?;
+            }
+            let search = Search { settings: &setup.settings, environment: &setup.environment };
+            let ready = look(&search, &setup.token()).and_then(|Looked { way, region }| {
+                let regions = directory(&setup.environment)?;
+                let _ = region.map(|found| regions.find(&found.value));
+                Ok(match way {
+                    Ok(Way::ApiKey(parts)) => parts.source(&search)?.describe(),
+                    Ok(Way::Session(parts)) => session::source(parts)?.describe(),
+                    Ok(Way::ResourcePrincipal(parts)) => resource_principal::source(parts)?.describe(),
+                    // Those ask the network.
+                    Ok(way) => way.name().to_owned(),
+                    Err(tried) => nobody_text(&tried),
+                })
+            });
+            let said = ready.unwrap_or_else(|error| format!("{:#}", anyhow::Error::new(error)));
+            proptest::prop_assert!(!said.contains("hunter2"), "{}", said);
+            let given = config.len() + variables.iter().map(|(_, value)| value.len()).sum::<usize>();
+            proptest::prop_assert!(said.len() < 20 * given + 6000, "{}", said);
+        }
+    }
+
+    /// No key, and told from others by what stands in it.
+    const PEM: &str = "-----BEGIN RSA PRIVATE KEY-----\nhunter2hunter2hunter2hunter2\n-----END RSA PRIVATE KEY-----\n";
+
+    /// What may be set, secrets also where none belongs.
+    const VARIABLES: &[(&str, &str)] = &[
+        ("OCI_TENANCY_OCID", "ocid1.tenancy.oc1..a"),
+        ("OCI_CLI_TENANCY", "ocid1.tenancy.oc1..a"),
+        ("TF_VAR_user_ocid", "ocid1.user.oc1..a"),
+        ("OCI_CLI_USER", "ocid1.user.oc1..a"),
+        ("OCI_FINGERPRINT", "12:34"),
+        ("OCI_PRIVATE_KEY", PEM),
+        ("OCI_PRIVATE_KEY_PATH", PEM),
+        ("OCI_CLI_KEY_CONTENT", PEM),
+        ("OCI_CLI_KEY_FILE", "~/.oci/session.pem"),
+        ("OCI_PRIVATE_KEY_PASSWORD", "hunter2hunter2"),
+        ("OCI_CLI_PASSPHRASE", "hunter2hunter2"),
+        ("OCI_CLI_SECURITY_TOKEN_FILE", "~/.oci/token"),
+        ("OCI_CLI_DELEGATION_TOKEN_FILE", "e30.e30.hunter2hunter2"),
+        ("OCI_CLI_CONFIG_FILE", "~/.oci/config"),
+        ("OCI_CLI_PROFILE", "session"),
+        ("OCI_CLI_REGION", "gru"),
+        ("OCI_CLI_AUTH", "security_token"),
+        ("OCI_CLI_CLOUD_SHELL", "True"),
+        ("OCI_use_obo_token", "1"),
+        ("OCI_obo_token", "e30.e30.hunter2hunter2"),
+        ("OCI_obo_token_path", "e30.e30.hunter2hunter2"),
+        ("OCI_WORKLOAD_IDENTITY_TOKEN_PATH", "e30.e30.hunter2hunter2"),
+        ("OCI_TOKEN_EXCHANGE_DOMAIN_URL", "https://idcs.example.com"),
+        ("OCI_TOKEN_EXCHANGE_CLIENT_ID", "CLIENT"),
+        ("OCI_TOKEN_EXCHANGE_CLIENT_SECRET", "hunter2hunter2"),
+        ("OCI_TOKEN_EXCHANGE_AUTH", "instance_principal"),
+        ("OCI_RESOURCE_PRINCIPAL_VERSION", "2.2"),
+        ("OCI_RESOURCE_PRINCIPAL_RPST", "e30.e30.hunter2hunter2"),
+        ("OCI_RESOURCE_PRINCIPAL_PRIVATE_PEM", PEM),
+        ("OCI_RESOURCE_PRINCIPAL_REGION", "us-phoenix-1"),
+        ("OCI_REGION_METADATA", "{}"),
+        ("OCI_DEFAULT_REALM", "oraclecloud.com"),
+    ];
 }

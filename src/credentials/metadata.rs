@@ -15,7 +15,6 @@ use std::{
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::{HeaderMap, HeaderValue, Method, header};
-use serde::Deserialize;
 use url::Url;
 
 use super::{
@@ -288,43 +287,19 @@ fn address(environment: &Environment, name: &str) -> Result<Url, ExchangeError> 
 /// `/instance/region`: an identifier or a key, and nothing that is longer, such
 /// as a page for signing in to a network.
 fn region_text(answer: &Answer) -> Result<String, ExchangeError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
     std::str::from_utf8(&answer.body)
         .ok()
         .map(str::trim)
-        .filter(|text| text.len() <= 64 && is_name(text, b"-."))
+        .filter(|text| (1..=64).contains(&text.len()) && text.bytes().all(plain))
         .map(str::to_owned)
         .ok_or_else(|| answer.unreadable("is no region"))
 }
 
-/// `/instance/regionInfo`, when it says all that there is to a region.
+/// `/instance/regionInfo`, when it says all that there is to a region. What it says becomes
+/// host names that are sent signatures.
 fn described_region(body: &[u8]) -> Option<Region> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Description {
-        realm_key: String,
-        realm_domain_component: String,
-        region_key: String,
-        region_identifier: String,
-    }
-    let said: Description = serde_json::from_slice(body).ok()?;
-    // They become host names that are sent signatures.
-    let name = |text: &str, others: &[u8]| {
-        let text = text.trim();
-        is_name(text, others).then(|| text.to_ascii_lowercase())
-    };
-    Some(Region {
-        identifier: name(&said.region_identifier, b"-")?,
-        key: name(&said.region_key, b"")?,
-        realm: name(&said.realm_key, b"")?,
-        second_level_domain: name(&said.realm_domain_component, b"-.")?,
-    })
-}
-
-fn is_name(text: &str, others: &[u8]) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || others.contains(&byte))
+    Region::described(&serde_json::from_slice(body).ok()?).ok()
 }
 
 const BASE_URL: &str = "OCI_METADATA_BASE_URL";
@@ -362,7 +337,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        credentials::exchange::testing::{Server, Turn, answer, environment, network, text},
+        credentials::exchange::testing::{
+            Server, Turn, answer, answered, environment, network, text,
+        },
         emulator::Emulator,
     };
 
@@ -589,5 +566,42 @@ mod tests {
         expect!["OCI_METADATA_BASE_URL is no address that begins with http:// or https://; correct it, or unset it"]
             .assert_eq(&error.unwrap_or_default());
         Ok(())
+    }
+
+    proptest::proptest! {
+        /// Whatever answers at the address of the metadata service, and whatever is said about
+        /// where that is: what becomes a host's name can stand there.
+        #[test]
+        fn any_metadata(
+            info in crate::spoilt::json([
+                json!({"realmKey": "OC1", "realmDomainComponent": "oraclecloud.com", "regionKey": "FRA", "regionIdentifier": "eu-frankfurt-1"}),
+                json!({"realmKey": "-", "realmDomainComponent": "a..b", "regionKey": ".", "regionIdentifier": "-"}),
+            ]),
+            text in crate::spoilt::bytes(["eu-frankfurt-1\n", "FRA", "a.b.example", "<html>Welcome"]),
+            base in crate::spoilt::text(&["http://169.254.169.254/opc/v2", "https://[::1]:80/x?y", "file:///etc/passwd"]),
+        ) {
+            let is_label = |label: &str| {
+                (1..64).contains(&label.len())
+                    && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+                    && !label.starts_with('-')
+                    && !label.ends_with('-')
+            };
+            for body in [info.to_string().into_bytes(), text] {
+                let answer = answered(&body);
+                let named = region_text(&answer);
+                if let Ok(named) = &named {
+                    proptest::prop_assert!((1..=64).contains(&named.len()));
+                }
+                let named = named.ok().and_then(|named| Directory::default().find(&named).ok());
+                for region in named.into_iter().chain(described_region(&body)) {
+                    let host = region.host(crate::region::Service::Auth);
+                    proptest::prop_assert!(host.split('.').all(is_label), "{}", host);
+                }
+            }
+            let environment = environment([(BASE_URL.to_owned(), base)].into());
+            if let Ok(url) = address(&environment, BASE_URL) {
+                proptest::prop_assert!(["http", "https"].contains(&url.scheme()) && url.has_host());
+            }
+        }
     }
 }

@@ -128,7 +128,7 @@ impl Exchange for ResourcePrincipal {
 }
 
 fn principal(loaded: Option<&Loaded>) -> Principal {
-    let claim = |name: &str| Some(loaded?.claims.text(name)?.to_owned());
+    let claim = |name: &str| Some(loaded?.claims.name(name)?.to_owned());
     let resource = match claim("res_id").or_else(|| claim("sub")) {
         Some(id) => format!("resource {id}"),
         None => "a resource".to_owned(),
@@ -332,5 +332,59 @@ mod tests {
         let second = principal.session(at(1767323045), Instant::now())?;
         assert_ne!(second.credential.key_id, first.credential.key_id);
         Ok(())
+    }
+
+    proptest::proptest! {
+        // Reading a key takes a while.
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            cases: proptest::prelude::ProptestConfig::default().cases.div_ceil(4),
+            ..proptest::prelude::ProptestConfig::default()
+        })]
+
+        /// Whatever the variables of a resource say: there is a resource that can be shown, none,
+        /// or an error that shows neither token nor key.
+        #[test]
+        fn any_variables(
+            version in proptest::prop_oneof![
+                3 => proptest::prelude::Just(Some("2.2".to_owned())),
+                1 => proptest::option::of(crate::spoilt::text(&["2.2", "1.1", " 2.2\n"])),
+            ],
+            claims in crate::spoilt::json([claims(), json!({"sub": "a'b\n", "res_type": "x\u{1b}"})]),
+            token in proptest::option::of(crate::spoilt::text(&["/rpst", "e30.e30.hunter2hunter2"])),
+            key in proptest::option::weighted(0.9, proptest::prelude::Just(PEM)),
+            others in proptest::collection::btree_map(
+                proptest::sample::select(vec![PASSPHRASE, RPT_ENDPOINT, REGION, KEY]),
+                crate::spoilt::text(&["hunter2hunter2", "/pass", "https://rpt.example", "gru"]),
+                0..3,
+            ),
+        ) {
+            let token = token.unwrap_or_else(|| token_of(&claims));
+            let mut variables = others.clone();
+            variables.insert(TOKEN, token);
+            variables.extend(version.clone().map(|version| (VERSION, version)));
+            variables.extend(key.map(|key| (KEY, key.to_owned())));
+            let environment = Environment {
+                variables: variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+                home: None,
+            };
+            let error = match look(&environment) {
+                Ok(Ok(parts)) => match ResourcePrincipal::new(parts).session(at(1000), Instant::now()) {
+                    Ok(session) => {
+                        proptest::prop_assert!(session.principal.can_be_shown(), "{:?}", session.principal);
+                        return Ok(());
+                    }
+                    Err(error) => error.to_string(),
+                },
+                Ok(Err(reason)) => reason,
+                Err(error) => error.to_string(),
+            };
+            proptest::prop_assert!(!error.contains("hunter2"), "{}", error);
+            let quoted = version.map_or(0, |version| version.len()) + others.values().map(String::len).sum::<usize>();
+            proptest::prop_assert!(error.len() < 2 * quoted + 700, "{}", error);
+        }
+    }
+
+    fn token_of(claims: &serde_json::Value) -> String {
+        token(claims)
     }
 }

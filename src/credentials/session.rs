@@ -95,7 +95,7 @@ impl SessionToken {
 
     fn principal(&self, loaded: Option<&Loaded>) -> Principal {
         let claim = |name: &str| {
-            let text = loaded?.claims.text(name)?;
+            let text = loaded?.claims.name(name)?;
             text.starts_with("ocid1.").then(|| text.to_owned())
         };
         let user_id = claim("sub").filter(|subject| subject.starts_with("ocid1.user."));
@@ -255,5 +255,35 @@ mod tests {
         assert!(obtained.renew_at < obtained.expires_at);
         assert!(!session.is_outdated(&obtained));
         Ok(())
+    }
+
+    proptest::proptest! {
+        // Reading a key takes a while.
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            cases: proptest::prelude::ProptestConfig::default().cases.div_ceil(4),
+            ..proptest::prelude::ProptestConfig::default()
+        })]
+
+        /// Whatever a token says about its user, and whatever the profile is called: it can be
+        /// shown, and the commands that an error names are on lines of their own.
+        #[test]
+        fn any_claims(
+            claims in crate::spoilt::json([
+                json!({"exp": 2000, "sub": "ocid1.user.oc1..a", "tenant": "ocid1.tenancy.oc1..a"}),
+                json!({"sub": "ocid1.user.oc1..a\nb", "opc-tenant": "ocid1.tenancy.oc1..\u{1b}[2J"}),
+            ]),
+            profile in "[^\\p{Cc}]{0,20}",
+        ) {
+            let session = session(&claims, Some(&profile));
+            match session.session(at(1000), Instant::now()) {
+                Ok(session) => proptest::prop_assert!(session.principal.can_be_shown(), "{:?}", session.principal),
+                Err(error) => {
+                    let lines: Vec<String> = error.to_string().lines().map(str::to_owned).collect();
+                    proptest::prop_assert_eq!(lines.len(), 2, "{:?}", lines);
+                    proptest::prop_assert!(lines[1].starts_with("    oci session authenticate "), "{:?}", lines);
+                }
+            }
+            proptest::prop_assert!(session.unnamed().can_be_shown());
+        }
     }
 }

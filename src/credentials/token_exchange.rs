@@ -312,7 +312,7 @@ impl Job {
     fn principal(&self, claims: Option<&Claims>) -> Principal {
         let text = |names: &[&str]| {
             let claims = claims?;
-            names.iter().find_map(|name| claims.text(name))
+            names.iter().find_map(|name| claims.name(name))
         };
         let subject = text(&["sub"]);
         let user_id = subject.filter(|id| id.starts_with("ocid1.user."));
@@ -686,5 +686,47 @@ mod tests {
         expect!["https://gateway.example/idcs/oauth2/v1/token"]
             .assert_eq(token_endpoint("https://gateway.example/idcs/")?.as_str());
         Ok(())
+    }
+
+    proptest::proptest! {
+        /// Whatever somebody copies as the address of a domain: the tokens go to its token
+        /// endpoint, or it is refused.
+        #[test]
+        fn any_domain(domain in crate::spoilt::text(&[
+            "https://idcs-9a.identity.oraclecloud.com:443/oauth2/v1/token?x=1#y",
+            "idcs-9a.identity.oraclecloud.com/ui/v1/adminconsole",
+            "http://localhost:1234//",
+            "http://[::1]/",
+        ])) {
+            match token_endpoint(&domain) {
+                Ok(url) => {
+                    proptest::prop_assert!(["http", "https"].contains(&url.scheme()) && url.has_host());
+                    proptest::prop_assert!(url.path().ends_with(PATH), "{}", url);
+                    proptest::prop_assert!(url.query().is_none() && url.fragment().is_none(), "{}", url);
+                }
+                Err(error) => proptest::prop_assert!(error.to_string().len() < domain.len() + 300),
+            }
+        }
+
+        /// Whatever a domain's token says about whom it is for, it can be shown.
+        #[test]
+        fn any_claims(claims in crate::spoilt::json([
+            json!({"sub": "ocid1.user.oc1..a", "res_tenant": "ocid1.tenancy.oc1..a"}),
+            json!({"sub": "\u{1b}]0;title\u{7}", "opc-tenant": "a\nb"}),
+        ])) {
+            static JOB: std::sync::LazyLock<Job> = std::sync::LazyLock::new(|| Job {
+                channel: exchange::channel(&network(None), WANTED).expect("nothing is special about it"),
+                url: token_endpoint("idcs.example.com").expect("it is an address"),
+                token_path: PathBuf::new(),
+                token_named_by: String::new(),
+                client: Client::Application { id: String::new(), secret: String::new() },
+                requested: UPST.to_owned(),
+                subject_token_type: "jwt".to_owned(),
+                resource: None,
+                expiration: None,
+            });
+            let principal = JOB.principal(Claims::of(&jwt(&claims)).as_ref());
+            proptest::prop_assert!(principal.can_be_shown(), "{:?}", principal);
+        }
     }
 }

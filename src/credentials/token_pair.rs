@@ -602,4 +602,64 @@ mod tests {
         );
         Ok(())
     }
+
+    proptest::proptest! {
+        // Reading a key takes a while.
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            cases: proptest::prelude::ProptestConfig::default().cases.div_ceil(4),
+            ..proptest::prelude::ProptestConfig::default()
+        })]
+
+        /// Whatever stands in the files of a token, its key and the key's passphrase: there is a
+        /// pair that can be signed with, the same when it is read again, or an error that shows
+        /// none of them.
+        #[test]
+        fn any_pair(
+            claims in crate::spoilt::json([
+                json!({"exp": 2000, "sub": "ocid1.user.oc1..a", "jwk": r#"{"kty":"RSA","n":"AQAB","e":"AQAB"}"#}),
+                json!({"iat": 1.5, "exp": 1e300, "jwk": json!({"n": "A".repeat(344)}).to_string()}),
+            ]),
+            text in proptest::option::of(crate::spoilt::text(&["e30.eyJleHAiOjIwMDB9.c2ln\n", "e30..", "\u{feff}e30.e30.e30"])),
+            key in crate::spoilt::text(&[OTHER_KEY, ENCRYPTED_KEY]),
+            passphrase in proptest::option::of(crate::spoilt::text(&["correct horse\n", "\r\n"])),
+            now in 0..3000_u64,
+        ) {
+            let here = |text: &str| Place::Here { text: text.to_owned(), named_by: "HERE".to_owned() };
+            let written = text.unwrap_or_else(|| token(&claims));
+            let pair = TokenPair {
+                what: "the session token",
+                whose: String::new(),
+                token: here(&written),
+                key: here(&key),
+                passphrase: passphrase.as_deref().map(here),
+                passphrase_places: "PASSPHRASE".to_owned(),
+                remedy: "begin another one".to_owned(),
+                state: State::default(),
+            };
+            match pair.load(at(now)) {
+                Ok((loaded, is_old)) => {
+                    let key_id = &loaded.credential.key_id;
+                    proptest::prop_assert!(!is_old && key_id.bytes().all(|byte| byte.is_ascii_graphic()));
+                    for retry in [false, true] {
+                        let instant = Instant::now();
+                        let (renew_at, expires_at) = loaded.span(at(now), instant, retry);
+                        proptest::prop_assert!(instant <= renew_at && renew_at <= expires_at);
+                    }
+                    let again = pair.load(at(now)).map(|(again, _)| again.credential.key_id.clone());
+                    proptest::prop_assert_eq!(again.ok(), Some(key_id.clone()));
+                }
+                Err(error) => {
+                    let error = format!("{:#}", anyhow::Error::new(error));
+                    proptest::prop_assert!(error.len() < 600, "{}", error);
+                    let secrets = key.lines().filter(|line| line.len() == 64).chain([written.trim()]);
+                    for secret in secrets.filter(|secret| secret.len() > 20) {
+                        proptest::prop_assert!(!error.contains(secret), "{}", error);
+                    }
+                }
+            }
+        }
+    }
+
+    const ENCRYPTED_KEY: &str =
+        include_str!("../../tests/fixtures/keys/encrypted-aes192-traditional.pem");
 }

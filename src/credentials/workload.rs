@@ -273,7 +273,7 @@ impl Workload {
                 .into_iter()
                 .find_map(|name| {
                     claims
-                        .text(name)
+                        .name(name)
                         .filter(|id| id.starts_with("ocid1.cluster."))
                 })
         });
@@ -286,7 +286,7 @@ impl Workload {
             tenancy_id: claims.and_then(|claims| {
                 ["res_tenant", "opc-tenant", "tenant"]
                     .into_iter()
-                    .find_map(|name| claims.text(name))
+                    .find_map(|name| claims.name(name))
                     .map(str::to_owned)
             }),
             user_id: None,
@@ -376,8 +376,8 @@ mod tests {
     use super::*;
     use crate::{
         credentials::exchange::testing::{
-            Server, answer, callers, count, environment, jwt, network, seconds_from_now, text,
-            works,
+            Server, answer, answered, callers, count, environment, jwt, network, seconds_from_now,
+            text, works,
         },
         emulator::{Emulator, Fault},
     };
@@ -640,5 +640,60 @@ mod tests {
         assert_eq!(of("system:node:a"), None);
         assert_eq!(of("system:serviceaccount:a:b' or 'c"), None);
         assert_eq!(of("system:serviceaccount::b"), None);
+    }
+
+    proptest::proptest! {
+        /// Whatever a cluster answers, in whatever wrapping: there is a token that can stand in a
+        /// header, or an error that repeats nothing of it.
+        #[test]
+        fn any_answer(
+            members in crate::spoilt::json([
+                json!({"token": jwt(&json!({"exp": 1600, "sub": "ocid1.cluster.oc1..a"}))}),
+                json!({"token": "ST$hunter2hunter2"}),
+            ]),
+            inner in crate::spoilt::text(&["{\"token\":\"e30.e30.c2ln\"}", "hunter2hunter2"]),
+            changes in crate::spoilt::changes(),
+        ) {
+            for inner in [members.to_string(), inner] {
+                let wrapped = serde_json::Value::from(BASE64.encode(&inner)).to_string();
+                for body in [inner.into_bytes(), changes.of(wrapped.into_bytes())] {
+                    let answer = answered(&body);
+                    match token(&answer) {
+                        Ok(token) => proptest::prop_assert!(token.key_id.bytes().all(|byte| byte.is_ascii_graphic())),
+                        Err(error) => {
+                            let error = error.to_string();
+                            proptest::prop_assert!(error.len() < 300 && !error.contains("hunter2"), "{}", error);
+                        }
+                    }
+                }
+            }
+        }
+
+        /// Whatever tokens say about a workload: it can be shown, and nothing of it ends a value
+        /// of the policy that an error recommends.
+        #[test]
+        fn any_claims(
+            account in crate::spoilt::json([json!({"sub": "system:serviceaccount:ci:pusher"})]),
+            claims in crate::spoilt::json([
+                json!({"cluster_id": "ocid1.cluster.oc1..a", "res_tenant": "ocid1.tenancy.oc1..a"}),
+                json!({"sub": "ocid1.cluster.' , any='", "tenant": "a\u{7}"}),
+            ]),
+            subject in crate::spoilt::text(&["system:serviceaccount:ci:pusher", "system:serviceaccount:c'i:p"]),
+        ) {
+            for account in [jwt(&account), jwt(&json!({ "sub": subject }))] {
+                let workload = Workload {
+                    account: Account::new(&Environment::default()),
+                    network: Network::default(),
+                    url: Url::parse("https://cluster.example/").expect("it is an address"),
+                    claimed: OnceLock::new(),
+                };
+                if let Some(account) = ServiceAccount::of(&account) {
+                    let _ = workload.claimed.set(account);
+                }
+                let claims = Claims::of(&jwt(&claims));
+                let principal = workload.principal(claims.as_ref());
+                proptest::prop_assert!(principal.can_be_shown(), "{:?}", principal);
+            }
+        }
     }
 }

@@ -377,8 +377,7 @@ impl Server {
             let state = decode_state(resource.schema(), &json)?;
             return Ok(resource.completed(state));
         }
-        let old =
-            serde_json::from_slice(&json).map_err(|error| unreadable_state(&error.to_string()))?;
+        let old = object(&json).map_err(|error| unreadable_state(&error))?;
         let new = resource.upgrade(version, old)?;
         let state = decode_state(resource.schema(), new.to_string().as_bytes())?;
         Ok(resource.completed(state))
@@ -417,7 +416,7 @@ impl Server {
         if version == current {
             return decode_json(json, &ty).map_err(|error| unreadable(&error));
         }
-        let old = serde_json::from_slice(json).map_err(|error| unreadable(&error))?;
+        let old = object(json).map_err(|error| unreadable(&error))?;
         let new = (identities.upgrade)(version, old)?;
         decode_json(new.to_string().as_bytes(), &ty).map_err(|error| unreadable(&error))
     }
@@ -877,6 +876,15 @@ fn with_warnings(cx: &mut Context, errors: Diagnostics) -> Diagnostics {
     let mut all = cx.take_warnings();
     all.append(errors);
     all
+}
+
+/// What is upgraded: an object, as every state is one, so that whoever does it need not look.
+fn object(json: &[u8]) -> Result<serde_json::Value, String> {
+    match serde_json::from_slice(json) {
+        Ok(object @ serde_json::Value::Object(_)) => Ok(object),
+        Ok(_) => Err("an object is expected".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn decode_state(schema: &Schema, json: &[u8]) -> Result<Value, Diagnostics> {
@@ -1931,6 +1939,36 @@ mod tests {
             -1,
             RawState::Json(b"{}".to_vec()),
         )));
+    }
+
+    proptest::proptest! {
+        /// Whatever stands in a state, of whatever version: it is a state that can be stored
+        /// and read again, or an error that repeats no value.
+        #[test]
+        fn any_state(
+            state in crate::spoilt::json([
+                serde_json::json!({"id": "1", "name": "web", "title": "hunter2", "count": 3, "removed": [1]}),
+                serde_json::json!({"old_name": "web"}),
+            ]),
+            text in crate::spoilt::text(&["{\"name\":\"web\"}", "{\"count\":1e999}", "[]"]),
+            version in -1..4_i64,
+        ) {
+            let server = Server::new(Provide);
+            let ty = server.resource_schema("ocir_probe").map(|schema| schema.block.ty());
+            let ty = ty.unwrap_or(Type::Dynamic);
+            for json in [state.to_string(), text] {
+                match server.upgrade_resource("ocir_probe", version, RawState::Json(json.into_bytes())) {
+                    Ok(state) => {
+                        let again = RawState::Json(encode_json(&state, &ty));
+                        proptest::prop_assert_eq!(server.upgrade_resource("ocir_probe", 2, again), Ok(state));
+                    }
+                    Err(diagnostics) => {
+                        let said = format!("{diagnostics:?}");
+                        proptest::prop_assert!(said.len() < 2000 && !said.contains("hunter2"), "{}", said);
+                    }
+                }
+            }
+        }
     }
 
     /// Objects move between the names of one resource, both ways, from wherever

@@ -275,4 +275,33 @@ mod tests {
             Some(&certificate),
         ));
     }
+
+    proptest::proptest! {
+        /// Whatever a host sets: there is a version that both speak and a place to listen, or an
+        /// error. A certificate that was set is never left out.
+        #[test]
+        fn any_environment(
+            // Most hosts say what is usual, so that what is odd elsewhere is looked at.
+            versions in proptest::option::weighted(0.3, crate::spoilt::text(&["5,6", " 6 ", "6,6,4294967302"])),
+            port in proptest::option::weighted(0.3, crate::spoilt::text(&["10000", "65535", "0"])),
+            pem in proptest::option::of(crate::spoilt::text(&["nonsense", include_str!("../../tests/fixtures/instance-certificate.pem")])),
+        ) {
+            let mut variables = vec![
+                ("COOKIE", "yes"),
+                ("PLUGIN_PROTOCOL_VERSIONS", versions.as_deref().unwrap_or("5,6")),
+                ("PLUGIN_MAX_PORT", port.as_deref().unwrap_or("25000")),
+            ];
+            variables.extend(pem.as_deref().map(|pem| ("PLUGIN_CLIENT_CERT", pem)));
+            match read(&variables) {
+                Ok(host) => {
+                    proptest::prop_assert_eq!(host.version, 6);
+                    let is_set = pem.is_some_and(|pem| !pem.is_empty());
+                    proptest::prop_assert_eq!(host.certificate.is_some(), is_set);
+                    let line = line(&host, "unix", "/tmp/x", host.certificate.as_ref());
+                    proptest::prop_assert!(line.split('|').count() == 6 && !line.contains('\n'));
+                }
+                Err(error) => proptest::prop_assert!(!error.to_string().contains("BEGIN CERTIFICATE")),
+            }
+        }
+    }
 }

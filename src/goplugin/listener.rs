@@ -300,4 +300,22 @@ mod tests {
         assert_eq!(find_group(groups, "broken"), None);
         assert_eq!(find_group(groups, "sta"), None);
     }
+
+    proptest::proptest! {
+        /// Whatever stands in the file of groups, what is found is the number in the line of the
+        /// name.
+        #[test]
+        fn any_groups(
+            groups in crate::spoilt::text(&["root:x:0:\nstaff:x:50:ann,bob\n", "staff:x:4294967296:\n:::\n"]),
+            name in crate::spoilt::text(&["staff", "root", ""]),
+        ) {
+            if let Some(number) = find_group(&groups, &name) {
+                let is_there = groups.lines().any(|line| {
+                    let parts: Vec<&str> = line.split(':').collect();
+                    parts[0] == name && parts.get(2).is_some_and(|part| part.parse() == Ok(number))
+                });
+                proptest::prop_assert!(is_there);
+            }
+        }
+    }
 }

@@ -791,4 +791,17 @@ mod tests {
         "#]]
         .assert_debug_eq(&found);
     }
+
+    proptest::proptest! {
+        /// Whatever a size is written as, it is that many bytes or none.
+        #[test]
+        fn any_size(text in crate::spoilt::text(&["20GiB", "1000", " 5 m ", "16777216 TiB"])) {
+            if let Some(size) = parse_size(&text) {
+                let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+                let number: u64 = digits.parse().expect("there are digits");
+                let unit = size / number.max(1);
+                proptest::prop_assert!(number == 0 || (unit.is_power_of_two() && unit * number == size), "{}", size);
+            }
+        }
+    }
 }

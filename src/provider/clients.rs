@@ -815,7 +815,8 @@ fn endpoint_authority(endpoint: &str, region: &Region) -> Result<(String, String
         )
         .into());
     };
-    Ok((url.scheme().to_owned(), url.authority().to_owned()))
+    // Without a user and a password: it is shown, and kept in states.
+    Ok((url.scheme().to_owned(), transport::authority(&url)))
 }
 
 fn unknown_argument(argument: &str) -> Diagnostics {
@@ -828,4 +829,26 @@ fn unknown_argument(argument: &str) -> Diagnostics {
         ),
     )
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        /// Whatever the argument is: what is taken from it is scheme and host, and nothing that
+        /// somebody signs in with.
+        #[test]
+        fn any_endpoint(endpoint in crate::spoilt::text(&[
+            "http://127.0.0.1:8080/x?y", "https://{service}.{region}.example", "https://user:hunter2@example",
+        ])) {
+            let region = Region::parse("gru").expect("it is in the table");
+            if let Ok((scheme, authority)) = endpoint_authority(&endpoint, &region) {
+                let url = url::Url::parse(&format!("{scheme}://{authority}/"));
+                let is_whole = url.is_ok_and(|url| url.has_host() && url.path() == "/" && url.query().is_none());
+                proptest::prop_assert!(is_whole, "{} {}", scheme, authority);
+                proptest::prop_assert!(!authority.contains("hunter2"), "{}", authority);
+            }
+        }
+    }
 }

@@ -768,4 +768,42 @@ mod tests {
         };
         assert!(!format!("{config:?}").contains("s3cr3t"));
     }
+
+    proptest::proptest! {
+        /// Whatever the variables say: what is taken from them keeps the rules of the arguments,
+        /// or an error names the variable and shows no password.
+        #[test]
+        fn any_variables(
+            flag in crate::spoilt::text(&["true", " False "]),
+            seconds in crate::spoilt::text(&["30", "86400"]),
+            uploads in crate::spoilt::text(&["4", "64"]),
+            tags in crate::spoilt::text(&["Oracle-Tags.CreatedBy, a.b", "[\"a.b\"]"]),
+            host in crate::spoilt::text(&["gru.ocir.io", "127.0.0.1:5000"]),
+        ) {
+            let set = [
+                ("OCI_DISABLE_AUTO_RETRIES", &flag),
+                ("TF_VAR_retry_duration_seconds", &seconds),
+                ("OCI_REGISTRY_MAX_CONCURRENT_UPLOADS", &uploads),
+                ("OCI_IGNORE_DEFINED_TAGS", &tags),
+                ("OCI_REGISTRY_HOST", &host),
+            ];
+            for (name, value) in set {
+                let password = ("OCI_REGISTRY_PASSWORD", "hunter2");
+                let variables = [(name, value.as_str()), password, ("OCI_REGISTRY_USERNAME", "user")];
+                match effective(Config::default(), &variables) {
+                    Ok(effective) => {
+                        let lasting = effective.retries.apply(RetryPolicy::default()).max_elapsed;
+                        proptest::prop_assert!(lasting <= Duration::from_secs(24 * 60 * 60));
+                        let registry = effective.registry;
+                        proptest::prop_assert!(registry.max_concurrent_uploads.is_none_or(|most| (1..=64).contains(&most)));
+                        proptest::prop_assert!(registry.host.is_none_or(|host| crate::image::validate_host(&host).is_ok()));
+                    }
+                    Err(error) => {
+                        let error = error.to_string();
+                        proptest::prop_assert!(error.contains(name) && !error.contains("hunter2"), "{}", error);
+                    }
+                }
+            }
+        }
+    }
 }

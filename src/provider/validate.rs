@@ -161,12 +161,8 @@ pub(crate) fn tag(value: &Value) -> Result<(), String> {
 /// A registry's host, with an optional port.
 pub(crate) fn host(value: &Value) -> Result<(), String> {
     let text = text(value);
-    if text.contains("://")
-        || text.contains('/')
-        || text.contains('@')
-        || text.is_empty()
-        || text.contains(char::is_whitespace)
-    {
+    // With the same eyes as whoever connects to it.
+    if image::validate_host(text).is_err() {
         return Err(format!(
             "must be a host with an optional port, such as \"gru.ocir.io\" or \"localhost:5000\", without a scheme or a path; \"{text}\" is none"
         ));
@@ -339,5 +335,65 @@ fn text(value: &Value) -> &str {
     match value {
         Value::String(text) => text,
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Rule = fn(&Value) -> Result<(), String>;
+
+    /// Every rule for a text, or for a list of texts.
+    const RULES: &[Rule] = &[
+        ocid,
+        compartment,
+        repository_name,
+        region,
+        auth,
+        token_exchange_auth,
+        address,
+        endpoint,
+        namespace,
+        tag,
+        host,
+        readme_format,
+        on_destroy,
+        format,
+        compression,
+        if_exists,
+        ignored_tags,
+        tags,
+        platforms,
+    ];
+
+    proptest::proptest! {
+        /// Whatever text an argument is, each rule takes it or says what it must be; what is
+        /// taken as an address is one.
+        #[test]
+        fn any_argument(argument in crate::spoilt::text(&[
+            "ocid1.compartment.oc1..a", "team/web", "sa-saopaulo-1", "http://127.0.0.1:8080/{region}", "idcs.example.com",
+            "gru.ocir.io:443", "linux/arm64/v8", "ftp://example.com", "Oracle-Tags.CreatedBy", "v1.0", "TEXT_MARKDOWN", "[::1]:5000",
+        ])) {
+            let text = Value::String(argument.clone());
+            let list = Value::Seq(vec![text.clone(), text.clone()]);
+            for rule in RULES {
+                for value in [&text, &list] {
+                    if let Err(problem) = rule(value) {
+                        proptest::prop_assert!(problem.starts_with("must "), "{}", problem);
+                        proptest::prop_assert!(problem.len() < 4 * argument.len() + 1000, "{}", problem);
+                    }
+                }
+            }
+            if is_address(&argument).is_ok() {
+                let url = url::Url::parse(&argument);
+                let is_web = |url: url::Url| url.has_host() && ["http", "https"].contains(&url.scheme());
+                proptest::prop_assert!(url.is_ok_and(is_web));
+            }
+            let key = std::collections::BTreeMap::from([(argument.clone(), text.clone())]);
+            if defined_tags(&Value::Map(key)).is_ok() {
+                proptest::prop_assert!(argument.contains('.'));
+            }
+        }
     }
 }

@@ -63,13 +63,13 @@ impl Directory {
                 return Err(invalid("an array of regions is expected".to_owned()));
             };
             for (index, entry) in entries.iter().enumerate() {
-                let region = described(entry)
+                let region = Region::described(entry)
                     .map_err(|problem| invalid(format!("region {}: {problem}", index + 1)))?;
                 directory.added.push(region);
             }
         }
         if let Some(text) = sources.region_metadata {
-            let region = json(text).and_then(|entry| described(&entry));
+            let region = json(text).and_then(|entry| Region::described(&entry));
             directory
                 .added
                 .push(region.map_err(|problem| InvalidDescription {
@@ -249,33 +249,36 @@ fn json(text: &str) -> Result<Value, String> {
     })
 }
 
-/// A region as Oracle's tools describe one: four members, all of them needed.
-fn described(entry: &Value) -> Result<Region, String> {
-    if !entry.is_object() {
-        return Err(
-            "an object with realmKey, realmDomainComponent, regionKey and regionIdentifier is expected"
-                .to_owned(),
-        );
-    }
-    let member = |name: &str, plain: fn(&str) -> bool| match entry.get(name) {
-        None => Err(format!("{name} is missing")),
-        Some(Value::String(text)) => {
-            let text = text.trim().to_ascii_lowercase();
-            // These become parts of host names.
-            if plain(&text) {
-                Ok(text)
-            } else {
-                Err(format!("{name} cannot be a part of a host's name"))
-            }
+impl Region {
+    /// A region as Oracle's tools and an instance's metadata service describe one: four
+    /// members, all of them needed, that can stand in a host's name. Or what is wrong.
+    pub fn described(entry: &Value) -> Result<Self, String> {
+        if !entry.is_object() {
+            return Err(
+                "an object with realmKey, realmDomainComponent, regionKey and regionIdentifier is expected"
+                    .to_owned(),
+            );
         }
-        Some(_) => Err(format!("{name} is no text")),
-    };
-    Ok(Region {
-        identifier: member("regionIdentifier", is_label)?,
-        key: member("regionKey", is_label)?,
-        realm: member("realmKey", is_label)?,
-        second_level_domain: member("realmDomainComponent", is_domain)?,
-    })
+        let member = |name: &str, plain: fn(&str) -> bool| match entry.get(name) {
+            None => Err(format!("{name} is missing")),
+            Some(Value::String(text)) => {
+                let text = text.trim().to_ascii_lowercase();
+                // These become parts of host names.
+                if plain(&text) {
+                    Ok(text)
+                } else {
+                    Err(format!("{name} cannot be a part of a host's name"))
+                }
+            }
+            Some(_) => Err(format!("{name} is no text")),
+        };
+        Ok(Region {
+            identifier: member("regionIdentifier", is_label)?,
+            key: member("regionKey", is_label)?,
+            realm: member("realmKey", is_label)?,
+            second_level_domain: member("realmDomainComponent", is_domain)?,
+        })
+    }
 }
 
 /// The name in an identifier: `sa-saopaulo` in `sa-saopaulo-1`; none when it

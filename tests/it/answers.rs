@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
@@ -23,7 +24,7 @@ use ocir::{
     credentials::{self, Environment, Network, Settings},
     emulator::Emulator,
     image::{Digest, LoadOptions, Loader, Source},
-    oci::{CreateContainerRepository, ListContainerRepositories},
+    oci::{self, CreateContainerRepository, ListContainerImages, ListContainerRepositories},
     registry::{Client, Config, Credentials, Pull, Push},
     transport::{Options, RetryPolicy, http_client},
 };
@@ -315,6 +316,88 @@ fn control_plane() -> anyhow::Result<()> {
         look.at(oci.get_user(&seed.user_id).await)?;
         look.at(oci.get_tenancy(&seed.tenancy_id).await)?;
         look.at(oci.get_registry_token(&between.url).await)?;
+        anyhow::ensure!(
+            between.answers.load(Ordering::Relaxed) < 200,
+            "too many calls"
+        );
+        Ok(())
+    })
+}
+
+/// What the control plane has beside repositories is asked for, changed and taken away: an image,
+/// the registry's settings, auth tokens and what they open.
+#[test]
+fn control_plane_of_images() -> anyhow::Result<()> {
+    let runtime = Runtime::new()?;
+    let builder = Emulator::builder().create_on_first_push();
+    let emulator = runtime.block_on(async { builder.start().await })?;
+    let seed = emulator.seed();
+    let username = format!("{}/{}", seed.namespace, seed.user_name);
+    let repository = format!("{}/web", seed.namespace);
+    let password = runtime.block_on(async {
+        let oci = client::oci(&emulator).await?;
+        let token = oci.create_auth_token(&seed.user_id, "for pushes").await?;
+        token.token.context("it is told once")
+    })?;
+    let registry = Client::new(Config {
+        http: http_client(&Options::default())?,
+        host: emulator.authority(),
+        plain_http: true,
+        credentials: Credentials::Basic {
+            username: username.clone(),
+            password: password.clone(),
+        },
+        max_concurrent_uploads: 1,
+        retry: RetryPolicy::without_waiting(),
+    });
+    let layout = Layout::of("content")?;
+    let image = Loader::default().load(
+        &Source::parse(&format!("oci:{}", layout.path().display()))?,
+        &CancellationToken::new(),
+    )?;
+    tell(4, async |plan| {
+        let look = Look {
+            is_whole: plan.is_empty(),
+            secrets: &[&seed.private_key_pem, &password],
+        };
+        // Nobody is in between, so that each time there is something to be told about.
+        registry
+            .push(&Push::new(&repository, "1.0", &image))
+            .await?;
+        let between = Between::start(&emulator.authority(), plan).await?;
+        let key = &seed.private_key_pem;
+        let options = Options::default();
+        let oci = client::oci_with(&emulator, &between.url, key, &options).await?;
+        look.at(oci.region_subscriptions(&seed.tenancy_id).await)?;
+        look.at(oci.get_container_configuration(&seed.tenancy_id).await)?;
+        let settings = oci.update_container_configuration(&seed.tenancy_id, true);
+        look.at(settings.await)?;
+        let query = ListContainerImages {
+            compartment_id: seed.tenancy_id.clone(),
+            compartment_id_in_subtree: true,
+            ..ListContainerImages::default()
+        };
+        let uri = format!("{repository}:1.0");
+        look.at(oci.lookup_container_image_by_uri(&uri).await)?;
+        let listed = look.at(oci.list_container_images(&query).await)?;
+        for listed in listed.into_iter().flatten().take(2) {
+            look.at(oci.get_container_image(&listed.id).await)?;
+            look.at(oci.remove_container_version(&listed.id, "1.0").await)?;
+            look.at(oci.delete_container_image(&listed.id).await)?;
+        }
+        if let Some(made) = look.at(oci.create_auth_token(&seed.user_id, "d").await)? {
+            let changed = oci.update_auth_token(&seed.user_id, &made.id, "e").await;
+            look.at(changed)?;
+            look.at(oci.delete_auth_token(&seed.user_id, &made.id).await)?;
+        }
+        let http = http_client(&options)?;
+        look.at(oci::registry_login(&http, &between.url, &username, &password).await)?;
+        // A user has two of them at most, and answers that were spoilt may have left one.
+        for left in emulator.auth_tokens() {
+            if left["description"] != "for pushes" {
+                emulator.remove_auth_token(left["id"].as_str().unwrap_or_default());
+            }
+        }
         anyhow::ensure!(
             between.answers.load(Ordering::Relaxed) < 200,
             "too many calls"

@@ -130,7 +130,7 @@ fn the_reader_finds_what_is_used() {
     assert!(!mentions_crate("let electronic::x", "tonic"));
 }
 
-fn sources(directory: &Path) -> anyhow::Result<Vec<(String, String)>> {
+pub(crate) fn sources(directory: &Path) -> anyhow::Result<Vec<(String, String)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
@@ -143,7 +143,7 @@ fn sources(directory: &Path) -> anyhow::Result<Vec<(String, String)>> {
     Ok(found)
 }
 
-fn without_tests_and_comments(text: &str) -> String {
+pub(crate) fn without_tests_and_comments(text: &str) -> String {
     text.lines()
         .take_while(|line| !line.trim_start().starts_with("#[cfg(test)]"))
         .map(|line| line.split("//").next().unwrap_or_default())

@@ -11,6 +11,7 @@ mod hostile;
 mod image;
 mod layers;
 mod network;
+mod parsers;
 mod peers;
 mod protocol;
 mod release;

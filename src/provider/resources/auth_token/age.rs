@@ -65,4 +65,19 @@ mod tests {
         assert_eq!(of(Some("yesterday"), SystemTime::now()), None);
         Ok(())
     }
+
+    proptest::proptest! {
+        /// Whatever the service gives as the time when a token was made, it has an age or none.
+        #[test]
+        fn any_time(
+            text in crate::spoilt::text(&["2026-01-02T23:00:00.678Z", "9999-12-31T23:59:59Z", "0000-01-01T00:00:00-23:59"]),
+            now in 0..250_000_000_000_u64,
+        ) {
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
+            if let Some(age) = of(Some(&text), now) {
+                proptest::prop_assert!(words(age).ends_with(" old") && words(age).len() < 30);
+                proptest::prop_assert!(days(age) < 11_000 * 366);
+            }
+        }
+    }
 }

@@ -969,4 +969,22 @@ mod tests {
         };
         assert!(!format!("{state:?}").contains("s3cr3t"));
     }
+
+    proptest::proptest! {
+        /// Whatever a user imports: two OCIDs that stand in it, or nothing.
+        #[test]
+        fn any_import(id in crate::spoilt::text(&[
+            "users/ocid1.user.oc1..a/authTokens/ocid1.credential.oc1..b",
+            " ocid1.user.oc1..a/ocid1.credential.oc1..b\n",
+            "users//authTokens/",
+        ])) {
+            let Some((user, token)) = import_parts(&id) else { return Ok(()) };
+            for part in [user, token] {
+                proptest::prop_assert!(part.starts_with("ocid1.") && !part.contains('/'), "{}", part);
+            }
+            let forms = [format!("users/{user}/authTokens/{token}"), format!("{user}/{token}")];
+            proptest::prop_assert!(forms.iter().any(|form| form == id.trim()), "{}", id);
+            proptest::prop_assert_eq!(import_parts(&forms[0]), import_parts(&forms[1]));
+        }
+    }
 }

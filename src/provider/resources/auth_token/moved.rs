@@ -90,4 +90,31 @@ mod tests {
             assert_eq!(time(text.to_owned()), expected);
         }
     }
+
+    proptest::proptest! {
+        /// Whatever stands in a state of Oracle's provider: a token that can be found again, or
+        /// an error that does not show its value.
+        #[test]
+        fn any_state(
+            json in crate::spoilt::json([serde_json::json!({
+                "id": "ocid1.credential.oc1..b", "user_id": "ocid1.user.oc1..a", "description": "ci", "token": "hunter2",
+                "state": "ACTIVE", "inactive_state": "", "time_created": "2026-01-02 03:04:05.678 +0000 UTC",
+            })]),
+            created in crate::spoilt::text(&["2026-01-02 03:04:05.678 +0000 UTC", "-9999-12-31 23:59:60 +0000 UTC"]),
+        ) {
+            let shown = match state(&json) {
+                Ok(state) => {
+                    let is_named = |id: &Attr<String>| id.as_str().is_some_and(|id| !id.is_empty());
+                    proptest::prop_assert!(is_named(&state.id) && is_named(&state.user_id));
+                    format!("{state:?}")
+                }
+                Err(problem) => format!("{problem:?}"),
+            };
+            proptest::prop_assert!(!shown.contains("hunter2"), "{}", shown);
+            let read = time(created.clone());
+            // Read once, it is as the service writes it.
+            proptest::prop_assert_eq!(time(read.clone()), read.clone());
+            proptest::prop_assert!(read == created || read.ends_with('Z'), "{}", read);
+        }
+    }
 }

@@ -122,3 +122,41 @@ impl fmt::Display for Promise {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        /// Whatever stands in the cache as a promise, it is one that is written as it was read,
+        /// or none; and what is written is read again.
+        #[test]
+        fn any_promise(
+            text in crate::spoilt::text(&[
+                &format!("17 {FIRST}"),
+                &format!("18446744073709551615 {FIRST} {SECOND}"),
+            ]),
+            run in proptest::prelude::any::<u64>(),
+            has_other in proptest::prelude::any::<bool>(),
+        ) {
+            if let Some(promise) = Promise::parse(&text) {
+                let again = promise.to_string();
+                proptest::prop_assert_eq!(Promise::parse(&again).map(|promise| promise.to_string()), Some(again.clone()));
+                proptest::prop_assert!(text.contains(promise.digest.as_str()));
+                // What stands behind it is left alone, and no other reading of a number is.
+                proptest::prop_assert!(again.len() <= text.len(), "{}", again);
+            }
+            let promise = Promise {
+                run,
+                digest: FIRST.parse().expect("it is one"),
+                then: has_other.then(|| SECOND.parse().expect("it is one")),
+            };
+            let read = Promise::parse(&promise.to_string());
+            let read = read.map(|read| (read.run, read.digest, read.then));
+            proptest::prop_assert_eq!(read, Some((promise.run, promise.digest, promise.then)));
+        }
+    }
+
+    const FIRST: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+    const SECOND: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+}

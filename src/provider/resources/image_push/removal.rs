@@ -332,28 +332,13 @@ async fn named_by(
     path: &str,
     digests: impl IntoIterator<Item = String>,
 ) -> Result<BTreeSet<String>, registry::Error> {
-    /// What counts in an index. An image names no manifests.
-    #[derive(Default, Deserialize)]
-    struct Index {
-        #[serde(default)]
-        manifests: Vec<Entry>,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Entry {
-        #[serde(default)]
-        media_type: String,
-        digest: String,
-    }
-
     let mut named = BTreeSet::new();
     let mut unread: Vec<String> = digests.into_iter().collect();
     while let Some(digest) = unread.pop() {
         let Some(manifest) = client.get_manifest(path, &digest).await? else {
             continue;
         };
-        let index: Index = serde_json::from_slice(&manifest.bytes).unwrap_or_default();
-        for entry in index.manifests {
+        for entry in entries(&manifest.bytes) {
             if named.insert(entry.digest.clone()) && is_index(&entry.media_type) {
                 unread.push(entry.digest);
             }
@@ -362,7 +347,57 @@ async fn named_by(
     Ok(named)
 }
 
+/// What counts in an index.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    #[serde(default)]
+    media_type: String,
+    digest: String,
+}
+
+/// What an index names. An image names no manifests.
+fn entries(index: &[u8]) -> Vec<Entry> {
+    #[derive(Default, Deserialize)]
+    struct Index {
+        #[serde(default)]
+        manifests: Vec<Entry>,
+    }
+    let index: Index = serde_json::from_slice(index).unwrap_or_default();
+    index.manifests
+}
+
 /// Whether a manifest of this media type names others.
 fn is_index(media_type: &str) -> bool {
     matches!(media_type, image::OCI_INDEX | image::DOCKER_INDEX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        /// Whatever a registry gives as an index, it names only what stands in it.
+        #[test]
+        fn any_index(
+            index in crate::spoilt::json([serde_json::json!({
+                "mediaType": image::OCI_INDEX,
+                "manifests": [{"mediaType": image::OCI_INDEX, "digest": "sha256:00", "size": 1}, {"digest": "sha256:11"}],
+            })]),
+            changes in crate::spoilt::changes(),
+        ) {
+            let bytes = index.to_string().into_bytes();
+            let named: Vec<String> = entries(&bytes).into_iter().map(|entry| entry.digest).collect();
+            let written: Vec<&str> = index["manifests"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|entry| entry["digest"].as_str())
+                .collect();
+            proptest::prop_assert!(named.is_empty() || named == written, "{:?}", named);
+            let bytes = changes.of(bytes);
+            let length: usize = entries(&bytes).iter().map(|entry| entry.digest.len()).sum();
+            proptest::prop_assert!(length <= bytes.len());
+        }
+    }
 }

@@ -10,18 +10,14 @@ use crate::{
 impl Repository {
     /// The repository behind an import's id.
     pub(super) async fn look_up(&self, cx: &Context, id: &str) -> Result<State> {
-        let place = match id.split_once('/') {
-            _ if id.starts_with("ocid1.containerrepo.") && !id.contains('/') => None,
-            Some((compartment, name)) if is_compartment(compartment) && !name.is_empty() => {
-                Some((compartment, name))
-            }
-            _ => return Err(invalid(id).into()),
-        };
+        let wanted = wanted(id).ok_or_else(|| invalid(id))?;
         let oci = self.clients.oci(cx).await?;
         let host = self.clients.registry_host(cx).await?;
-        let id = match place {
-            None => id.to_owned(),
-            Some((compartment, name)) => self.find_in(cx, &oci, compartment, name).await?,
+        let id = match wanted {
+            Wanted::Id(id) => id.to_owned(),
+            Wanted::Named { compartment, name } => {
+                self.find_in(cx, &oci, compartment, name).await?
+            }
         };
         let repository = oci.get_container_repository(&id).await.map_err(|error| {
             let what = format!("Repository {id} could not be read");
@@ -79,6 +75,24 @@ impl Repository {
     }
 }
 
+/// What an import's id means.
+#[derive(Debug, PartialEq, Eq)]
+enum Wanted<'a> {
+    Id(&'a str),
+    Named { compartment: &'a str, name: &'a str },
+}
+
+fn wanted(id: &str) -> Option<Wanted<'_>> {
+    match id.split_once('/') {
+        None => id
+            .starts_with("ocid1.containerrepo.")
+            .then_some(Wanted::Id(id)),
+        // A name may have slashes, and an OCID has none.
+        Some((compartment, name)) => (is_compartment(compartment) && !name.is_empty())
+            .then_some(Wanted::Named { compartment, name }),
+    }
+}
+
 fn is_compartment(text: &str) -> bool {
     text.starts_with("ocid1.compartment.") || text.starts_with("ocid1.tenancy.")
 }
@@ -95,3 +109,36 @@ fn invalid(id: &str) -> Diagnostic {
 }
 
 const CANNOT_IMPORT: &str = "Cannot import container repository";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        /// Whatever a user imports: it is an OCID as it was written, or a compartment and a name
+        /// that make it up, or an error that says what is expected.
+        #[test]
+        fn any_import(id in crate::spoilt::text(&[
+            "ocid1.containerrepo.oc1.gru.a",
+            "ocid1.compartment.oc1..a/team/web",
+            "ocid1.tenancy.oc1..a/web",
+            "ocid1.tenancy.oc1..a/",
+            "ocid1.containerrepo.oc1.gru.a/ocid1.compartment.oc1..a",
+        ])) {
+            match wanted(&id) {
+                Some(Wanted::Id(read)) => proptest::prop_assert!(read == id && !id.contains('/')),
+                Some(Wanted::Named { compartment, name }) => {
+                    proptest::prop_assert_eq!(format!("{compartment}/{name}"), id.as_str());
+                    proptest::prop_assert!(compartment.starts_with("ocid1.") && !compartment.contains('/'));
+                    proptest::prop_assert!(!name.is_empty());
+                }
+                None => {
+                    let said = invalid(&id).detail;
+                    proptest::prop_assert!(said.contains(&id) && said.len() < id.len() + 400);
+                    let plain = |rest: Option<&str>| rest.is_some_and(|rest| !rest.contains('/'));
+                    proptest::prop_assert!(!plain(id.strip_prefix("ocid1.containerrepo.")), "{}", id);
+                }
+            }
+        }
+    }
+}

@@ -175,4 +175,36 @@ mod tests {
         }
         Ok(())
     }
+
+    proptest::proptest! {
+        /// Whatever stands in a state of Oracle's provider: a repository that can be found again,
+        /// with none of Oracle's own tags, or an error.
+        #[test]
+        fn any_state(
+            json in crate::spoilt::json([json!({
+                "id": "ocid1.containerrepo.oc1..a", "compartment_id": "ocid1.compartment.oc1..a", "display_name": "web",
+                "is_public": "true", "is_immutable": false, "freeform_tags": {"a": "b"},
+                "defined_tags": {"Oracle-Tags.CreatedBy": "x", "team.cost": "1"},
+                "readme": [{"content": "# web", "format": "TEXT_PLAIN"}], "time_created": "2026-01-02 03:04:05 +0000 UTC",
+            })]),
+            time in crate::spoilt::text(&["2026-01-02 03:04:05.678 +0000 UTC", " +0000 UTC"]),
+        ) {
+            let source = source("oracle/oci", "oci_artifacts_container_repository", json);
+            match convert(&source) {
+                Ok(state) => {
+                    let is_named = state.id.as_str().is_some_and(|id| id.starts_with("ocid1."));
+                    proptest::prop_assert!(is_named);
+                    if let Attr::Known(tags) = &state.defined_tags {
+                        let is_ours = |key: &String| !key.to_lowercase().starts_with("oracle-tags.");
+                        proptest::prop_assert!(!tags.is_empty() && tags.keys().all(is_ours));
+                    }
+                }
+                Err(problem) => {
+                    let has_id = source.json["id"].as_str().is_some_and(|id| id.starts_with("ocid1."));
+                    proptest::prop_assert!(!has_id, "{:?}", problem);
+                }
+            }
+            proptest::prop_assert!(rfc3339(&time).len() <= time.len());
+        }
+    }
 }

@@ -52,7 +52,8 @@ pub(crate) struct State {
     /// `docker-daemon:ID`, out of a running Docker or podman, at `DOCKER_HOST` or one of the usual
     /// sockets; or a path that begins with `/` or `.`, whose content says which of these
     /// it is. Files may be compressed with gzip or zstd. Where there are several images,
-    /// `REF` or `TAG` chooses. Paths are relative to the directory the CLI runs in.
+    /// `REF` or `TAG` chooses, or `@NUMBER`, its place from `@0` on. Paths are relative to
+    /// the directory the CLI runs in.
     /// `docker://HOST/NAME:TAG` or `@DIGEST` is an image of another registry, as it is
     /// there: its layers pass through, or are mounted when it is the registry that is
     /// pushed to, and nothing is stored. Who signs in there is the provider's own

@@ -28,7 +28,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// Adds bits: at most 57 since the last flush, and `value` has no others.
+    /// Adds bits: at most 56 since the last flush, and `value` has no others.
     #[inline(always)]
     pub(crate) fn put(&mut self, value: u64, count: u32) {
         self.pending |= value << self.count;

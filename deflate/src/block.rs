@@ -145,7 +145,7 @@ impl Block {
         let codes = Codes::new(&self.counts);
         let head = Head::new(&codes);
         let size = end - self.start;
-        // The bits before the stored bytes' length are not more than eight.
+        // A byte for the bits before each length; with those that are pending it may be two.
         let stored = 8 * size as u64 + 40 * (size as u64).div_ceil(STORED as u64).max(1);
         if head.cost() + codes.cost(&self.counts) >= stored {
             bits.store(&input[self.start..end], is_last);

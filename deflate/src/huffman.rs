@@ -129,6 +129,6 @@ pub(crate) fn codes(lengths: &[u8], codes: &mut [u16]) {
 const SYMBOL_BITS: u32 = 9;
 const SYMBOL: u32 = (1 << SYMBOL_BITS) - 1;
 
-/// Deeper than any tree of at most 2^20 symbols: a depth needs as many as the Fibonacci number
-/// before it.
+/// Deeper than any tree of at most 2^20 symbols: the deepest has 28 levels, since the symbols that
+/// a depth needs grow as Fibonacci's numbers do.
 const DEEPEST: usize = 32;

@@ -1,8 +1,9 @@
 //! What was there before.
 //!
 //! A table has, for each hash of four bytes, the last place where they began. It is looked into
-//! once per position. Before a match is taken, the next position is asked for a longer one. Of a
-//! match's own positions only four come into the table: its second and third, and its last two.
+//! once per position. Before a short match is taken, the next position is asked for a longer one.
+//! Of a match's other positions only four come into the table: its third and fourth, and its last
+//! two.
 //!
 //! The loops wait for memory and for wrongly foreseen branches, not for arithmetic. So positions
 //! have 16 bits, to keep the table in 32 KiB; one branch decides whether a place is of use; and
@@ -27,7 +28,8 @@ const PATIENCE: u32 = 7;
 /// The table has 2 to the power of this many entries.
 const HASH_BITS: u32 = 14;
 
-/// Bytes at the end of a stretch where no match begins, so that nothing looks beyond it.
+/// Bytes at the end of a stretch where no match is looked for. What is compared of one before may
+/// reach beyond the end, where nothing makes a difference any more.
 const TAIL: usize = 64;
 
 /// Literals and the match behind them.

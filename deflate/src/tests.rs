@@ -190,7 +190,7 @@ fn rare_symbols() {
     }
 }
 
-/// What cannot be compressed gets five bytes longer for each 64 KiB, and no more.
+/// What cannot be compressed is stored: five bytes for each part of at most 65,535.
 #[test]
 fn noise_is_stored() {
     let mut noise = Noise(13);

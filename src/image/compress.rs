@@ -398,7 +398,7 @@ impl<I: Input> Members<I> {
 /// the first work and end with the pool.
 ///
 /// Memory: every thread has a stretch and a compressor (2.7 MiB together); every reader holds
-/// one member, all readers together [`SLOTS`] more.
+/// one member, all readers together [`SLOTS`] more; and as many stretches may be spare.
 pub(super) struct Pool {
     threads: usize,
     spares: Spares,
@@ -475,8 +475,8 @@ impl Pool {
 }
 
 impl Default for Pool {
-    /// As many threads as there are processors, but at most four: they fill a
-    /// connection of 10 Gbit/s and bound the memory.
+    /// As many threads as there are processors, but at most four: they take in about
+    /// 1 GB/s, and bound the memory.
     fn default() -> Self {
         Self::new(std::thread::available_parallelism().map_or(1, |count| count.get().min(4)))
     }

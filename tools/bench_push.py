@@ -3,6 +3,8 @@
 What is ours is a whole `terraform apply`: Terraform itself, plan, reading, compressing and sending together. What the others do
 is one command. So each figure is given twice: as it is, and less what an apply costs in which our provider has no part (a
 `terraform_data`; that the provider has to be started stays with us). Processor time is the program's with all that it started.
+Beside curl, which does nothing but send, there is a third: less the same apply when the registry has everything and the state
+nothing. What is left is what the bytes took, whoever asked for them.
 
 Who is compared takes turns: ours, theirs, ours, theirs. A ratio is the median of the ratios of the turns.
 """
@@ -26,6 +28,9 @@ TAGS = ("1", "1.0", "stable")
 NAMES = {"skopeo cold": "skopeo's push of the first", "floor": "the bytes' floor", "floor with mounts": "that floor with mounts",
          "skopeo copies": "as many skopeo copies",
          **{name: f"{name}'s" for name in ("skopeo", "crane", "oras", "regctl", "docker", "curl")}}
+
+# Who does nothing but send.
+FLOORS = ("curl", "floor", "floor with mounts")
 
 NOTHING = 'resource "terraform_data" "this" {\n  count = %d\n  input = count.index\n}\n'
 
@@ -159,11 +164,15 @@ class Pushes:
 
     def _cold(self, title, kind, tls, source, limits, small=False):
         """To an empty registry, without anything that was kept."""
+        there = []
+
         def ours(wrapped=False):
             self._forget()
             with self._registry(kind, tls) as registry:
                 usage = self._apply(registry, source, wrapped=wrapped)
                 usage.stored = registry.stored()
+                if "curl" in limits and not wrapped:
+                    there.append(self._over_again())
             return usage
 
         def theirs(rival):
@@ -179,7 +188,8 @@ class Pushes:
         if "curl" in limits and self.curl:
             contenders["curl"] = lambda: self._floor(kind, tls, source)
         turns = self._turns(contenders, self.runs * (3 if small else 1))
-        self._compare(title, turns, limits, "ms" if small else "s", processor=not small, bytes_limit=None if small else 1.03)
+        self._compare(title, turns, limits, "ms" if small else "s", processor=not small, bytes_limit=None if small else 1.03,
+                      there=there)
         self._provider(lambda: ours(wrapped=True), None if small else turns)
         if not small:
             for rival in self.rivals:
@@ -334,13 +344,15 @@ class Pushes:
     def _many(self):
         layout, tags = bench_image.many(self.folder, self.big, self.count)
         source, configuration = f"oci:{layout}", MANY % self.count
-        uploaded, distinct = [], len(list((layout / "blobs" / "sha256").iterdir())) - self.count
+        there, uploaded, distinct = [], [], len(list((layout / "blobs" / "sha256").iterdir())) - self.count
 
         def ours(wrapped=False):
             self._forget()
             with self._registry(DockerRegistry) as registry:
                 usage = self._apply(registry, source, configuration=configuration, wrapped=wrapped)
                 uploaded.append(sum(it.stores_blob for it in registry.requests()))
+                if not wrapped:
+                    there.append(self._over_again())
             return usage
 
         def floor(repository):
@@ -365,7 +377,7 @@ class Pushes:
         self.table.row("blobs uploaded, and how many there are", max(uploaded), "", distinct)
         # The floor is the bytes': curl sends each blob once, to one repository, and puts the manifests there. The
         # other one also has what every repository has to be asked for, which a registry on these two cores takes time for.
-        self._compare("one apply", turns, {"floor": (1.2, None), "floor with mounts": (1.2, None)}, "s")
+        self._compare("one apply", turns, {"floor": (1.2, None), "floor with mounts": (1.2, None)}, "s", there=there)
         self._provider(lambda: ours(wrapped=True))
         shutil.rmtree(layout)
 
@@ -383,8 +395,8 @@ class Pushes:
                     turns[name].append(usage)
         return turns
 
-    def _compare(self, title, turns, limits, unit, processor=True, bytes_limit=None):
-        """Ours beside each of the others, as it is and less an apply of nothing."""
+    def _compare(self, title, turns, limits, unit, processor=True, bytes_limit=None, there=()):
+        """Ours beside each of the others, as it is, less an apply of nothing, and beside a floor less what was `there`."""
         scale = 1000 if unit == "ms" else 1
         ours = turns["ours"]
         wall, work = (median(getattr(it, what) for it in turns["nothing"]) for what in ("seconds", "processor"))
@@ -396,6 +408,9 @@ class Pushes:
             wall_limit, work_limit = limits.get(name, (None, None))
             self._ratio(f"{title}: wall, of {NAMES.get(name, name)}", ours, theirs, "seconds", 0, wall_limit, unit)
             self._ratio("  less an apply of nothing", ours, theirs, "seconds", wall, wall_limit, unit)
+            if there and name in FLOORS:
+                idle = median(it.seconds for it in there)
+                self._ratio("  less the same with nothing to send", ours, theirs, "seconds", idle, wall_limit, unit)
             if processor and (name in counting or work_limit):
                 self._ratio("  processor time", ours, theirs, "processor", 0, work_limit, unit)
                 self._ratio("  processor time, less an apply of nothing", ours, theirs, "processor", work, work_limit, unit)
@@ -444,6 +459,11 @@ class Pushes:
     def _apply_again(self):
         """An apply of what the last folder has."""
         self.bench.cli_run(*self.last, "apply", "-input=false", "-auto-approve")
+
+    def _over_again(self):
+        """An apply of what the last folder has, when all of it is there and the state is empty."""
+        (self.last[0] / "terraform.tfstate").unlink()
+        return self._usage(self._apply_again)
 
     def _workspace(self, registry, image, configuration, wrapped):
         plugins = self.bench.measuring_mirror() if wrapped else self.bench.plain_mirror()

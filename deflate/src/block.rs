@@ -1,9 +1,8 @@
 //! Blocks with codes of their own (RFC 1951, section 3.2.7), or stored.
 
 use super::{
-    Buffer,
+    Buffer, at,
     bits::{Bits, STORED},
-    four,
     huffman::{self, codes, lengths},
     matches::{LENGTH_SLOTS, LENGTHS, Sequence},
 };
@@ -405,7 +404,7 @@ impl Tables {
             let next = position + literals + usize::from(sequence.length);
             // Four at a time, without a branch for how many there really are.
             loop {
-                let [first, second, third, fourth] = four(input, position).to_le_bytes();
+                let [first, second, third, fourth] = at(input, position);
                 let belongs = &BELONGS[literals.min(4)];
                 put!(self.literals[usize::from(first)] & belongs[0]);
                 put!(self.literals[usize::from(second)] & belongs[1]);

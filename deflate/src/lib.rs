@@ -159,22 +159,19 @@ impl Default for Compressor {
     }
 }
 
-/// Eight bytes of a stretch.
+/// Bytes of a stretch, at most eight.
 #[inline(always)]
-fn eight(input: &Buffer, position: usize) -> u64 {
+fn at<const N: usize>(input: &Buffer, position: usize) -> [u8; N] {
     let start = position & (STRETCH - 1);
-    let mut bytes = [0; 8];
-    bytes.copy_from_slice(&input[start..start + 8]);
-    u64::from_le_bytes(bytes)
+    let mut bytes = [0; N];
+    bytes.copy_from_slice(&input[start..start + N]);
+    bytes
 }
 
-/// Four bytes of a stretch.
+/// Eight bytes of a stretch, the first one lowest.
 #[inline(always)]
-fn four(input: &Buffer, position: usize) -> u32 {
-    let start = position & (STRETCH - 1);
-    let mut bytes = [0; 4];
-    bytes.copy_from_slice(&input[start..start + 4]);
-    u32::from_le_bytes(bytes)
+fn eight(input: &Buffer, position: usize) -> u64 {
+    u64::from_le_bytes(at(input, position))
 }
 
 #[cfg(test)]

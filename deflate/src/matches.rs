@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use super::{Buffer, STRETCH, block::Histogram, eight, four};
+use super::{Buffer, STRETCH, at, block::Histogram, eight};
 
 /// Furthest a match may reach back.
 const WINDOW: usize = 1 << 15;
@@ -102,10 +102,9 @@ impl Finder {
                 let place = next.wrapping_sub(usize::from(other));
                 // Longer only if the bytes at the end are the same, too.
                 let end = matched - 3;
-                if (four(input, next + end) ^ four(input, place.wrapping_add(end)))
-                    | is_beyond(other)
-                    != 0
-                {
+                let is_longer =
+                    at::<4>(input, next + end) == at::<4>(input, place.wrapping_add(end));
+                if !is_longer | (is_beyond(other) != 0) {
                     break;
                 }
                 let longer = matching(input, next, usize::from(other), 0, length);
@@ -167,7 +166,7 @@ impl Literals {
     fn count(&mut self, input: &Buffer, mut position: usize, mut number: usize) {
         let [even, odd] = &mut self.0;
         loop {
-            let [first, second, third, fourth] = four(input, position).to_le_bytes();
+            let [first, second, third, fourth] = at(input, position);
             let aside = &ASIDE[number.min(4)];
             even[usize::from(u16::from(first) | aside[0]) & 511] += 1;
             odd[usize::from(u16::from(second) | aside[1]) & 511] += 1;

@@ -99,20 +99,19 @@ impl<'a> Attempts<'a> {
     /// For how long yet a host is tried that there was no connection with.
     fn left_for(&self, host: &str) -> Duration {
         let inner = &self.client.inner;
+        // Who said how long to try means also a network that comes back late.
+        if inner.retry.is_by_time() {
+            return Duration::MAX;
+        }
         let now = Instant::now();
         // What came before was another call's: connecting takes no longer.
         let began = match now.checked_sub(CONNECT_TIMEOUT) {
             Some(earliest) => self.began.max(earliest),
             None => self.began,
         };
-        let left = inner
+        inner
             .silences
-            .unreached(host, began, now, inner.patience.unreachable);
-        // Who said how long to try means also a network that comes back late.
-        match inner.retry.max_attempts {
-            u32::MAX => Duration::MAX,
-            _ => left,
-        }
+            .unreached(host, began, now, inner.patience.unreachable)
     }
     /// The error of the last attempt, with what is to be said about them all.
     pub(super) fn give_up(&self, error: Error) -> Error {

@@ -69,7 +69,12 @@ impl RetryPolicy {
     /// be misspelt. Who said how long to try means also a network that comes up
     /// slowly.
     pub fn gives_up_on_unreached(&self, attempts: u32) -> bool {
-        self.max_attempts < u32::MAX && attempts >= ATTEMPTS_TO_REACH
+        !self.is_by_time() && attempts >= ATTEMPTS_TO_REACH
+    }
+
+    /// Whether somebody said how long to try; see [`RetryPolicy::lasting`].
+    pub fn is_by_time(&self) -> bool {
+        self.max_attempts == u32::MAX
     }
 
     /// How long to wait after a failed attempt, counted from one: twice as

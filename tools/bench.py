@@ -272,7 +272,7 @@ class Bench:
     @staticmethod
     def peak_of(command, environment):
         """The most memory in MiB that a program held."""
-        status, peak = watched(command, environment)
+        status, peak = watched(command, environment, subprocess.DEVNULL)
         if status != 0:
             raise Failure(f"{' '.join(command[:3])} failed")
         return peak
@@ -295,9 +295,9 @@ class Bench:
         return seconds
 
 
-def watched(command, environment=None):
+def watched(command, environment=None, output=None):
     """Runs a command; returns its status and its peak memory in MiB, if the system tells."""
-    process = subprocess.Popen(command, env=environment)
+    process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     started = time.monotonic()
     peak = None
     while True:

@@ -3,7 +3,7 @@
 What is ours is a whole `terraform apply`: Terraform itself, plan, reading, compressing and sending together. What the others do
 is one command. So each figure is given twice: as it is, and less what an apply costs in which our provider has no part (a
 `terraform_data`; that the provider has to be started stays with us). Processor time is the program's with all that it started.
-Beside curl, which does nothing but send, there is a third: less the same apply when the registry has everything and the state
+Where the bytes are all that counts, there is a third: less the same apply when the registry has everything and the state
 nothing. What is left is what the bytes took, whoever asked for them.
 
 Who is compared takes turns: ours, theirs, ours, theirs. A ratio is the median of the ratios of the turns.
@@ -28,9 +28,6 @@ TAGS = ("1", "1.0", "stable")
 NAMES = {"skopeo cold": "skopeo's push of the first", "floor": "the bytes' floor", "floor with mounts": "that floor with mounts",
          "skopeo copies": "as many skopeo copies",
          **{name: f"{name}'s" for name in ("skopeo", "crane", "oras", "regctl", "docker", "curl")}}
-
-# Who does nothing but send.
-FLOORS = ("curl", "floor", "floor with mounts")
 
 NOTHING = 'resource "terraform_data" "this" {\n  count = %d\n  input = count.index\n}\n'
 
@@ -87,17 +84,30 @@ class Pushes:
         self.tls = Tls(self.folder / "tls")
         self.curl = bench_rivals.Curl(self.folder) if shutil.which("curl") else None
         self.rivals = []
-        missing = [] if self.curl else ["curl is not installed"]
-        for rival in (kind(self.folder) for kind in bench_rivals.ALL):
-            if rival.missing():
-                missing.append(rival.missing())
-            else:
-                self.rivals.append(rival)
-        if missing:
-            table.note(f"Not compared: {'; '.join(missing)}.")
 
     def run(self, wanted):
         """The sections that are wanted."""
+        known = [kind(self.folder) for kind in bench_rivals.ALL]
+        try:
+            self._find(known)
+            self._run(wanted)
+        finally:
+            for rival in known:
+                rival.close()
+
+    def _find(self, known):
+        """Whom we are compared with."""
+        missing = [] if self.curl else ["curl is not installed"]
+        for rival in known:
+            problem = rival.missing()
+            if problem:
+                missing.append(problem)
+            else:
+                self.rivals.append(rival)
+        if missing:
+            self.table.note(f"Not compared: {'; '.join(missing)}.")
+
+    def _run(self, wanted):
         self.small = bench_image.small(self.bench.kept, self.bench.say)
         self.place, kept = place(2 * self.small.size, self.folder)
         sections = {"layout": self.layouts, "archive": self.archives, "small": self.smalls, "unchanged": self.unchanged,
@@ -164,6 +174,8 @@ class Pushes:
 
     def _cold(self, title, kind, tls, source, limits, small=False):
         """To an empty registry, without anything that was kept."""
+        # Of a layout nothing has to be read before it is sent.
+        sends_only = not small and source.startswith("oci:")
         there = []
 
         def ours(wrapped=False):
@@ -171,7 +183,7 @@ class Pushes:
             with self._registry(kind, tls) as registry:
                 usage = self._apply(registry, source, wrapped=wrapped)
                 usage.stored = registry.stored()
-                if "curl" in limits and not wrapped:
+                if sends_only and not wrapped:
                     there.append(self._over_again())
             return usage
 
@@ -396,7 +408,7 @@ class Pushes:
         return turns
 
     def _compare(self, title, turns, limits, unit, processor=True, bytes_limit=None, there=()):
-        """Ours beside each of the others, as it is, less an apply of nothing, and beside a floor less what was `there`."""
+        """Ours beside each of the others, as it is, less an apply of nothing, and less one for which all was `there`."""
         scale = 1000 if unit == "ms" else 1
         ours = turns["ours"]
         wall, work = (median(getattr(it, what) for it in turns["nothing"]) for what in ("seconds", "processor"))
@@ -408,12 +420,16 @@ class Pushes:
             wall_limit, work_limit = limits.get(name, (None, None))
             self._ratio(f"{title}: wall, of {NAMES.get(name, name)}", ours, theirs, "seconds", 0, wall_limit, unit)
             self._ratio("  less an apply of nothing", ours, theirs, "seconds", wall, wall_limit, unit)
-            if there and name in FLOORS:
+            if there:
                 idle = median(it.seconds for it in there)
                 self._ratio("  less the same with nothing to send", ours, theirs, "seconds", idle, wall_limit, unit)
             if processor and (name in counting or work_limit):
                 self._ratio("  processor time", ours, theirs, "processor", 0, work_limit, unit)
                 self._ratio("  processor time, less an apply of nothing", ours, theirs, "processor", work, work_limit, unit)
+                if there:
+                    idle = median(it.processor for it in there)
+                    self._ratio("  processor time, less the same with nothing to send", ours, theirs, "processor", idle, work_limit,
+                                unit)
             if bytes_limit and name == "skopeo":
                 ratio = ours[-1].stored / theirs[-1].stored
                 self.table.row("  bytes that the registry has, of skopeo's", ratio, "×", bytes_limit, (),

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 
 from common import Failure, clean_environment
 
@@ -27,6 +28,9 @@ class Rival:
     def missing(self):
         """Why it takes no part, if it does not."""
         return None if shutil.which(self.name) else f"{self.name} is not installed"
+
+    def close(self):
+        """Ends what it runs."""
 
     def forget(self):
         """Nothing is known from earlier pushes."""
@@ -97,17 +101,33 @@ class Regctl(Rival):
 
 
 class Docker(Rival):
-    """Pushes what its daemon has: loading counts for nothing, and the daemon's processor time nobody sees."""
+    """Pushes what its daemon has: loading counts for nothing, and the daemon's processor time nobody sees.
+
+    Where no daemon answers, one is started that has everything of its own.
+    """
 
     name = "docker"
     counts = False
 
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.folder = folder / "docker"
+        self.daemon = None
+        # The images that it has, by their source.
+        self.loaded = {}
+
     def missing(self):
-        if super().missing():
-            return super().missing()
-        done = subprocess.run(["docker", "version", "--format", "{{.Server.Version}}"], stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL)
-        return "docker is installed, but no daemon answers" if done.returncode else None
+        return super().missing() or (None if self._answers() else self._start())
+
+    def close(self):
+        if self.daemon:
+            self.daemon.terminate()
+            try:
+                self.daemon.wait(30)
+            except subprocess.TimeoutExpired:
+                self.daemon.kill()
+                self.daemon.wait()
+            self.daemon = None
 
     def command(self, registry, source, target):
         # It trusts a registry on loopback without TLS only; another one's authority would have to go to /etc.
@@ -116,11 +136,41 @@ class Docker(Rival):
         return ["docker", "push", "--quiet", target]
 
     def prepare(self, registry, source, target):
-        loaded = run(["docker", "load", "--quiet", "--input", _source(source)[1]], self.environment(registry))
-        run(["docker", "tag", loaded.split(":", 1)[1].strip(), target], self.environment(registry))
+        environment = self.environment(registry)
+        if source not in self.loaded:
+            said = run(["docker", "load", "--quiet", "--input", _source(source)[1]], environment)
+            self.loaded[source] = said.split(":", 1)[1].strip()
+        run(["docker", "tag", self.loaded[source], target], environment)
 
     def environment(self, registry):
-        return {**os.environ, **({"DOCKER_CONFIG": str(registry.docker_configuration.parent)} if registry.token else {})}
+        return {**self._environment(), **({"DOCKER_CONFIG": str(registry.docker_configuration.parent)} if registry.token else {})}
+
+    def _environment(self):
+        return {**os.environ, **({"DOCKER_HOST": f"unix://{self.folder}/socket"} if self.daemon else {})}
+
+    def _answers(self):
+        done = subprocess.run(["docker", "version", "--format", "{{.Server.Version}}"], env=self._environment(),
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return done.returncode == 0
+
+    def _start(self):
+        """Starts a daemon; gives why that cannot be done, if it cannot."""
+        problem = "docker is installed, but no daemon answers"
+        if not shutil.which("dockerd") or os.geteuid() != 0:
+            return f"{problem}, and starting one takes dockerd and root"
+        self.folder.mkdir()
+        words = ["--iptables=false", "--ip6tables=false", "--bridge=none", f"--data-root={self.folder}/data",
+                 f"--exec-root={self.folder}/run", f"--pidfile={self.folder}/pid", f"--host=unix://{self.folder}/socket"]
+        with open(self.folder / "log", "wb") as log:
+            self.daemon = subprocess.Popen(["dockerd", *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and self.daemon.poll() is None:
+            if self._answers():
+                return None
+            time.sleep(0.1)
+        self.close()
+        said = (self.folder / "log").read_text(errors="replace").strip().splitlines()
+        return f"{problem}, and one that was started did not ({said[-1] if said else 'it said nothing'})"
 
 
 ALL = (Skopeo, Crane, Oras, Regctl, Docker)

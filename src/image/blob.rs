@@ -9,11 +9,11 @@ use std::{
 use bytes::{Buf as _, Bytes};
 
 use super::{
-    BlobSource, Cache, Digest, Error, Origin,
+    BlobReader, BlobSource, Cache, Digest, Error, Origin, Waits,
     cache::Writer,
     compress::{Algorithm, Compressed, CompressingReader, Pool},
     digest::Hasher,
-    file::{Extent, InputFile},
+    file::{Extent, InputFile, read_cached},
     part::Part,
 };
 
@@ -22,8 +22,8 @@ use super::{
 pub(super) struct Memory(pub(super) Bytes);
 
 impl BlobSource for Memory {
-    fn open(&self) -> Result<Box<dyn Read + Send>, Error> {
-        Ok(Box::new(self.0.clone().reader()))
+    fn open(&self) -> Result<Box<dyn BlobReader>, Error> {
+        Ok(Box::new(Waits(self.0.clone().reader())))
     }
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    fn reader(&self, check: Check) -> Result<Verifying<Box<dyn Read + Send>>, Error> {
+    fn reader(&self, check: Check) -> Result<Verifying<Box<dyn BlobReader>>, Error> {
         Ok(Verifying {
             inner: self.part.open()?,
             left: self.part.length(),
@@ -49,7 +49,7 @@ impl Stored {
 }
 
 impl BlobSource for Stored {
-    fn open(&self) -> Result<Box<dyn Read + Send>, Error> {
+    fn open(&self) -> Result<Box<dyn BlobReader>, Error> {
         // What comes over a network is checked: it has not been on this disk.
         let trusts = self.trusts && self.part.origin().is_none();
         Ok(Box::new(self.reader(Check::new(trusts))?))
@@ -86,7 +86,7 @@ pub(super) struct Packed {
 }
 
 impl BlobSource for Packed {
-    fn open(&self) -> Result<Box<dyn Read + Send>, Error> {
+    fn open(&self) -> Result<Box<dyn BlobReader>, Error> {
         let Compressed { digest, size, .. } = &self.compressed;
         if let Some(cache) = &self.cache
             && let Some(file) = cache.open(digest, *size)
@@ -104,16 +104,18 @@ impl BlobSource for Packed {
         {
             return Err(self.recompressed(then));
         }
-        let inner: Box<dyn Read + Send> = match &self.part {
-            Part::InPlace(extent) => {
-                Box::new(CompressingReader::open(&self.pool, self.algorithm, extent)?)
-            }
-            Part::Streamed(_) | Part::Remote(_) => Box::new(CompressingReader::stream(
+        let inner: Box<dyn BlobReader> = match &self.part {
+            Part::InPlace(extent) => Box::new(Waits(CompressingReader::open(
+                &self.pool,
+                self.algorithm,
+                extent,
+            )?)),
+            Part::Streamed(_) | Part::Remote(_) => Box::new(Waits(CompressingReader::stream(
                 &self.pool,
                 self.algorithm,
                 self.part.open()?,
                 self.part.place(),
-            )),
+            ))),
         };
         let origin = Supply::Source(self.part.clone(), self.promise.clone());
         let reader = self.verifying(inner, origin, false);
@@ -124,14 +126,14 @@ impl BlobSource for Packed {
         else {
             return Ok(Box::new(reader));
         };
-        Ok(Box::new(Keeping {
+        Ok(Box::new(Waits(Keeping {
             inner: reader,
             left: *size,
             writer: Some(writer),
             cache: cache.clone(),
             algorithm: self.algorithm,
             compressed: self.compressed.clone(),
-        }))
+        })))
     }
 
     fn verify(&self) -> Result<(), Error> {
@@ -219,6 +221,17 @@ impl Read for ExtentReader {
             .map_err(io::Error::from)?;
         self.position += count as u64;
         Ok(count)
+    }
+}
+
+impl BlobReader for ExtentReader {
+    fn read_at_once(&mut self, buffer: &mut [u8]) -> usize {
+        let left = self.extent.length.saturating_sub(self.position);
+        let wanted = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let at = self.extent.offset + self.position;
+        let count = read_cached(&self.file, Some(at), &mut buffer[..wanted]);
+        self.position += count as u64;
+        count
     }
 }
 
@@ -331,6 +344,18 @@ impl<R: Read> Read for Verifying<R> {
             self.finish()?;
         }
         Ok(count)
+    }
+}
+
+impl<R: BlobReader> BlobReader for Verifying<R> {
+    fn read_at_once(&mut self, buffer: &mut [u8]) -> usize {
+        // Hashing takes a while, and so may the checks at the end.
+        if !matches!(self.check, Check::Unchanged) || self.left <= buffer.len() as u64 {
+            return 0;
+        }
+        let count = self.inner.read_at_once(buffer);
+        self.left -= count as u64;
+        count
     }
 }
 
@@ -463,6 +488,37 @@ mod tests {
             matches!(Error::find(&error), Some(Error::SourceChanged { .. })),
             "{error:?}"
         );
+        Ok(())
+    }
+
+    /// What the system has in memory of a file is the file's bytes, where the reader is; the last of
+    /// them only come with the checks.
+    #[test]
+    fn read_at_once() -> anyhow::Result<()> {
+        let content: Vec<u8> = (0..300_000_u32)
+            .map(|n| (n.wrapping_mul(n) >> 7) as u8)
+            .collect();
+        let (_layout, image, _) = loaded(OCI_GZIP, &gzip(&layer("file", &content)))?;
+        let blob = &image.blobs[1];
+        let expected = crate::image::testing::read(blob)?;
+        let mut reader = blob.source.open()?;
+        let (mut bytes, mut buffer) = (Vec::<u8>::new(), [0; 10_000]);
+        loop {
+            loop {
+                let count = reader.read_at_once(&mut buffer);
+                if count == 0 {
+                    break;
+                }
+                bytes.extend(&buffer[..count]);
+            }
+            assert!(bytes.len() < expected.len(), "the end was not checked");
+            let count = reader.read(&mut buffer[..1_000])?;
+            bytes.extend(&buffer[..count]);
+            if bytes.len() >= expected.len() {
+                break;
+            }
+        }
+        assert!(bytes == expected);
         Ok(())
     }
 

@@ -231,6 +231,25 @@ impl Extent {
     }
 }
 
+/// Reads what the system has in its memory, at `offset` or where the position of the file is. 0 when
+/// that is nothing, when it is the end, and where the file system or the system cannot tell.
+pub(super) fn read_cached(file: &File, offset: Option<u64>, buffer: &mut [u8]) -> usize {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::io::ReadWriteFlags;
+
+        // The call's own way to say that it is the position.
+        let offset = offset.unwrap_or(u64::MAX);
+        let mut buffers = [io::IoSliceMut::new(buffer)];
+        rustix::io::preadv2(file, &mut buffers, offset, ReadWriteFlags::NOWAIT).unwrap_or(0)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (file, offset, buffer);
+        0
+    }
+}
+
 /// What something is that is no regular file, with its article.
 pub(super) fn kind(metadata: &Metadata) -> &'static str {
     let kind = metadata.file_type();

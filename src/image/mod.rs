@@ -54,7 +54,7 @@ pub use manifest::{DOCKER_INDEX, OCI_INDEX};
 pub use name::{ImageName, validate_host, validate_repository, validate_tag};
 pub use options::{Compression, KnownLayer, Layer, LoadOptions, ManifestFormat, Platform};
 pub use remote::{Origin, Remote, RemoteManifest};
-pub use source::{BlobSource, Loader, Source};
+pub use source::{BlobReader, BlobSource, Loader, Source, Waits};
 
 /// An image, or an index of images, ready to be pushed.
 #[derive(Clone, Debug)]

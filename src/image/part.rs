@@ -1,9 +1,9 @@
 //! A blob of a source, wherever it is.
 
-use std::{io::Read, sync::Arc};
+use std::sync::Arc;
 
 use super::{
-    Error,
+    BlobReader, Error,
     blob::ExtentReader,
     file::{Extent, InputFile},
     layer::{Format, HEAD},
@@ -94,7 +94,7 @@ impl Part {
     }
 
     /// A reader of its bytes, which checks nothing.
-    pub(super) fn open(&self) -> Result<Box<dyn Read + Send>, Error> {
+    pub(super) fn open(&self) -> Result<Box<dyn BlobReader>, Error> {
         match self {
             Self::InPlace(extent) => Ok(Box::new(ExtentReader::open(extent)?)),
             Self::Streamed(streamed) => streamed.open(),

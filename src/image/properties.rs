@@ -15,8 +15,8 @@ use tar::EntryType;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Cache, Digest, Error, Image, LoadOptions, Loader, ManifestFormat, Origin, Platform, Remote,
-    RemoteManifest, Source,
+    BlobReader, Cache, Digest, Error, Image, LoadOptions, Loader, ManifestFormat, Origin, Platform,
+    Remote, RemoteManifest, Source, Waits,
     archive::{Archive, Opened},
     docker,
     layer::{DOCKER_LAYERS, OCI_LAYERS},
@@ -289,11 +289,11 @@ impl Remote for Registry {
             .map(|document| Self::manifest_of(document)))
     }
 
-    fn open(&self, digest: &Digest, _: u64) -> Result<Box<dyn io::Read + Send>, Error> {
+    fn open(&self, digest: &Digest, _: u64) -> Result<Box<dyn BlobReader>, Error> {
         match self.find(digest) {
-            Some(_) if self.lies => Ok(Box::new(io::repeat(b' '))),
-            Some(document) => Ok(Box::new(io::Cursor::new(document.clone()))),
-            None => Ok(Box::new(io::empty())),
+            Some(_) if self.lies => Ok(Box::new(Waits(io::repeat(b' ')))),
+            Some(document) => Ok(Box::new(Waits(io::Cursor::new(document.clone())))),
+            None => Ok(Box::new(Waits(io::empty()))),
         }
     }
 

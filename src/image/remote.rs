@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Digest, Error, Image, ImageName,
+    BlobReader, Digest, Error, Image, ImageName,
     file::MAX_DOCUMENT,
     layer::{Format, HEAD},
     manifest::RawDescriptor,
@@ -31,7 +31,7 @@ pub trait Remote: Send + Sync + fmt::Debug {
     fn manifest(&self, digest: &Digest) -> Result<Option<RemoteManifest>, Error>;
 
     /// A reader of a blob. It goes on where it was when the connection is cut.
-    fn open(&self, digest: &Digest, size: u64) -> Result<Box<dyn Read + Send>, Error>;
+    fn open(&self, digest: &Digest, size: u64) -> Result<Box<dyn BlobReader>, Error>;
 
     /// Where all of it is.
     fn origin(&self) -> &Origin;
@@ -78,7 +78,7 @@ impl RemotePart {
         format!("blob {} of {}", self.digest, self.remote.origin())
     }
 
-    pub(super) fn open(&self) -> Result<Box<dyn Read + Send>, Error> {
+    pub(super) fn open(&self) -> Result<Box<dyn BlobReader>, Error> {
         self.remote.open(&self.digest, self.length)
     }
 

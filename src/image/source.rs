@@ -2,7 +2,8 @@
 
 use std::{
     fmt,
-    io::Read,
+    fs::File,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,7 +16,7 @@ use super::{
     aside::aside,
     compress::Pool,
     daemon, docker,
-    file::InputFile,
+    file::{InputFile, read_cached},
     layout,
     memo::Memo,
     remote, stream,
@@ -30,7 +31,7 @@ pub trait BlobSource: Send + Sync + std::fmt::Debug {
     /// Readers check what they give: when the digest is wrong (unless that is left to the
     /// registry) or the file has changed, they fail before the last bytes. The [`Error`] is inside the
     /// [`std::io::Error`]; [`Error::find`] gets it out, from below other errors too.
-    fn open(&self) -> Result<Box<dyn Read + Send>, Error>;
+    fn open(&self) -> Result<Box<dyn BlobReader>, Error>;
 
     /// The repository that it is in already, when it comes from a registry.
     fn origin(&self) -> Option<&Origin> {
@@ -43,6 +44,41 @@ pub trait BlobSource: Send + Sync + std::fmt::Debug {
         Ok(())
     }
 }
+
+/// Reads a blob from its start to its end.
+pub trait BlobReader: Read + Send {
+    /// Reads what is in memory already, so that nobody has to wait for it and no thread has to be
+    /// found that may. 0 when there is no such thing, or when nobody can say: then [`Read::read`]
+    /// has the bytes, or the error. The last bytes of a blob only come from there, since they are
+    /// given after the checks.
+    fn read_at_once(&mut self, _buffer: &mut [u8]) -> usize {
+        0
+    }
+}
+
+impl<R: BlobReader + ?Sized> BlobReader for Box<R> {
+    fn read_at_once(&mut self, buffer: &mut [u8]) -> usize {
+        (**self).read_at_once(buffer)
+    }
+}
+
+/// A file is read where its position is.
+impl BlobReader for File {
+    fn read_at_once(&mut self, buffer: &mut [u8]) -> usize {
+        read_cached(self, None, buffer)
+    }
+}
+
+/// A reader that always has to be waited for: what it gives is made or fetched first.
+pub struct Waits<R>(pub R);
+
+impl<R: Read> Read for Waits<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl<R: Read + Send> BlobReader for Waits<R> {}
 
 /// Where an image comes from, as the user wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use bytes::{Buf as _, Bytes};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cache, Digest, Error,
+    BlobReader, Cache, Digest, Error, Waits,
     archive::{self, Archive, Entries, Entry, Passed},
     cache::{self, Facts, Writer},
     compress::{self, Algorithm, Compressed},
@@ -137,7 +137,7 @@ impl Streamed {
     }
 
     /// The compressed bytes, when they were put aside without a cache.
-    pub(super) fn open_spooled(&self, compressed: &Compressed) -> Option<Box<dyn Read + Send>> {
+    pub(super) fn open_spooled(&self, compressed: &Compressed) -> Option<Box<dyn BlobReader>> {
         match (&self.scanned.held, &self.scanned.packed) {
             (Held::Spool(file, offset), Some(packed)) if packed.digest == compressed.digest => {
                 Some(spooled(file, *offset, packed.size))
@@ -147,9 +147,9 @@ impl Streamed {
     }
 
     /// The entry's own bytes.
-    pub(super) fn open(&self) -> Result<Box<dyn Read + Send>, Error> {
+    pub(super) fn open(&self) -> Result<Box<dyn BlobReader>, Error> {
         if let Some(bytes) = &self.scanned.kept {
-            return Ok(Box::new(bytes.clone().reader()));
+            return Ok(Box::new(Waits(bytes.clone().reader())));
         }
         if self.scanned.packed.is_none() {
             match &self.scanned.held {
@@ -173,11 +173,11 @@ impl Streamed {
                 let failed = |cause| failure(&self.stream.path, *packing, cause);
                 let decoder =
                     Decoder::open(file.reopen()?, *packing, marks, self.offset).map_err(failed)?;
-                Ok(Box::new(Unpacking {
+                Ok(Box::new(Waits(Unpacking {
                     decoder: decoder.take(self.length),
                     path: self.stream.path.clone(),
                     packing: *packing,
-                }))
+                })))
             }
             Origin::Gone => Err(Error::CacheDamaged {
                 digest: self.scanned.digest.clone(),
@@ -684,12 +684,12 @@ impl Read for SpoolReader {
     }
 }
 
-fn spooled(file: &Arc<File>, position: u64, length: u64) -> Box<dyn Read + Send> {
+fn spooled(file: &Arc<File>, position: u64, length: u64) -> Box<dyn BlobReader> {
     let reader = SpoolReader {
         file: Arc::clone(file),
         position,
     };
-    Box::new(reader.take(length))
+    Box::new(Waits(reader.take(length)))
 }
 
 /// An entry of a compressed file, read again.

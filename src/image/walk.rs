@@ -8,7 +8,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    io::Read,
     path::Path,
     sync::Arc,
 };
@@ -17,7 +16,8 @@ use bytes::{Buf as _, Bytes};
 use serde::Deserialize;
 
 use super::{
-    Blob, BlobSource, Descriptor, Digest, Error, Image, Layer, Manifest, ManifestFormat,
+    Blob, BlobReader, BlobSource, Descriptor, Digest, Error, Image, Layer, Manifest,
+    ManifestFormat, Waits,
     archive::Archive,
     blob::Memory,
     file::{Extent, InputFile, MAX_DOCUMENT},
@@ -336,8 +336,8 @@ struct Fetched {
 }
 
 impl BlobSource for Fetched {
-    fn open(&self) -> Result<Box<dyn Read + Send>, Error> {
-        Ok(Box::new(self.bytes.clone().reader()))
+    fn open(&self) -> Result<Box<dyn BlobReader>, Error> {
+        Ok(Box::new(Waits(self.bytes.clone().reader())))
     }
 
     fn origin(&self) -> Option<&Origin> {
@@ -1372,9 +1372,9 @@ mod tests {
             Ok(self.bytes("manifest", digest).map(manifest))
         }
 
-        fn open(&self, digest: &Digest, _: u64) -> Result<Box<dyn Read + Send>, Error> {
+        fn open(&self, digest: &Digest, _: u64) -> Result<Box<dyn BlobReader>, Error> {
             let bytes = self.bytes("blob", digest).unwrap_or_default();
-            Ok(Box::new(std::io::Cursor::new(bytes)))
+            Ok(Box::new(Waits(std::io::Cursor::new(bytes))))
         }
 
         fn origin(&self) -> &Origin {

@@ -2,7 +2,7 @@
 
 use std::{
     ops::Range,
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -15,7 +15,7 @@ use url::Url;
 use super::{
     Client, Error,
     auth::{Access, Pass, Renewals},
-    body::{BlobBody, ChunkBody, Meter, Stall, verify},
+    body::{BlobBody, BlobStream, Meter, Stall, verify},
     client::{Call, SAY_WAITING_EVERY, collect_warnings, is_redirect},
     error::{About, code},
     location::location,
@@ -242,7 +242,7 @@ impl Client {
     /// How long the chunks of a blob are; `None` when it is sent as a whole.
     fn chunk(&self, blob: &Blob, session: &Session) -> Option<u64> {
         let wanted = self.inner.uploads.chunk.load(Ordering::Relaxed);
-        let chunk = ChunkBody::length_of(wanted.max(session.chunk_min));
+        let chunk = BlobBody::length_of(wanted.max(session.chunk_min));
         (wanted > 0 && chunk < blob.size).then_some(chunk)
     }
 
@@ -337,14 +337,14 @@ impl Client {
         for _ in 0..MAX_REDIRECTS {
             let sender = self.sender(job, &url, need).await?;
             let meter = Meter::new(blob.size, &job.sent);
-            let (body, _reading) = BlobBody::open(blob, &meter);
+            let (stream, _reading) = BlobStream::open(blob, &meter);
             let request = self
                 .inner
                 .http
                 .put(url.clone())
                 .header(CONTENT_TYPE, "application/octet-stream")
                 .header(CONTENT_LENGTH, blob.size)
-                .body(reqwest::Body::wrap(body));
+                .body(reqwest::Body::wrap(BlobBody::next(&stream, blob.size)));
             let upload = Upload {
                 job,
                 blob,
@@ -389,13 +389,12 @@ impl Client {
             meter: &meter,
         };
         let outcome = Unsent(&meter);
-        let (body, _reading) = BlobBody::open(blob, &meter);
-        let body = Arc::new(Mutex::new(body));
+        let (stream, _reading) = BlobStream::open(blob, &meter);
         let mut at = 0;
         while at < blob.size {
             let end = blob.size.min(at.saturating_add(chunk));
             let sender = self.sender(job, &url, needed_life(end - at)).await?;
-            let body = ChunkBody::next(&body, end - at);
+            let body = BlobBody::next(&stream, end - at);
             let sent = self.send_chunk(&upload, &url, at..end, body, &sender, attempts);
             let response = sent.await?;
             let let_in = self.let_in(&upload, response, &sender, renewals);
@@ -428,7 +427,7 @@ impl Client {
         upload: &Upload<'_>,
         url: &Url,
         bytes: Range<u64>,
-        body: ChunkBody,
+        body: BlobBody,
         sender: &Sender,
         attempts: &Attempts<'_>,
     ) -> Result<Response, Error> {
@@ -873,7 +872,7 @@ mod tests {
     }
 
     impl BlobSource for Source {
-        fn open(&self) -> Result<Box<dyn Read + Send>, image::Error> {
+        fn open(&self) -> Result<Box<dyn image::BlobReader>, image::Error> {
             let bytes = io::Cursor::new(self.bytes.clone());
             let healthy = &self.healthy;
             if healthy
@@ -882,10 +881,12 @@ mod tests {
                 })
                 .is_ok()
             {
-                return Ok(Box::new(bytes));
+                return Ok(Box::new(image::Waits(bytes)));
             }
             let half = Read::take(bytes, self.bytes.len() as u64 / 2);
-            Ok(Box::new(half.chain(Hanging(self.server.clone()))))
+            Ok(Box::new(image::Waits(
+                half.chain(Hanging(self.server.clone())),
+            )))
         }
     }
 

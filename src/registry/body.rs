@@ -1,27 +1,27 @@
-//! The body of an upload: a blob that is read by a thread of its own while the
-//! connection sends, never more than a few pieces in memory.
+//! The body of an upload: a blob that is read while the connection sends, never more
+//! than a few pieces of it in memory.
 
 use std::{
-    io::{self, Read},
+    io,
     pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-        mpsc as blocking,
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use http_body::{Frame, SizeHint};
-use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::{
     Error,
     client::{Patience, lock},
 };
-use crate::image::{self, Blob, Digest};
+use crate::image::{self, Blob, BlobReader, Digest};
 
 /// What an upload is doing, seen from outside.
 pub(super) struct Meter {
@@ -158,101 +158,190 @@ pub(super) enum Stall {
     Source(String),
 }
 
-/// A blob as a body of known length.
-pub(super) struct BlobBody {
-    pieces: mpsc::Receiver<Bytes>,
-    left: u64,
+/// The bytes of a blob, in the order of the file, for one body or for several of which each goes
+/// on where the one before it ended, so that nothing is read twice and nothing is kept.
+///
+/// What the system has in memory is read by whoever sends it: handing it from a thread
+/// to another costs as much as encrypting it. Everything else is read by a thread
+/// that may wait, while what was read before is sent.
+pub(super) struct BlobStream {
+    supply: Supply,
+    /// Whether the last piece did not have to be waited for.
+    flows: bool,
+    buffers: Arc<Buffers>,
     meter: Arc<Meter>,
 }
 
-impl BlobBody {
-    /// Begins to read, for as long as the second value lives. Must be called in
-    /// a runtime.
-    pub(super) fn open(blob: &Blob, meter: &Arc<Meter>) -> (Self, Reading) {
-        let (sender, pieces) = mpsc::channel(PIECES);
-        let (home, free) = blocking::channel();
-        for _ in 0..PIECES {
-            // The receiver is right here.
-            let _ = home.send(Some(Vec::new()));
-        }
-        let reading = Reading(home.clone());
-        let (blob, failed) = (blob.clone(), meter.clone());
-        let left = blob.size;
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = read(&blob, &failed, &sender, &home, &free) {
-                *lock(&failed.failure) = Some(error);
-            }
-            // The sender goes only now, so that whoever sees the end sees why.
-            drop(sender);
-        });
-        let body = Self {
-            pieces,
-            left,
+/// Where the source of a stream is.
+enum Supply {
+    Here(Source),
+    /// In a thread that reads.
+    Away(JoinHandle<Result<(Source, Piece), Error>>),
+    /// It failed.
+    Gone,
+}
+
+impl BlobStream {
+    /// A stream that is given for as long as the second value lives. Nothing is read yet.
+    pub(super) fn open(blob: &Blob, meter: &Arc<Meter>) -> (Arc<Mutex<Self>>, Reading) {
+        let buffers = Arc::new(Buffers::default());
+        let source = Source {
+            blob: blob.clone(),
+            reader: None,
+            left: blob.size,
+            meter: meter.clone(),
+            buffers: buffers.clone(),
+        };
+        let stream = Self {
+            supply: Supply::Here(source),
+            flows: false,
+            buffers: buffers.clone(),
             meter: meter.clone(),
         };
-        (body, reading)
+        (Arc::new(Mutex::new(stream)), Reading(buffers))
+    }
+
+    /// The next piece, when there is one.
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Piece>> {
+        // Before anything is looked at that whoever wakes us may change.
+        self.buffers.waker.register(context.waker());
+        loop {
+            if self.buffers.is_stopped() {
+                return Poll::Ready(Err(io::Error::other("nobody wants the blob any more")));
+            }
+            match std::mem::replace(&mut self.supply, Supply::Gone) {
+                Supply::Gone => {
+                    return Poll::Ready(Err(io::Error::other("the source of the blob failed")));
+                }
+                Supply::Away(mut trip) => match Pin::new(&mut trip).poll(context) {
+                    Poll::Pending => {
+                        self.supply = Supply::Away(trip);
+                        self.meter.starve();
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Ok(Ok((source, piece)))) => {
+                        self.supply = Supply::Here(source);
+                        return Poll::Ready(Ok(piece));
+                    }
+                    Poll::Ready(Ok(Err(error))) => *lock(&self.meter.failure) = Some(error),
+                    // The thread panicked, or there is no runtime any more.
+                    Poll::Ready(Err(_)) => {}
+                },
+                Supply::Here(mut source) => {
+                    // A piece that is sent before the next one is read is still in the cache.
+                    let held = self.meter.held.load(Ordering::SeqCst);
+                    let buffer = match held < if self.flows { 1 } else { PIECES } {
+                        true => self.buffers.take(source.left),
+                        false => None,
+                    };
+                    let Some(mut buffer) = buffer else {
+                        self.supply = Supply::Here(source);
+                        return Poll::Pending;
+                    };
+                    let filled = source.fill_at_once(&mut buffer);
+                    self.flows = filled == buffer.len();
+                    if self.flows {
+                        let piece = source.piece(buffer);
+                        self.supply = Supply::Here(source);
+                        return Poll::Ready(Ok(piece));
+                    }
+                    let trip = move || source.fill(buffer, filled);
+                    self.supply = Supply::Away(tokio::task::spawn_blocking(trip));
+                }
+            }
+        }
     }
 }
 
-/// A part of a blob as a body of known length. What is read goes on where the part
-/// before it ended, so that nothing is read twice and nothing is kept.
-pub(super) struct ChunkBody {
-    blob: Arc<Mutex<BlobBody>>,
+/// The source of a blob while it is read.
+struct Source {
+    blob: Blob,
+    /// Opened by the first thread that reads.
+    reader: Option<Box<dyn BlobReader>>,
+    /// Bytes to come.
+    left: u64,
+    meter: Arc<Meter>,
+    buffers: Arc<Buffers>,
+}
+
+impl Source {
+    /// Fills a buffer with what does not have to be waited for; gives how much that is. When
+    /// it is not all of it, the rest has to be.
+    fn fill_at_once(&mut self, buffer: &mut [u8]) -> usize {
+        match &mut self.reader {
+            // The last piece comes with checks.
+            Some(reader) if self.left > buffer.len() as u64 => {
+                let filled = reader.read_at_once(buffer);
+                self.left -= filled as u64;
+                filled
+            }
+            _ => 0,
+        }
+    }
+
+    /// Fills a buffer up, from where it is filled to. Blocking.
+    fn fill(mut self, mut buffer: Vec<u8>, mut filled: usize) -> Result<(Self, Piece), Error> {
+        let blob = &self.blob;
+        let reader = match &mut self.reader {
+            Some(reader) => reader,
+            None => self.reader.insert(open(blob)?),
+        };
+        while filled < buffer.len() {
+            match reader.read(&mut buffer[filled..]) {
+                Ok(0) => {
+                    return Err(changed(
+                        blob,
+                        format!(
+                            "it ends after {} of {} bytes",
+                            blob.size - self.left,
+                            blob.size
+                        ),
+                    ));
+                }
+                Ok(count) => {
+                    filled += count;
+                    self.left -= count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(unreadable(&blob.digest, error)),
+            }
+        }
+        // Before the last piece goes: after it the upload is complete.
+        if self.left == 0 {
+            expect_end(blob, &mut **reader)?;
+        }
+        let piece = self.piece(buffer);
+        Ok((self, piece))
+    }
+
+    fn piece(&self, bytes: Vec<u8>) -> Piece {
+        self.meter.held.fetch_add(1, Ordering::SeqCst);
+        Piece {
+            bytes,
+            meter: self.meter.clone(),
+            home: self.buffers.clone(),
+        }
+    }
+}
+
+/// A blob, or the next part of it, as a body of known length.
+pub(super) struct BlobBody {
+    stream: Arc<Mutex<BlobStream>>,
     left: u64,
 }
 
-impl ChunkBody {
+impl BlobBody {
     /// The next `length` bytes: a whole number of pieces, unless they are the last.
-    pub(super) fn next(blob: &Arc<Mutex<BlobBody>>, length: u64) -> Self {
+    pub(super) fn next(stream: &Arc<Mutex<BlobStream>>, length: u64) -> Self {
         Self {
-            blob: blob.clone(),
+            stream: stream.clone(),
             left: length,
         }
     }
 
-    /// The smallest length of a chunk that is at least so long.
+    /// The smallest length of a part that is at least so long.
     pub(super) fn length_of(wanted: u64) -> u64 {
         wanted.div_ceil(PIECE as u64).saturating_mul(PIECE as u64)
-    }
-}
-
-impl http_body::Body for ChunkBody {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if self.left == 0 {
-            return Poll::Ready(None);
-        }
-        let frame = Pin::new(&mut *lock(&self.blob)).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &frame
-            && let Some(piece) = frame.data_ref()
-        {
-            self.left = self.left.saturating_sub(piece.len() as u64);
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
-    }
-}
-
-/// Keeps a reader at work. The connection of a dropped request does not: it
-/// first sends what it has taken, which a stuck peer can draw out.
-pub(super) struct Reading(blocking::Sender<Option<Vec<u8>>>);
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        // The reader may have come to its end.
-        let _ = self.0.send(None);
     }
 }
 
@@ -267,20 +356,12 @@ impl http_body::Body for BlobBody {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        match self.pieces.poll_recv(context) {
-            Poll::Ready(Some(piece)) => {
-                self.left = self.left.saturating_sub(piece.len() as u64);
-                self.meter.took(piece.len());
-                Poll::Ready(Some(Ok(Frame::data(piece))))
-            }
-            Poll::Ready(None) => {
-                Poll::Ready(Some(Err(io::Error::other("the source of the blob failed"))))
-            }
-            Poll::Pending => {
-                self.meter.starve();
-                Poll::Pending
-            }
-        }
+        let piece = ready!(lock(&self.stream).poll_piece(context));
+        Poll::Ready(Some(piece.map(|piece| {
+            self.left = self.left.saturating_sub(piece.bytes.len() as u64);
+            piece.meter.took(piece.bytes.len());
+            Frame::data(Bytes::from_owner(piece))
+        })))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -292,66 +373,55 @@ impl http_body::Body for BlobBody {
     }
 }
 
+/// Keeps a stream going. The connection of a dropped request does not end by itself: it
+/// would go on to send, which a stuck peer can draw out.
+pub(super) struct Reading(Arc<Buffers>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.stopped.store(true, Ordering::SeqCst);
+        self.0.waker.wake();
+    }
+}
+
 /// Bytes of a piece. Larger ones cost more processor time, since they fall out
 /// of the cache between reading, encrypting and sending.
 const PIECE: usize = 64 << 10;
 /// Pieces of one upload in memory at a time.
 const PIECES: usize = 4;
 
-/// Reads a blob to the end, into buffers that come back when they are sent.
-/// Ends early, without an error, when nobody wants the pieces any more.
-fn read(
-    blob: &Blob,
-    meter: &Arc<Meter>,
-    sender: &mpsc::Sender<Bytes>,
-    home: &blocking::Sender<Option<Vec<u8>>>,
-    free: &blocking::Receiver<Option<Vec<u8>>>,
-) -> Result<(), Error> {
-    if blob.size == 0 {
-        return Ok(());
-    }
-    let mut source = open(blob)?;
-    let mut left = blob.size;
-    while left > 0 {
-        let Ok(Some(mut buffer)) = free.recv() else {
-            return Ok(());
-        };
-        let want = PIECE.min(usize::try_from(left).unwrap_or(PIECE));
-        buffer.resize(want, 0);
-        let mut have = 0;
-        while have < want {
-            match source.read(&mut buffer[have..]) {
-                Ok(0) => {
-                    return Err(changed(
-                        blob,
-                        format!(
-                            "it ends after {} of {} bytes",
-                            blob.size - left + have as u64,
-                            blob.size
-                        ),
-                    ));
-                }
-                Ok(count) => have += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(unreadable(&blob.digest, error)),
+/// The buffers of a stream, as many as its pieces.
+#[derive(Default)]
+struct Buffers {
+    /// Free ones, and how many there are in all.
+    free: Mutex<(Vec<Vec<u8>>, usize)>,
+    /// Who waits for one.
+    waker: AtomicWaker,
+    /// Whether nobody wants the blob any more.
+    stopped: AtomicBool,
+}
+
+impl Buffers {
+    /// A buffer for the next piece, when so many bytes are left.
+    fn take(&self, left: u64) -> Option<Vec<u8>> {
+        let wanted = PIECE.min(usize::try_from(left).unwrap_or(PIECE));
+        let mut free = lock(&self.free);
+        let (free, made) = &mut *free;
+        let mut buffer = match free.pop() {
+            Some(buffer) => buffer,
+            None if *made < PIECES => {
+                *made += 1;
+                vec![0; wanted]
             }
-        }
-        left -= have as u64;
-        // Before the last piece goes: after it the upload is complete.
-        if left == 0 {
-            expect_end(blob, &mut source)?;
-        }
-        meter.held.fetch_add(1, Ordering::Relaxed);
-        let piece = Piece {
-            buffer,
-            home: home.clone(),
-            meter: meter.clone(),
+            None => return None,
         };
-        if sender.blocking_send(Bytes::from_owner(piece)).is_err() {
-            return Ok(());
-        }
+        buffer.resize(wanted, 0);
+        Some(buffer)
     }
-    Ok(())
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
 }
 
 /// Reads a blob once more to see whether it still has its digest. The meter
@@ -393,13 +463,13 @@ pub(super) fn verify(blob: &Blob, meter: &Meter, stopped: impl Fn() -> bool) -> 
     ))
 }
 
-fn open(blob: &Blob) -> Result<Box<dyn Read + Send>, Error> {
+fn open(blob: &Blob) -> Result<Box<dyn BlobReader>, Error> {
     blob.source
         .open()
         .map_err(|source| Error::from((blob.digest.clone(), source)))
 }
 
-fn expect_end(blob: &Blob, source: &mut dyn Read) -> Result<(), Error> {
+fn expect_end(blob: &Blob, source: &mut dyn BlobReader) -> Result<(), Error> {
     loop {
         match source.read(&mut [0]) {
             Ok(0) => return Ok(()),
@@ -433,47 +503,50 @@ fn unreadable(digest: &Digest, error: io::Error) -> Error {
     }
 }
 
-/// A filled buffer that goes back to its pool when it is sent.
+/// Bytes of a blob. Their buffer goes back when they are sent.
 struct Piece {
-    buffer: Vec<u8>,
-    home: blocking::Sender<Option<Vec<u8>>>,
+    bytes: Vec<u8>,
     meter: Arc<Meter>,
+    home: Arc<Buffers>,
 }
 
 impl AsRef<[u8]> for Piece {
     fn as_ref(&self) -> &[u8] {
-        &self.buffer
+        &self.bytes
     }
 }
 
 impl Drop for Piece {
     fn drop(&mut self) {
+        let buffer = std::mem::take(&mut self.bytes);
+        lock(&self.home.free).0.push(buffer);
         self.meter.moves();
-        self.meter.held.fetch_sub(1, Ordering::Relaxed);
-        // The reader may have ended.
-        let _ = self.home.send(Some(std::mem::take(&mut self.buffer)));
+        self.meter.held.fetch_sub(1, Ordering::SeqCst);
+        self.home.waker.wake();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
+    use std::io::Read;
+
     use http_body_util::BodyExt;
 
     use super::*;
-    use crate::image::BlobSource;
+    use crate::image::{BlobSource, Waits};
 
     /// Gives bytes, and fails at the end if told to.
     #[derive(Clone, Debug)]
     struct Bits(Vec<u8>, Option<&'static str>);
 
     impl BlobSource for Bits {
-        fn open(&self) -> Result<Box<dyn Read + Send>, image::Error> {
+        fn open(&self) -> Result<Box<dyn BlobReader>, image::Error> {
             let end: Box<dyn Read + Send> = match self.1 {
                 None => Box::new(io::empty()),
                 Some(text) => Box::new(Broken(text)),
             };
-            Ok(Box::new(io::Cursor::new(self.0.clone()).chain(end)))
+            Ok(Box::new(Waits(io::Cursor::new(self.0.clone()).chain(end))))
         }
     }
 
@@ -499,7 +572,8 @@ mod tests {
     async fn send(blob: &Blob) -> (Option<Vec<u8>>, Option<String>, u64) {
         let total = Arc::new(AtomicU64::new(0));
         let meter = Meter::new(blob.size, &total);
-        let (mut body, _reading) = BlobBody::open(blob, &meter);
+        let (stream, _reading) = BlobStream::open(blob, &meter);
+        let mut body = BlobBody::next(&stream, blob.size);
         let mut sent = Some(Vec::new());
         // Pieces are let go one by one, as a connection does: they are few.
         while let Some(frame) = body.frame().await {
@@ -527,6 +601,112 @@ mod tests {
         let (sent, failure, count) = send(&blob(&bytes, size, None)).await;
         assert_eq!((sent, failure, count), (Some(bytes), None, size));
         assert_eq!(send(&blob(b"", 0, None)).await, (Some(vec![]), None, 0));
+    }
+
+    /// Has something in memory as often as its list says, and counts who waits for the rest.
+    #[derive(Debug)]
+    struct Cached {
+        bytes: Vec<u8>,
+        at_once: Vec<usize>,
+        waits: Arc<AtomicUsize>,
+    }
+
+    struct CachedReader(
+        io::Cursor<Vec<u8>>,
+        std::vec::IntoIter<usize>,
+        Arc<AtomicUsize>,
+    );
+
+    impl BlobSource for Cached {
+        fn open(&self) -> Result<Box<dyn BlobReader>, image::Error> {
+            let at_once = self.at_once.clone().into_iter();
+            let bytes = io::Cursor::new(self.bytes.clone());
+            Ok(Box::new(CachedReader(bytes, at_once, self.waits.clone())))
+        }
+    }
+
+    impl Read for CachedReader {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.2.fetch_add(1, Ordering::SeqCst);
+            self.0.read(buffer)
+        }
+    }
+
+    impl BlobReader for CachedReader {
+        fn read_at_once(&mut self, buffer: &mut [u8]) -> usize {
+            let most = self.1.next().unwrap_or(0).min(buffer.len());
+            self.0.read(&mut buffer[..most]).unwrap_or(0)
+        }
+    }
+
+    /// What is in memory is taken from there, as much as there is of it, and threads wait for the rest
+    /// only; what arrives is the same, in pieces that chunks can be made of.
+    #[tokio::test]
+    async fn what_is_in_memory_is_not_waited_for() {
+        let bytes: Vec<u8> = (0..PIECE * 5 + 17).map(|i| (i % 251) as u8).collect();
+        let mut waited = Vec::new();
+        for at_once in [
+            vec![],
+            vec![PIECE; 10],
+            vec![PIECE, 0, PIECE, 5, PIECE],
+            vec![1; 10],
+        ] {
+            let waits = Arc::new(AtomicUsize::new(0));
+            let blob = Blob {
+                digest: Digest::of(&bytes),
+                size: bytes.len() as u64,
+                source: Arc::new(Cached {
+                    bytes: bytes.clone(),
+                    at_once,
+                    waits: waits.clone(),
+                }),
+            };
+            let meter = Meter::new(blob.size, &Arc::default());
+            let (stream, _reading) = BlobStream::open(&blob, &meter);
+            let mut sent = Vec::new();
+            for length in [2 * PIECE as u64, blob.size - 2 * PIECE as u64] {
+                let mut body = BlobBody::next(&stream, length);
+                let before = sent.len();
+                while let Some(frame) = body.frame().await {
+                    sent.extend(frame.unwrap().into_data().unwrap());
+                }
+                assert_eq!((sent.len() - before) as u64, length);
+            }
+            assert!(sent == bytes);
+            assert_eq!(meter.held.load(Ordering::SeqCst), 0);
+            waited.push(waits.load(Ordering::SeqCst));
+        }
+        // The first piece, the last one, and the end are always waited for.
+        assert_eq!(waited, [7, 3, 5, 7]);
+    }
+
+    /// A piece in memory is read when the one before it was let go, and not before.
+    #[tokio::test]
+    async fn one_piece_at_a_time() {
+        let bytes = vec![7; PIECE * 4];
+        let blob = Blob {
+            digest: Digest::of(&bytes),
+            size: bytes.len() as u64,
+            source: Arc::new(Cached {
+                bytes,
+                at_once: vec![PIECE; 4],
+                waits: Arc::default(),
+            }),
+        };
+        let meter = Meter::new(blob.size, &Arc::default());
+        let (stream, reading) = BlobStream::open(&blob, &meter);
+        let mut body = BlobBody::next(&stream, blob.size);
+        let first = body.frame().await;
+        let second = body.frame().await;
+        assert!(matches!(&second, Some(Ok(_))), "{second:?}");
+        let mut third = std::pin::pin!(body.frame());
+        assert!(futures_util::poll!(third.as_mut()).is_pending());
+        assert_eq!(meter.waits().0, Wait::Peer);
+        drop((first, second));
+        assert!(matches!(third.await, Some(Ok(_))));
+        // Nobody wants it any more: what waits is woken.
+        drop(reading);
+        assert!(matches!(body.frame().await, Some(Err(_))));
     }
 
     /// A source that is shorter, longer or broken ends the upload before its

@@ -26,7 +26,7 @@ use super::{
     retry::Attempts,
 };
 use crate::{
-    image::{self, Digest, ImageName, Origin, Remote, RemoteManifest},
+    image::{self, BlobReader, Digest, ImageName, Origin, Remote, RemoteManifest, Waits},
     transport::is_certificate_error,
 };
 
@@ -216,8 +216,8 @@ impl Remote for Pull {
         Ok(self.wait(self.find(digest))?.map(Into::into))
     }
 
-    fn open(&self, digest: &Digest, size: u64) -> Result<Box<dyn Read + Send>, image::Error> {
-        Ok(Box::new(BlobReader {
+    fn open(&self, digest: &Digest, size: u64) -> Result<Box<dyn BlobReader>, image::Error> {
+        Ok(Box::new(Waits(PulledBlob {
             pull: self.clone(),
             access: Access::pull(self.name.repository()),
             operation: format!("reading of blob {digest}"),
@@ -229,7 +229,7 @@ impl Remote for Pull {
             piece: Bytes::new(),
             in_vain: 0,
             last_cut: 0,
-        }))
+        })))
     }
 
     fn origin(&self) -> &Origin {
@@ -248,7 +248,7 @@ impl From<ManifestContent> for RemoteManifest {
 }
 
 /// Reads a blob, and goes on where it was when the connection is cut.
-struct BlobReader {
+struct PulledBlob {
     pull: Pull,
     access: Access,
     operation: String,
@@ -266,7 +266,7 @@ struct BlobReader {
     last_cut: u64,
 }
 
-impl Read for BlobReader {
+impl Read for PulledBlob {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.piece.is_empty() && self.position < self.size {
             let pull = self.pull.clone();
@@ -278,7 +278,7 @@ impl Read for BlobReader {
     }
 }
 
-impl BlobReader {
+impl PulledBlob {
     /// The next bytes; there are some.
     async fn next(&mut self) -> Result<Bytes, Error> {
         let client = self.pull.client.clone();

@@ -878,8 +878,8 @@ mod tests {
     struct Nothing;
 
     impl crate::image::BlobSource for Nothing {
-        fn open(&self) -> Result<Box<dyn std::io::Read + Send>, crate::image::Error> {
-            Ok(Box::new(std::io::empty()))
+        fn open(&self) -> Result<Box<dyn crate::image::BlobReader>, crate::image::Error> {
+            Ok(Box::new(crate::image::Waits(std::io::empty())))
         }
     }
 }

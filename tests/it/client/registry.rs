@@ -41,8 +41,8 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 struct Bytes(Vec<u8>);
 
 impl BlobSource for Bytes {
-    fn open(&self) -> Result<Box<dyn Read + Send>, image::Error> {
-        Ok(Box::new(std::io::Cursor::new(self.0.clone())))
+    fn open(&self) -> Result<Box<dyn image::BlobReader>, image::Error> {
+        Ok(Box::new(image::Waits(std::io::Cursor::new(self.0.clone()))))
     }
 }
 
@@ -1078,9 +1078,9 @@ async fn stop_ends_the_reading_of_a_source() -> anyhow::Result<()> {
     struct Endless(Arc<AtomicUsize>);
     struct Reader(Arc<AtomicUsize>);
     impl BlobSource for Endless {
-        fn open(&self) -> Result<Box<dyn Read + Send>, image::Error> {
+        fn open(&self) -> Result<Box<dyn image::BlobReader>, image::Error> {
             self.0.fetch_add(1, Ordering::SeqCst);
-            Ok(Box::new(Reader(self.0.clone())))
+            Ok(Box::new(image::Waits(Reader(self.0.clone()))))
         }
     }
     impl Read for Reader {

@@ -4,7 +4,7 @@ use expect_test::expect;
 use ocir::image::{BlobSource, Digest};
 
 use super::{
-    Act, Arc, Client, Error, Fake, Read, SignIn, assert_pushed, check, client, image, layer, push,
+    Act, Arc, Client, Error, Fake, SignIn, assert_pushed, check, client, image, layer, push,
 };
 
 const MIB: usize = 1 << 20;
@@ -138,12 +138,14 @@ async fn sources_explain_themselves() -> anyhow::Result<()> {
     struct Damaged(std::sync::atomic::AtomicBool, bool, Digest);
 
     impl BlobSource for Damaged {
-        fn open(&self) -> Result<Box<dyn Read + Send>, super::image::Error> {
+        fn open(&self) -> Result<Box<dyn super::image::BlobReader>, super::image::Error> {
             let seed = match self.0.load(super::Ordering::SeqCst) {
                 true => 1,
                 false => 2,
             };
-            Ok(Box::new(std::io::Cursor::new(layer(1_000, seed))))
+            Ok(Box::new(super::image::Waits(std::io::Cursor::new(layer(
+                1_000, seed,
+            )))))
         }
         fn verify(&self) -> Result<(), super::image::Error> {
             self.0.store(self.1, super::Ordering::SeqCst);

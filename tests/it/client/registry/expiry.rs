@@ -66,7 +66,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 struct Slow(Vec<u8>, Duration);
 
 impl BlobSource for Slow {
-    fn open(&self) -> Result<Box<dyn Read + Send>, super::image::Error> {
+    fn open(&self) -> Result<Box<dyn super::image::BlobReader>, super::image::Error> {
         struct Reader(std::io::Cursor<Vec<u8>>, Duration);
         impl Read for Reader {
             fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
@@ -75,10 +75,10 @@ impl BlobSource for Slow {
                 self.0.read(&mut buffer[..piece])
             }
         }
-        Ok(Box::new(Reader(
+        Ok(Box::new(super::image::Waits(Reader(
             std::io::Cursor::new(self.0.clone()),
             self.1,
-        )))
+        ))))
     }
 }
 

@@ -1,7 +1,6 @@
 //! What the log says of a push: what is waited for, how long, and how far it is.
 
 use std::{
-    io::Read,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -92,9 +91,11 @@ async fn long_waits_are_seen() -> anyhow::Result<()> {
     #[derive(Debug)]
     struct Slow;
     impl BlobSource for Slow {
-        fn open(&self) -> Result<Box<dyn Read + Send>, super::image::Error> {
+        fn open(&self) -> Result<Box<dyn super::image::BlobReader>, super::image::Error> {
             std::thread::sleep(Duration::from_millis(7_000));
-            Ok(Box::new(std::io::Cursor::new(layer(2_000, 9))))
+            Ok(Box::new(super::image::Waits(std::io::Cursor::new(layer(
+                2_000, 9,
+            )))))
         }
     }
 

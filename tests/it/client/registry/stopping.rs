@@ -85,16 +85,21 @@ impl Dead {
 }
 
 impl BlobSource for Dead {
-    fn open(&self) -> Result<Box<dyn Read + Send>, image::Error> {
+    fn open(&self) -> Result<Box<dyn image::BlobReader>, image::Error> {
         let left = self
             .healthy
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
                 left.checked_sub(1)
             });
         if left.is_ok() {
-            return Ok(Box::new(std::io::Cursor::new(self.bytes.clone())));
+            return Ok(Box::new(image::Waits(std::io::Cursor::new(
+                self.bytes.clone(),
+            ))));
         }
-        Ok(Box::new(Hanging(self.server.clone(), self.readers.clone())))
+        Ok(Box::new(image::Waits(Hanging(
+            self.server.clone(),
+            self.readers.clone(),
+        ))))
     }
 }
 

@@ -119,22 +119,33 @@ pub(super) fn load(work: &Work<'_>, name: &str) -> Result<Image, Error> {
     let id = connection.image_id(name)?;
     let key = format!("docker-daemon\n{address}\n{id}");
     let _turn = work.loader.turns().take(&key, work.stop)?;
-    let archive = match stream::remembered(work, &key) {
-        Some(archive) => archive,
-        None => {
-            let request = format!("/images/{}/get", escaped(&tagged(name, &id)));
-            let mut answer = connection.get(&request, FIRST_BYTE)?;
-            if answer.status != 200 {
-                return Err(connection.refused(name, &mut answer));
+    if let Some(archive) = stream::remembered(work, &key) {
+        match docker::load(work, &archive, None) {
+            // Of the same image a daemon may have had less then: platforms that were pulled
+            // since, or layers.
+            Err(error) if error.is_incomplete() => {
+                tracing::debug!(reason = %error, "Reading an image from the daemon again");
             }
-            let mut body = Named {
-                body: answer.body,
-                connection: &connection,
-            };
-            stream::open_stream(work, Some(&key), Path::new(work.shown), &mut body)?
+            loaded => return loaded,
         }
+    }
+    let request = format!("/images/{}/get", escaped(&tagged(name, &id)));
+    let mut answer = connection.get(&request, FIRST_BYTE)?;
+    if answer.status != 200 {
+        return Err(connection.refused(name, &mut answer));
+    }
+    let mut body = Named {
+        body: answer.body,
+        connection: &connection,
     };
-    docker::load(work, &archive, None)
+    let archive = stream::open_stream(work, Some(&key), Path::new(work.shown), &mut body)?;
+    docker::load(work, &archive, None).map_err(|error| match error {
+        Error::MissingEntry { entry, .. } if entry != docker::LIST => {
+            connection.incomplete(name, &entry)
+        }
+        Error::MissingBlob { digest, .. } => connection.incomplete(name, digest.as_str()),
+        error => error,
+    })
 }
 
 /// The name of one image. A daemon shows the image with the tag `latest` for a name without a
@@ -243,6 +254,14 @@ impl Connection<'_> {
             problem: problem.into(),
             is_missing: false,
         }
+    }
+
+    /// The image came without something that belongs to it: a daemon that keeps images with
+    /// containerd does not fetch layers that it has unpacked from another image.
+    fn incomplete(&self, name: &str, lacks: &str) -> Error {
+        self.failed(format!(
+            "gives the image {name:?} without {lacks:?}, so it does not have all of it; write docker:// and the name in the registry it was pulled from, or remove it and all images with the same layers, and pull it again"
+        ))
     }
 
     fn image_id(&self, name: &str) -> Result<String, Error> {
@@ -617,11 +636,12 @@ mod tests {
 
     use expect_test::expect;
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
     use crate::image::{
-        Cache, LoadOptions, Loader, Source,
-        testing::{chain, check, docker_archive, gzip, layer},
+        Cache, Digest, LoadOptions, Loader, Source,
+        testing::{Layout, OCI_GZIP, chain, check, docker_archive, gzip, layer},
     };
 
     /// A daemon that answers requests with fixed bytes.
@@ -792,6 +812,76 @@ mod tests {
                 requests.map(|it| format!("GET /images/{} HTTP/1.1", it.replace('@', "%40")));
             assert_eq!(fake.requests(), requests);
         }
+        Ok(())
+    }
+
+    /// Docker with containerd's store has as much of an image as was pulled. What was not there is
+    /// looked for again, though the image's id is the same; and who has to pull it is told.
+    #[test]
+    fn images_that_are_not_all_there() -> anyhow::Result<()> {
+        let mut layout = Layout::new()?;
+        let mut children = Vec::new();
+        for architecture in ["amd64", "arm64"] {
+            let bytes = gzip(&layer(architecture, architecture.as_bytes()));
+            let blob = layout.blob(OCI_GZIP, &bytes)?;
+            let mut child = layout.image(&[blob])?;
+            child["platform"] = json!({"os": "linux", "architecture": architecture});
+            children.push(child);
+        }
+        let index = layout.index(&children)?;
+        layout.add(index, None)?;
+        let config = Digest::of(br#"{"os":"linux"}"#);
+        let amd = Digest::of(&gzip(&layer("amd64", b"amd64")));
+        let saved = |layout: &Layout| {
+            let entry = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
+            let list = json!([{"Config": entry(&config), "Layers": [entry(&amd)]}]);
+            anyhow::Ok(layout.archive()?.json("manifest.json", &list).bytes())
+        };
+        let whole = saved(&layout)?;
+        let arm = children[1]["digest"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        std::fs::remove_file(layout.blob_path(&arm))?;
+        let one = saved(&layout)?;
+        std::fs::remove_file(layout.blob_path(amd.as_str()))?;
+        let no_layer = saved(&layout)?;
+        std::fs::remove_file(layout.blob_path(config.as_str()))?;
+        let nothing = saved(&layout)?;
+
+        let has = Arc::new(Mutex::new(nothing));
+        let shown = Arc::clone(&has);
+        let fake = Fake::start(move |request| match request.contains("/json ") {
+            true => docker("GET /images/team/web:1.0/json HTTP/1.1"),
+            false => plain("200 OK", &shown.lock().expect("nobody panics")),
+        })?;
+        let directory = tempfile::tempdir()?;
+        let mut options = fake.options();
+        options.cache = Some(Cache::new(directory.path(), 1 << 30));
+        let socket = fake.directory.path();
+        let error = |options: &LoadOptions| {
+            let error = load(options).expect_err("something is missing");
+            chain(&error, socket)
+        };
+        let mut errors = Vec::new();
+        errors.push(error(&options));
+        *has.lock().expect("nobody panics") = no_layer;
+        options.platforms = vec!["linux/amd64".parse()?];
+        errors.push(error(&options));
+        *has.lock().expect("nobody panics") = one;
+        check(&load(&options)?)?;
+        options.platforms.clear();
+        errors.push(error(&options));
+        *has.lock().expect("nobody panics") = whole;
+        check(&load(&options)?)?;
+        fake.requests();
+        check(&load(&options)?)?;
+        assert_eq!(fake.requests().len(), 1, "it is remembered now");
+        expect![[r#"
+            unix://DIR/docker.sock gives the image "team/web:1.0" without "blobs/sha256/5809269daf2d55e988b09feecc13180c284754e4d2376d0f7297ab7c6a90b358", so it does not have all of it; write docker:// and the name in the registry it was pulled from, or remove it and all images with the same layers, and pull it again
+            unix://DIR/docker.sock gives the image "team/web:1.0" without "sha256:ad7520ddefcb28bab4f916ab05c171fa68f6a0d8f8e7571728900ca4b4c6ad36", so it does not have all of it; write docker:// and the name in the registry it was pulled from, or remove it and all images with the same layers, and pull it again
+            "docker-daemon:team/web:1.0" holds an index of several platforms, but not the images for linux/arm64 (it has linux/amd64); fetch them, too, for example with docker pull --platform, or choose from what is there, which changes the digest:
+                platforms = ["linux/amd64"]"#]].assert_eq(&errors.join("\n"));
         Ok(())
     }
 

@@ -112,13 +112,14 @@ pub enum Error {
     },
     /// An index names images that are not in the source.
     #[error(
-        "{file:?} holds an index of several platforms, but not the images for {missing} (it has {present}); fetch them all before saving, or save one platform only, for example:\n    docker save --platform {example} --output FILE IMAGE"
+        "{file:?} holds an index of several platforms, but not the images for {missing} (it has {present}); fetch them, too, for example with docker pull --platform{choice}"
     )]
     MissingPlatforms {
         file: PathBuf,
         missing: String,
         present: String,
-        example: String,
+        /// What else can be done.
+        choice: String,
     },
     /// The source holds no image at all.
     #[error("{file:?} holds no image")]
@@ -238,6 +239,14 @@ impl Error {
             Self::Daemon { is_missing, .. } | Self::Remote { is_missing, .. } => *is_missing,
             _ => false,
         }
+    }
+
+    /// Whether something is missing that belongs to an image which is there otherwise.
+    pub(super) fn is_incomplete(&self) -> bool {
+        matches!(
+            self,
+            Self::MissingBlob { .. } | Self::MissingEntry { .. } | Self::MissingPlatforms { .. }
+        )
     }
 
     /// The error inside an [`std::io::Error`], or one around it.

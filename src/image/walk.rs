@@ -659,11 +659,21 @@ impl Walk<'_> {
             missing.retain(is_platform);
             present.retain(is_platform);
         }
-        let example = present.iter().find(|name| is_platform(name));
+        let choice: Vec<String> = present
+            .iter()
+            .filter(|name| is_platform(name))
+            .map(|name| format!("{name:?}"))
+            .collect();
         Err(Error::MissingPlatforms {
             file: self.store.path().to_owned(),
             missing: missing.join(", "),
-            example: example.map_or("linux/amd64", String::as_str).to_owned(),
+            choice: match choice.as_slice() {
+                [] => String::new(),
+                choice => format!(
+                    ", or choose from what is there, which changes the digest:\n    platforms = [{}]",
+                    choice.join(", ")
+                ),
+            },
             present: if present.is_empty() {
                 "none".to_owned()
             } else {
@@ -1313,8 +1323,8 @@ mod tests {
             layout.index(&children)
         })?;
         expect![[r#"
-            "DIR" holds an index of several platforms, but not the images for linux/arm64/v8, linux/s390x (it has linux/amd64); fetch them all before saving, or save one platform only, for example:
-                docker save --platform linux/amd64 --output FILE IMAGE"#]].assert_eq(&layout.error(None));
+            "DIR" holds an index of several platforms, but not the images for linux/arm64/v8, linux/s390x (it has linux/amd64); fetch them, too, for example with docker pull --platform, or choose from what is there, which changes the digest:
+                platforms = ["linux/amd64"]"#]].assert_eq(&layout.error(None));
         Ok(())
     }
 

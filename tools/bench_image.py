@@ -76,8 +76,8 @@ def debian_missing():
     return None
 
 
-def many(folder, base, count):
-    """A layout of many images whose layers are those of another image and a small one of their own; and their tags."""
+def many(folder, base, count, own_bytes):
+    """A layout of many images whose layers are those of another image and one of their own; and their tags."""
     layout = folder / "shared"
     blobs = layout / "blobs" / "sha256"
     blobs.mkdir(parents=True)
@@ -86,7 +86,7 @@ def many(folder, base, count):
     configuration = json.loads(_path(base.layout, _manifest(base.layout)["config"]["digest"]).read_text())
     manifests = []
     for number in range(count):
-        own, diff_id = _own_layer(blobs, f"app-{number}", 1_000_000)
+        own, diff_id = _own_layer(blobs, f"app-{number}", own_bytes)
         diff_ids = [*configuration["rootfs"]["diff_ids"], diff_id]
         manifests.append({**_image(blobs, [*base.layers, own], diff_ids),
                           "annotations": {"org.opencontainers.image.ref.name": str(number)}})
@@ -300,7 +300,7 @@ def _docker_save(path, layers):
 def _own_layer(blobs, name, size):
     """A layer of bytes that do not compress; its descriptor and diff_id."""
     raw = _tar({name: hashlib.shake_128(name.encode()).digest(size)})
-    return _store(blobs, GZIP_LAYER, gzip.compress(raw, 1, mtime=0)), f"sha256:{hashlib.sha256(raw).hexdigest()}"
+    return _store(blobs, GZIP_LAYER, gzip.compress(raw, 0, mtime=0)), f"sha256:{hashlib.sha256(raw).hexdigest()}"
 
 
 def _tar(files):

@@ -3,8 +3,8 @@
 What is ours is a whole `terraform apply`: Terraform itself, plan, reading, compressing and sending together. What the others do
 is one command. So each figure is given twice: as it is, and less what an apply costs in which our provider has no part (a
 `terraform_data`; that the provider has to be started stays with us). Processor time is the program's with all that it started.
-Where the bytes are all that counts, there is a third: less the same apply when the registry has everything and the state
-nothing. What is left is what the bytes took, whoever asked for them.
+Where the bytes are all that counts, there is a third, in which from both is taken what the same costs when the registry has
+everything (and our state nothing): what is left is what the bytes took. A floor does nothing else, and stays as it is.
 
 Who is compared takes turns: ours, theirs, ours, theirs. A ratio is the median of the ratios of the turns.
 """
@@ -24,10 +24,16 @@ from common import Failure
 MEMORY_LIMIT = 40
 TAGS = ("1", "1.0", "stable")
 
+# Megabytes that each of many images has of its own.
+OWN = (1, 25)
+
 # Who is compared with, as it reads after "of".
 NAMES = {"skopeo cold": "skopeo's push of the first", "floor": "the bytes' floor", "floor with mounts": "that floor with mounts",
          "skopeo copies": "as many skopeo copies",
          **{name: f"{name}'s" for name in ("skopeo", "crane", "oras", "regctl", "docker", "curl")}}
+
+# Who does nothing but send.
+FLOORS = ("curl", "floor", "floor with mounts")
 
 NOTHING = 'resource "terraform_data" "this" {\n  count = %d\n  input = count.index\n}\n'
 
@@ -114,7 +120,7 @@ class Pushes:
                     "latency": self.latency, "many": self.many}
         if set(wanted) & {"layout", "archive", "unchanged", "many"}:
             self.big = bench_image.big(self.bench.kept, self.options.megabytes, self.options.debian, self.bench.say)
-            self.place, kept = place(4 * self.big.raw, self.folder)
+            self.place, kept = place(4 * self.big.raw + self.count * OWN[-1] * 1_000_000, self.folder)
             self.name = f"{self.big.raw / 1e9:.1f} GB"
             self.table.note(f"The big image: {self.big.title}, {len(self.big.layers)} layers, {self.big.raw / 1e6:.0f} MB raw, "
                             f"{self.big.size / 1e6:.0f} MB as gzip. The small one: {self.small.size / 1e6:.1f} MB.")
@@ -166,9 +172,10 @@ class Pushes:
             self._distant(kind, delay / 1000)
 
     def many(self):
-        """Many images with one base in one apply."""
-        self.table.section(f"{self.count} images that share {self.name} of base, docker-registry, plain")
-        self._many()
+        """Many images with one base in one apply: with next to nothing of their own, and with as much as applications have."""
+        for own in OWN:
+            self.table.section(f"{self.count} images that share {self.name} of base, with {own} MB of their own, docker-registry, plain")
+            self._many(own)
 
     # The cases.
 
@@ -176,15 +183,20 @@ class Pushes:
         """To an empty registry, without anything that was kept."""
         # Of a layout nothing has to be read before it is sent.
         sends_only = not small and source.startswith("oci:")
-        there = []
+        there = {}
+
+        def again(name, work):
+            usage = work() if sends_only else None
+            if usage:
+                there.setdefault(name, []).append(usage)
 
         def ours(wrapped=False):
             self._forget()
             with self._registry(kind, tls) as registry:
                 usage = self._apply(registry, source, wrapped=wrapped)
                 usage.stored = registry.stored()
-                if sends_only and not wrapped:
-                    there.append(self._over_again())
+                if not wrapped:
+                    again("ours", self._over_again)
             return usage
 
         def theirs(rival):
@@ -193,6 +205,7 @@ class Pushes:
                 usage = self._push(rival, registry, source)
                 if usage:
                     usage.stored = registry.stored()
+                    again(rival.name, lambda: self._push(rival, registry, source))
             return usage
 
         contenders = {"nothing": self._nothing, "ours": ours}
@@ -353,10 +366,10 @@ class Pushes:
         self.table.row(f"{kind.title}, unchanged: plan, over an empty plan", median(times), "ms", None, times)
         self.table.row("  requests that wait for one another, sign-in included", median(chains), "")
 
-    def _many(self):
-        layout, tags = bench_image.many(self.folder, self.big, self.count)
+    def _many(self, own):
+        layout, tags = bench_image.many(self.folder, self.big, self.count, own * 1_000_000)
         source, configuration = f"oci:{layout}", MANY % self.count
-        there, uploaded, distinct = [], [], len(list((layout / "blobs" / "sha256").iterdir())) - self.count
+        there, uploaded, distinct = {"ours": []}, [], len(list((layout / "blobs" / "sha256").iterdir())) - self.count
 
         def ours(wrapped=False):
             self._forget()
@@ -364,7 +377,7 @@ class Pushes:
                 usage = self._apply(registry, source, configuration=configuration, wrapped=wrapped)
                 uploaded.append(sum(it.stores_blob for it in registry.requests()))
                 if not wrapped:
-                    there.append(self._over_again())
+                    there["ours"].append(self._over_again())
             return usage
 
         def floor(repository):
@@ -384,7 +397,7 @@ class Pushes:
         turns = self._turns(contenders, self.runs)
         # Many commands, and they take long.
         for rival in self.rivals:
-            if rival.name == "skopeo":
+            if rival.name == "skopeo" and own == OWN[0]:
                 turns["skopeo copies"] = [skopeo(rival)] * self.runs
         self.table.row("blobs uploaded, and how many there are", max(uploaded), "", distinct)
         # The floor is the bytes': curl sends each blob once, to one repository, and puts the manifests there. The
@@ -407,37 +420,42 @@ class Pushes:
                     turns[name].append(usage)
         return turns
 
-    def _compare(self, title, turns, limits, unit, processor=True, bytes_limit=None, there=()):
-        """Ours beside each of the others, as it is, less an apply of nothing, and less one for which all was `there`."""
+    def _compare(self, title, turns, limits, unit, processor=True, bytes_limit=None, there=None):
+        """Ours beside each of the others, as it is, less an apply of nothing, and each less what it took when all was `there`."""
         scale = 1000 if unit == "ms" else 1
         ours = turns["ours"]
         wall, work = (median(getattr(it, what) for it in turns["nothing"]) for what in ("seconds", "processor"))
         rest = {name: usages for name, usages in turns.items() if name not in ("nothing", "ours")}
         if not rest:
             self.table.row(title, median(it.seconds for it in ours) * scale, unit, None, [it.seconds * scale for it in ours])
+        there = there or {}
+
+        def idle(who, what):
+            return median([getattr(it, what) for it in there.get(who, ())] or [0])
+
         counting = [rival.name for rival in self.rivals if rival.counts]
         for name, theirs in rest.items():
             wall_limit, work_limit = limits.get(name, (None, None))
             self._ratio(f"{title}: wall, of {NAMES.get(name, name)}", ours, theirs, "seconds", 0, wall_limit, unit)
             self._ratio("  less an apply of nothing", ours, theirs, "seconds", wall, wall_limit, unit)
-            if there:
-                idle = median(it.seconds for it in there)
-                self._ratio("  less the same with nothing to send", ours, theirs, "seconds", idle, wall_limit, unit)
+            bytes_only = "ours" in there and (name in there or name in FLOORS)
+            if bytes_only:
+                self._ratio("  less the same with nothing to send", ours, theirs, "seconds", idle("ours", "seconds"), wall_limit,
+                            unit, idle(name, "seconds"))
             if processor and (name in counting or work_limit):
                 self._ratio("  processor time", ours, theirs, "processor", 0, work_limit, unit)
                 self._ratio("  processor time, less an apply of nothing", ours, theirs, "processor", work, work_limit, unit)
-                if there:
-                    idle = median(it.processor for it in there)
-                    self._ratio("  processor time, less the same with nothing to send", ours, theirs, "processor", idle, work_limit,
-                                unit)
+                if bytes_only:
+                    self._ratio("  processor time, less the same with nothing to send", ours, theirs, "processor",
+                                idle("ours", "processor"), work_limit, unit, idle(name, "processor"))
             if bytes_limit and name == "skopeo":
                 ratio = ours[-1].stored / theirs[-1].stored
                 self.table.row("  bytes that the registry has, of skopeo's", ratio, "×", bytes_limit, (),
                                ([ours[-1].stored / 1e6, theirs[-1].stored / 1e6], "MB"))
 
-    def _ratio(self, title, ours, theirs, what, less, limit, unit):
+    def _ratio(self, title, ours, theirs, what, less, limit, unit, their_less=0):
         scale = 1000 if unit == "ms" else 1
-        ours, theirs = [getattr(it, what) - less for it in ours], [getattr(it, what) for it in theirs]
+        ours, theirs = [getattr(it, what) - less for it in ours], [getattr(it, what) - their_less for it in theirs]
         ratios = [us / them for us, them in zip(ours, theirs)]
         self.table.row(title, median(ratios), "×", limit, ratios, ([median(ours) * scale, median(theirs) * scale], unit))
 

@@ -113,7 +113,7 @@ class Docker(Rival):
         super().__init__(folder)
         self.folder = folder / "docker"
         self.daemon = None
-        # The images that it has, by their source.
+        # The names of the images that it has, by their source.
         self.loaded = {}
 
     def missing(self):
@@ -139,7 +139,10 @@ class Docker(Rival):
         environment = self.environment(registry)
         if source not in self.loaded:
             said = run(["docker", "load", "--quiet", "--input", _source(source)[1]], environment)
-            self.loaded[source] = said.split(":", 1)[1].strip()
+            # Our images have one name, and it may say first which image had it before.
+            name = said.strip().splitlines()[-1].split(":", 1)[1].strip()
+            self.loaded[source] = f"bench-source:{len(self.loaded)}"
+            run(["docker", "tag", name, self.loaded[source]], environment)
         run(["docker", "tag", self.loaded[source], target], environment)
 
     def environment(self, registry):

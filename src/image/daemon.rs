@@ -119,14 +119,21 @@ pub(super) fn load(work: &Work<'_>, name: &str) -> Result<Image, Error> {
     let id = connection.image_id(name)?;
     let key = format!("docker-daemon\n{address}\n{id}");
     let _turn = work.loader.turns().take(&key, work.stop)?;
-    if let Some(archive) = stream::remembered(work, &key) {
+    let incomplete = |error| match error {
+        Error::MissingEntry { entry, .. } if entry != docker::LIST => {
+            connection.incomplete(name, &entry)
+        }
+        Error::MissingBlob { digest, .. } => connection.incomplete(name, digest.as_str()),
+        error => error,
+    };
+    if let Some((archive, is_of_this_run)) = stream::remembered(work, &key) {
         match docker::load(work, &archive, None) {
-            // Of the same image a daemon may have had less then: platforms that were pulled
+            // Of the same image the daemon may have had less then: platforms that were pulled
             // since, or layers.
-            Err(error) if error.is_incomplete() => {
+            Err(error) if error.is_incomplete() && !is_of_this_run => {
                 tracing::debug!(reason = %error, "Reading an image from the daemon again");
             }
-            loaded => return loaded,
+            loaded => return loaded.map_err(incomplete),
         }
     }
     let request = format!("/images/{}/get", escaped(&tagged(name, &id)));
@@ -139,13 +146,7 @@ pub(super) fn load(work: &Work<'_>, name: &str) -> Result<Image, Error> {
         connection: &connection,
     };
     let archive = stream::open_stream(work, Some(&key), Path::new(work.shown), &mut body)?;
-    docker::load(work, &archive, None).map_err(|error| match error {
-        Error::MissingEntry { entry, .. } if entry != docker::LIST => {
-            connection.incomplete(name, &entry)
-        }
-        Error::MissingBlob { digest, .. } => connection.incomplete(name, digest.as_str()),
-        error => error,
-    })
+    docker::load(work, &archive, None).map_err(incomplete)
 }
 
 /// The name of one image. A daemon shows the image with the tag `latest` for a name without a
@@ -872,6 +873,14 @@ mod tests {
         check(&load(&options)?)?;
         options.platforms.clear();
         errors.push(error(&options));
+        // It is said once more without reading all of it again in the same run.
+        fake.requests();
+        let (loader, stop) = (Loader::default(), CancellationToken::new());
+        let source = Source::parse("docker-daemon:team/web:1.0")?;
+        for _ in 0..2 {
+            assert!(loader.load_with(&source, &options, &stop).is_err());
+        }
+        assert_eq!(fake.requests().len(), 3);
         *has.lock().expect("nobody panics") = whole;
         check(&load(&options)?)?;
         fake.requests();
@@ -880,7 +889,7 @@ mod tests {
         expect![[r#"
             unix://DIR/docker.sock gives the image "team/web:1.0" without "blobs/sha256/5809269daf2d55e988b09feecc13180c284754e4d2376d0f7297ab7c6a90b358", so it does not have all of it; write docker:// and the name in the registry it was pulled from, or remove it and all images with the same layers, and pull it again
             unix://DIR/docker.sock gives the image "team/web:1.0" without "sha256:ad7520ddefcb28bab4f916ab05c171fa68f6a0d8f8e7571728900ca4b4c6ad36", so it does not have all of it; write docker:// and the name in the registry it was pulled from, or remove it and all images with the same layers, and pull it again
-            "docker-daemon:team/web:1.0" holds an index of several platforms, but not the images for linux/arm64 (it has linux/amd64); fetch them, too, for example with docker pull --platform, or choose from what is there, which changes the digest:
+            "docker-daemon:team/web:1.0" holds an index of several platforms, but not the images for linux/arm64 (it has linux/amd64); fetch them with docker pull --platform, and save it again if it is a file, or choose from what is there, which changes the digest:
                 platforms = ["linux/amd64"]"#]].assert_eq(&errors.join("\n"));
         Ok(())
     }

@@ -665,7 +665,7 @@ proptest! {
             std::fs::write(path, text).expect("a file can be written");
         }
         let loader = Loader::default();
-        let Some(archive) = stream::remembered(&work(&loader), "key") else {
+        let Some((archive, _)) = stream::remembered(&work(&loader), "key") else {
             return Ok(());
         };
         if let Ok(image) = docker::load(&work(&loader), &archive, None) {

@@ -69,7 +69,8 @@ impl BlobReader for File {
     }
 }
 
-/// A reader that always has to be waited for: what it gives is made or fetched first.
+/// A reader that always has to be waited for: what it gives is made or fetched first, or so little
+/// that nobody need ask.
 pub struct Waits<R>(pub R);
 
 impl<R: Read> Read for Waits<R> {

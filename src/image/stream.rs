@@ -233,20 +233,21 @@ pub(super) fn open_file(
     Ok(archive)
 }
 
-/// What is remembered of an archive that cannot be read again, when all of it is still there.
-pub(super) fn remembered(work: &Work<'_>, key: &str) -> Option<Arc<Archive>> {
+/// What is remembered of an archive that cannot be read again, when all of it is still there; and
+/// whether it was read in this very run.
+pub(super) fn remembered(work: &Work<'_>, key: &str) -> Option<(Arc<Archive>, bool)> {
     let key = format!("{}\n{key}", work.variant());
     if let Some(known) = work.loader.scans().get(&key)
         && all_held(&known)
     {
-        return Some(known);
+        return Some((known, true));
     }
     let archive = Arc::new(recorded(work, &key, None)?);
     if !all_held(&archive) {
         return None;
     }
     work.loader.scans().insert(&key, &archive);
-    Some(archive)
+    Some((archive, false))
 }
 
 /// Reads an archive that cannot be read again, and remembers it.

@@ -245,6 +245,10 @@ impl BlobStream {
                         self.supply = Supply::Here(source);
                         return Poll::Ready(Ok(piece));
                     }
+                    if source.reader.is_none() {
+                        // Until now it was not the source that was waited for.
+                        self.meter.moves();
+                    }
                     let trip = move || source.fill(buffer, filled);
                     self.supply = Supply::Away(tokio::task::spawn_blocking(trip));
                 }
@@ -309,6 +313,8 @@ impl Source {
         // Before the last piece goes: after it the upload is complete.
         if self.left == 0 {
             expect_end(blob, &mut **reader)?;
+            // An open file, or a response, that nobody needs while the registry thinks.
+            self.reader = None;
         }
         let piece = self.piece(buffer);
         Ok((self, piece))

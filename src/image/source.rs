@@ -49,8 +49,7 @@ pub trait BlobSource: Send + Sync + std::fmt::Debug {
 pub trait BlobReader: Read + Send {
     /// Reads what is in memory already, so that nobody has to wait for it and no thread has to be
     /// found that may. 0 when there is no such thing, or when nobody can say: then [`Read::read`]
-    /// has the bytes, or the error. The last bytes of a blob only come from there, since they are
-    /// given after the checks.
+    /// has the bytes, or the error. A reader with checks at its end gives its last bytes only there.
     fn read_at_once(&mut self, _buffer: &mut [u8]) -> usize {
         0
     }
@@ -69,8 +68,8 @@ impl BlobReader for File {
     }
 }
 
-/// A reader that always has to be waited for: what it gives is made or fetched first, or so little
-/// that nobody need ask.
+/// A reader that is always waited for: what it gives is made or fetched first, or it is not worth
+/// asking.
 pub struct Waits<R>(pub R);
 
 impl<R: Read> Read for Waits<R> {

@@ -246,7 +246,6 @@ pub(super) fn remembered(work: &Work<'_>, key: &str) -> Option<(Arc<Archive>, bo
     if !all_held(&archive) {
         return None;
     }
-    work.loader.scans().insert(&key, &archive);
     Some((archive, false))
 }
 

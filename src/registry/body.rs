@@ -177,7 +177,7 @@ enum Supply {
     Here(Source),
     /// In a thread that reads.
     Away(JoinHandle<Result<(Source, Piece), Error>>),
-    /// It failed.
+    /// It failed, or nobody wants the blob any more.
     Gone,
 }
 
@@ -198,7 +198,8 @@ impl BlobStream {
             buffers: buffers.clone(),
             meter: meter.clone(),
         };
-        (Arc::new(Mutex::new(stream)), Reading(buffers))
+        let stream = Arc::new(Mutex::new(stream));
+        (stream.clone(), Reading(stream))
     }
 
     /// The next piece, when there is one.
@@ -206,12 +207,9 @@ impl BlobStream {
         // Before anything is looked at that whoever wakes us may change.
         self.buffers.waker.register(context.waker());
         loop {
-            if self.buffers.is_stopped() {
-                return Poll::Ready(Err(io::Error::other("nobody wants the blob any more")));
-            }
             match std::mem::replace(&mut self.supply, Supply::Gone) {
                 Supply::Gone => {
-                    return Poll::Ready(Err(io::Error::other("the source of the blob failed")));
+                    return Poll::Ready(Err(io::Error::other("the blob is not read any further")));
                 }
                 Supply::Away(mut trip) => match Pin::new(&mut trip).poll(context) {
                     Poll::Pending => {
@@ -377,13 +375,18 @@ impl http_body::Body for BlobBody {
 }
 
 /// Keeps a stream going. The connection of a dropped request does not end by itself: it
-/// would go on to send, which a stuck peer can draw out.
-pub(super) struct Reading(Arc<Buffers>);
+/// would go on to send, which a stuck peer can draw out; and when it is full it does not
+/// even ask for more, so that it would keep the source.
+pub(super) struct Reading(Arc<Mutex<BlobStream>>);
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        self.0.stopped.store(true, Ordering::SeqCst);
-        self.0.waker.wake();
+        let mut stream = lock(&self.0);
+        let supply = std::mem::replace(&mut stream.supply, Supply::Gone);
+        let buffers = stream.buffers.clone();
+        drop(stream);
+        drop(supply);
+        buffers.waker.wake();
     }
 }
 
@@ -400,8 +403,6 @@ struct Buffers {
     free: Mutex<Vec<Vec<u8>>>,
     /// Who waits for one.
     waker: AtomicWaker,
-    /// Whether nobody wants the blob any more.
-    stopped: AtomicBool,
 }
 
 impl Buffers {
@@ -410,10 +411,6 @@ impl Buffers {
         let mut buffer = lock(&self.free).pop().unwrap_or_default();
         buffer.resize(PIECE.min(usize::try_from(left).unwrap_or(PIECE)), 0);
         buffer
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::SeqCst)
     }
 }
 

@@ -1069,47 +1069,57 @@ async fn stop_ends_a_push() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A stop in the middle of a blob that nobody takes: the thread that reads its
-/// source does not stay behind.
+/// A stop in the middle of a blob that nobody takes: its source does not stay open,
+/// neither in a thread nor with a connection that is full and asks for nothing.
 #[tokio::test]
 async fn stop_ends_the_reading_of_a_source() -> anyhow::Result<()> {
-    /// Without end; tells how many of its readers there are.
-    #[derive(Debug)]
-    struct Endless(Arc<AtomicUsize>);
-    struct Reader(Arc<AtomicUsize>);
+    /// Without end; tells how many of its readers there are, and how often they were asked.
+    #[derive(Clone, Debug, Default)]
+    struct Endless {
+        readers: Arc<AtomicUsize>,
+        reads: Arc<AtomicUsize>,
+    }
+    struct Reader(Endless);
     impl BlobSource for Endless {
         fn open(&self) -> Result<Box<dyn image::BlobReader>, image::Error> {
-            self.0.fetch_add(1, Ordering::SeqCst);
-            Ok(Box::new(image::Waits(Reader(self.0.clone()))))
+            self.readers.fetch_add(1, Ordering::SeqCst);
+            Ok(Box::new(image::Waits(Reader(self.clone()))))
         }
     }
     impl Read for Reader {
         fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            self.0.reads.fetch_add(1, Ordering::SeqCst);
             Ok(buffer.len())
         }
     }
     impl Drop for Reader {
         fn drop(&mut self) {
-            self.0.fetch_sub(1, Ordering::SeqCst);
+            self.0.readers.fetch_sub(1, Ordering::SeqCst);
         }
     }
     let fake = Fake::start(SignIn::Open).await?;
-    let readers = Arc::new(AtomicUsize::new(0));
+    let source = Endless::default();
     let mut image = image(&[]);
     image.blobs[0].size = 1 << 40;
-    image.blobs[0].source = Arc::new(Endless(readers.clone()));
+    image.blobs[0].source = Arc::new(source.clone());
     fake.fault("PUT", "/blobs/uploads/", Act::Stall);
     let stop = CancellationToken::new();
     let client = client(&fake)?.with_stop(stop.clone());
     let (result, ()) = tokio::join!(push(&client, &image), async {
-        while fake.count("PUT", "/blobs/uploads/") == 0 || readers.load(Ordering::SeqCst) == 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        let mut before = 0;
+        loop {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let reads = source.reads.load(Ordering::SeqCst);
+            if reads > 0 && reads == before {
+                break;
+            }
+            before = reads;
         }
         stop.cancel();
     });
     assert!(matches!(result, Err(Error::Stopped)), "{result:?}");
     let start = Instant::now();
-    while readers.load(Ordering::SeqCst) > 0 {
+    while source.readers.load(Ordering::SeqCst) > 0 {
         assert!(start.elapsed() < Duration::from_secs(10));
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

@@ -31,6 +31,8 @@ use super::{
 pub(super) struct RsaKey {
     pub pem: String,
     pub public: PublicKey,
+    /// As it is uploaded for a user.
+    pub public_pem: String,
     /// As Oracle prints it: MD5 of the public key.
     pub fingerprint: String,
 }
@@ -103,6 +105,7 @@ impl RsaKey {
         Ok(Self {
             pem,
             public: PublicKey::from_der(public.as_ref()).ok_or("not an RSA key")?,
+            public_pem: self::pem("PUBLIC KEY", public.as_ref()),
             fingerprint: fingerprint.join(":"),
         })
     }

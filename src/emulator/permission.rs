@@ -6,7 +6,7 @@
 pub enum Permission {
     /// `COMPARTMENT_INSPECT`: compartments.
     CompartmentInspect,
-    /// `CREDENTIAL_MANAGE`: auth tokens. It stands for the right to one's own ones, too.
+    /// `CREDENTIAL_MANAGE`: auth tokens and API keys. It stands for the right to one's own ones, too.
     CredentialManage,
     /// `OBJECTSTORAGE_NAMESPACE_READ`: the tenancy's namespace.
     NamespaceRead,

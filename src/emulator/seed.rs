@@ -15,6 +15,7 @@ pub(super) struct Tenancy {
     pub seed: Seed,
     pub home: &'static Region,
     pub public_key: PublicKey,
+    pub public_key_pem: String,
     pub compartments: [Compartment; 3],
 }
 
@@ -103,6 +104,7 @@ impl Tenancy {
             seed,
             home,
             public_key: key.public.clone(),
+            public_key_pem: key.public_pem.clone(),
             compartments,
         })
     }

@@ -880,6 +880,12 @@ async fn identity() -> Result<()> {
         ))
         .await?;
     assert_eq!(users.body[0], user.body);
+    let keys = person
+        .get(&format!("/20160918/users/{user_id}/apiKeys"))
+        .await?;
+    assert_eq!(keys.body[0]["fingerprint"], person.seed.fingerprint);
+    let others = person.get("/20160918/users/nobody/apiKeys").await?;
+    assert_eq!(others.status, 404);
     let tenancy = person
         .get(&format!("/20160918/tenancies/{tenancy_id}"))
         .await?;

@@ -1,4 +1,4 @@
-//! Users, the tenancy, its regions and compartments: for reading only.
+//! Users and their API keys, the tenancy, its regions and compartments: for reading only.
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -44,6 +44,23 @@ pub(super) fn get_user(_: &State, input: &Input<'_>) -> Result<Output, Refusal> 
     } else {
         Err(Refusal::not_found())
     }
+}
+
+/// The key that came with the user; more cannot be uploaded.
+pub(super) fn list_api_keys(_: &State, input: &Input<'_>) -> Result<Output, Refusal> {
+    let seed = &input.tenancy.seed;
+    if input.parameter(0) != seed.user_id {
+        return Err(Refusal::not_found());
+    }
+    Ok(Output::ok(json!([{
+        "keyId": input.tenancy.key_id(),
+        "keyValue": input.tenancy.public_key_pem,
+        "fingerprint": seed.fingerprint,
+        "userId": seed.user_id,
+        "timeCreated": SEEDED_AT,
+        "lifecycleState": "ACTIVE",
+        "inactiveStatus": null,
+    }])))
 }
 
 pub(super) fn list_users(_: &State, input: &Input<'_>) -> Result<Output, Refusal> {

@@ -96,6 +96,7 @@ static OPERATIONS: &[Operation] = &[
     row("GetContainerConfiguration", Some(RepositoryInspect), Method::GET, "/20160918/container/configuration", &["compartmentId"], Read(configuration::get)),
     row("UpdateContainerConfiguration", Some(RepositoryManage), Method::PUT, "/20160918/container/configuration", &["compartmentId"], Write(configuration::update)),
 
+    row("ListApiKeys", Some(CredentialManage), Method::GET, "/20160918/users/{}/apiKeys", &[], Read(identity::list_api_keys)),
     row("ListAuthTokens", Some(CredentialManage), Method::GET, "/20160918/users/{}/authTokens", &[], Read(auth_tokens::list)),
     row("CreateAuthToken", Some(CredentialManage), Method::POST, "/20160918/users/{}/authTokens", &[], Retryable(auth_tokens::create)),
     row("UpdateAuthToken", Some(CredentialManage), Method::PUT, "/20160918/users/{}/authTokens/{}", &[], Write(auth_tokens::update)),

@@ -895,7 +895,7 @@ mod tests {
         expect![[r#"
             unix://DIR/docker.sock gives the image "team/web:1.0" without "blobs/sha256/5809269daf2d55e988b09feecc13180c284754e4d2376d0f7297ab7c6a90b358", so it does not have all of it; write docker:// and the name in the registry it was pulled from, or remove it and all images with the same layers, and pull it again
             unix://DIR/docker.sock gives the image "team/web:1.0" without "sha256:ad7520ddefcb28bab4f916ab05c171fa68f6a0d8f8e7571728900ca4b4c6ad36", so it does not have all of it; write docker:// and the name in the registry it was pulled from, or remove it and all images with the same layers, and pull it again
-            "docker-daemon:team/web:1.0" holds an index of several platforms, but not the images for linux/arm64 (it has linux/amd64); get them, too, for example with docker pull --platform or skopeo copy --all, or choose from what is there, which changes the digest:
+            "docker-daemon:team/web:1.0" holds an index of several platforms, but not the images for linux/arm64 (it has linux/amd64); get them, too, for example with docker pull --platform or skopeo copy --all, and save the image again if it is in a file, or choose from what is there, which changes the digest:
                 platforms = ["linux/amd64"]"#]].assert_eq(&errors.join("\n"));
         Ok(())
     }

@@ -664,7 +664,7 @@ mod tests {
     fn missing_platforms() -> anyhow::Result<()> {
         let (tar, _) = containerd(&["amd64", "arm64", "s390x"], |platform| platform != "amd64");
         expect![[r#"
-            "DIR/image.tar" holds an index of several platforms, but not the images for linux/arm64, linux/s390x (it has linux/amd64); get them, too, for example with docker pull --platform or skopeo copy --all, or choose from what is there, which changes the digest:
+            "DIR/image.tar" holds an index of several platforms, but not the images for linux/arm64, linux/s390x (it has linux/amd64); get them, too, for example with docker pull --platform or skopeo copy --all, and save the image again if it is in a file, or choose from what is there, which changes the digest:
                 platforms = ["linux/amd64"]"#]].assert_eq(&tar.save()?.error(None));
         Ok(())
     }

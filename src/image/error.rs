@@ -112,7 +112,7 @@ pub enum Error {
     },
     /// An index names images that are not in the source.
     #[error(
-        "{file:?} holds an index of several platforms, but not the images for {missing} (it has {present}); get them, too, for example with docker pull --platform or skopeo copy --all{choice}"
+        "{file:?} holds an index of several platforms, but not the images for {missing} (it has {present}); get them, too, for example with docker pull --platform or skopeo copy --all, and save the image again if it is in a file{choice}"
     )]
     MissingPlatforms {
         file: PathBuf,

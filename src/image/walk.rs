@@ -1323,7 +1323,7 @@ mod tests {
             layout.index(&children)
         })?;
         expect![[r#"
-            "DIR" holds an index of several platforms, but not the images for linux/arm64/v8, linux/s390x (it has linux/amd64); get them, too, for example with docker pull --platform or skopeo copy --all, or choose from what is there, which changes the digest:
+            "DIR" holds an index of several platforms, but not the images for linux/arm64/v8, linux/s390x (it has linux/amd64); get them, too, for example with docker pull --platform or skopeo copy --all, and save the image again if it is in a file, or choose from what is there, which changes the digest:
                 platforms = ["linux/amd64"]"#]].assert_eq(&layout.error(None));
         Ok(())
     }

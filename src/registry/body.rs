@@ -374,19 +374,16 @@ impl http_body::Body for BlobBody {
     }
 }
 
-/// Keeps a stream going. The connection of a dropped request does not end by itself: it
-/// would go on to send, which a stuck peer can draw out; and when it is full it does not
-/// even ask for more, so that it would keep the source.
+/// Keeps a stream going. A connection whose request was dropped does not let go of the body
+/// at once: before it closes it sends what it has taken, which a stuck peer can draw out,
+/// and after an early answer all the rest.
 pub(super) struct Reading(Arc<Mutex<BlobStream>>);
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        let mut stream = lock(&self.0);
-        let supply = std::mem::replace(&mut stream.supply, Supply::Gone);
-        let buffers = stream.buffers.clone();
-        drop(stream);
+        let supply = std::mem::replace(&mut lock(&self.0).supply, Supply::Gone);
+        lock(&self.0).buffers.waker.wake();
         drop(supply);
-        buffers.waker.wake();
     }
 }
 
@@ -396,12 +393,12 @@ const PIECE: usize = 64 << 10;
 /// Pieces of one upload in memory at a time.
 const PIECES: usize = 4;
 
-/// The buffers of a stream, as many as its pieces.
+/// The buffers of a stream: no more than there were pieces at a time.
 #[derive(Default)]
 struct Buffers {
     /// Those that are free.
     free: Mutex<Vec<Vec<u8>>>,
-    /// Who waits for one.
+    /// Who waits for a piece to be let go, or for the end.
     waker: AtomicWaker,
 }
 

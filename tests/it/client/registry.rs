@@ -1070,7 +1070,7 @@ async fn stop_ends_a_push() -> anyhow::Result<()> {
 }
 
 /// A stop in the middle of a blob that nobody takes: its source does not stay open,
-/// neither in a thread nor with a connection that is full and asks for nothing.
+/// neither in a thread nor with a connection that still has something to send.
 #[tokio::test]
 async fn stop_ends_the_reading_of_a_source() -> anyhow::Result<()> {
     /// Without end; tells how many of its readers there are, and how often they were asked.
